@@ -1,0 +1,1 @@
+"""Hierarchical two-stage image classification of products, refereed against one flat model."""

@@ -1,0 +1,1 @@
+"""From listings or a folder of images to one validated table of images."""

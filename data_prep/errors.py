@@ -1,0 +1,9 @@
+"""Errors about data that a caller may want to catch."""
+
+
+class DataError(ValueError):
+    """Input data breaks a rule: the message names the rule, the evidence and the next step."""
+
+
+class UnreadableImage(DataError):
+    """One image can't be decoded; the message says why."""

@@ -1,0 +1,1 @@
+"""The comparison: studies, figures, statistics and reports."""

@@ -1,0 +1,1 @@
+"""Macro-categories: finding them, naming them, routing through them."""

@@ -1,0 +1,1 @@
+"""Backbones, features, heads and the classifiers built from them (the only place that imports Keras)."""

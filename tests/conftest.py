@@ -1,0 +1,36 @@
+"""What several tests share: where the optional real data is, and drawn pictures."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Give the folder of real photographs, or skip."""
+    if not SHARED.is_dir():
+        pytest.skip("the shared data folder is not here")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def picture_folder(tmp_path_factory) -> Path:
+    """Draw a folder of class folders: 6 classes of 12 small pictures, told apart by color."""
+    root = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    colors = {
+        "apple": (200, 30, 30), "cherry": (160, 0, 60), "lime": (40, 200, 40),
+        "moss": (20, 120, 30), "sea": (30, 60, 200), "sky": (90, 140, 250),
+    }  # fmt: skip
+    for name, color in colors.items():
+        (root / name).mkdir()
+        for i in range(12):
+            noise = rng.normal(0, 12, (24, 24, 3)) + np.array(color)
+            Image.fromarray(noise.clip(0, 255).astype(np.uint8)).save(root / name / f"{i:02d}.png")
+    return root
