@@ -1,0 +1,164 @@
+"""Features: each image through each backbone once, kept on disk.
+
+A feature vector depends on the image's bytes and on `Backbone.key` (network, weights, preprocessing, size, color,
+precision) and on nothing else, so those two are its address. One SQLite file a backbone; every batch is one
+transaction, so a killed run loses at most one batch and a half-written vector can't exist.
+"""
+
+import hashlib
+import logging
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import platformdirs
+import tensorflow as tf
+from tqdm import tqdm
+
+from ..data_prep.images import read_image_bytes
+from .backbones import Backbone
+from .inputs import pixel_batches
+
+logger = logging.getLogger(__name__)
+BATCH_SIZE = 32
+CHUNK = 512  # images whose bytes are held at once
+
+
+class FeatureCache:
+    """Feature vectors of one backbone on disk, by SHA-256 of the image's bytes.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the SQLite files lie.
+    backbone_key : str
+        `Backbone.key`.
+    dimension : int
+        Length of a vector.
+    """
+
+    def __init__(self, folder: str | Path, backbone_key: str, dimension: int):
+        self.path = Path(folder) / f"{backbone_key}.sqlite"
+        self.dimension = dimension
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(self._connect()) as db:
+            db.execute("PRAGMA journal_mode=WAL")
+            db.execute("CREATE TABLE IF NOT EXISTS features (image TEXT PRIMARY KEY, vector BLOB) WITHOUT ROWID")
+
+    def get(self, images: Sequence[str]) -> dict[str, np.ndarray]:
+        """Give the vectors that are here, by the images' SHA-256."""
+        found = {}
+        with closing(self._connect()) as db:
+            for start in range(0, len(images), CHUNK):
+                some = list(images[start : start + CHUNK])
+                marks = ",".join("?" * len(some))
+                rows = db.execute(f"SELECT image, vector FROM features WHERE image IN ({marks})", some)
+                found.update((image, np.frombuffer(vector, "<f4")) for image, vector in rows)
+        return {image: vector for image, vector in found.items() if len(vector) == self.dimension}
+
+    def put(self, images: Sequence[str], vectors: np.ndarray) -> None:
+        """Keep vectors (n, dimension), all or none of them."""
+        blobs = [np.ascontiguousarray(vector, "<f4").tobytes() for vector in vectors]
+        with closing(self._connect()) as db, db:
+            db.executemany("INSERT OR REPLACE INTO features VALUES (?, ?)", zip(images, blobs, strict=True))
+
+    def _connect(self) -> sqlite3.Connection:
+        return sqlite3.connect(self.path, timeout=60)
+
+
+@dataclass(frozen=True)
+class Features:
+    """What `extract` gives.
+
+    Attributes
+    ----------
+    vectors : ndarray of shape (n_images, dimension)
+        float32, rows in the order of the paths.
+    from_cache : int
+        How many images needed no pass.
+    computed : int
+        How many passed through the backbone; equal bytes pass once.
+    """
+
+    vectors: np.ndarray
+    from_cache: int
+    computed: int
+
+
+def default_cache() -> Path:
+    """Give the folder for cached features: `AISLES_CACHE`, or the user's cache folder of this system."""
+    import os
+
+    return Path(os.environ.get("AISLES_CACHE") or platformdirs.user_cache_path("aisles")) / "features"
+
+
+def extract(
+    backbone: Backbone,
+    paths: Sequence[str | Path],
+    *,
+    images: Sequence[str] | None = None,
+    cache: str | Path | None = None,
+    batch_size: int = BATCH_SIZE,
+) -> Features:
+    """Pass images through a backbone, or take their features from the cache.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    paths : sequence of path
+        Image files; a path may lead into a tar archive.
+    images : sequence of str, optional
+        SHA-256 of each file's bytes where known; read and computed otherwise.
+    cache : path, optional
+        Folder of the cache; `default_cache()` unless given.
+    batch_size : int
+        Images a pass.
+
+    Returns
+    -------
+    Features
+
+    Raises
+    ------
+    UnreadableImage
+        If a file that is not in the cache can't be decoded.
+    """
+    store = FeatureCache(cache or default_cache(), backbone.key, backbone.dimension)
+    if images is None:
+        images = [hashlib.sha256(read_image_bytes(path)).hexdigest() for path in paths]
+    found = store.get(list(dict.fromkeys(images)))
+    from_cache = sum(image in found for image in images)
+    todo = {image: path for image, path in zip(images, paths, strict=True) if image not in found}
+    logger.info("Features of %d images by %s: %d from the cache.", len(paths), backbone.name, from_cache)
+    found.update(_compute(backbone, todo, store, batch_size))
+    vectors = np.stack([found[image] for image in images]) if images else np.zeros((0, backbone.dimension), "f4")
+    return Features(vectors.astype(np.float32, copy=False), from_cache, len(todo))
+
+
+def passes(backbone: Backbone):
+    """Compile the backbone's pass: uint8 pixels (n, height, width, 3) to float32 features (n, dimension)."""
+    signature = [tf.TensorSpec((None, *backbone.input_size, 3), tf.uint8)]
+
+    @tf.function(input_signature=signature)
+    def forward(pixels):
+        return tf.cast(backbone.model(tf.cast(pixels, tf.float32), training=False), tf.float32)
+
+    return forward
+
+
+def _compute(backbone: Backbone, todo: dict[str, str | Path], store: FeatureCache, batch_size: int) -> dict:
+    if not todo:
+        return {}
+    forward, names, done = passes(backbone), list(todo), {}
+    batches = pixel_batches([Path(path) for path in todo.values()], backbone.input_size, batch_size)
+    with tqdm(total=len(todo), desc=f"{backbone.name} features", unit="img", disable=None) as bar:
+        for number, pixels in enumerate(batches):
+            vectors = forward(pixels).numpy()
+            some = names[number * batch_size :][: len(vectors)]
+            store.put(some, vectors)
+            done.update(zip(some, vectors, strict=True))
+            bar.update(len(some))
+    return done
