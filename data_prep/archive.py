@@ -219,7 +219,7 @@ def _save_index(place: Path, index: TarIndex, key: tuple[int, int]) -> None:
 def _load_index(place: Path, key: tuple[int, int]) -> TarIndex | None:
     """Give the stored index, or None if there is none, it is of another tar, or it is damaged."""
     try:
-        with np.load(place, allow_pickle=False) as stored:
+        with place.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             if int(stored["version"]) != INDEX_VERSION or tuple(stored["key"].tolist()) != key:
                 return None
             text = stored["names"].tobytes().decode("utf-8", "surrogateescape")

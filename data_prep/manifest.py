@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -193,7 +193,7 @@ def complete_table(table: pd.DataFrame, where: str = "the manifest") -> tuple[pd
     _check_columns(table, where)
     if table.empty:
         raise DataError(f"{where} has no rows: there are no images. Add one row per image.")
-    text = {str(name): _as_text(table[name]) for name in table.columns}
+    text = {str(name): _as_text(column) for name, column in table.items()}
     text["file_name"] = text["file_name"].str.replace("\\", "/", regex=False)
     for name in ("label", "product", "split", "source"):
         text[name] = text[name].str.strip() if name in text else _blank(len(table))
@@ -210,8 +210,10 @@ def complete_table(table: pd.DataFrame, where: str = "the manifest") -> tuple[pd
     return pd.DataFrame({**ordered, **{name: text[name] for name in others}}), notes
 
 
-def _as_text(column: Iterable[object]) -> pd.Series:
-    return pd.Series(["" if pd.isna(value) else str(value) for value in column], dtype=str)
+def _as_text(column: pd.Series) -> pd.Series:
+    missing = column.isna().tolist()
+    texts = ["" if gone else str(value) for value, gone in zip(column, missing, strict=True)]
+    return pd.Series(texts, dtype=str)
 
 
 def _blank(n_rows: int) -> pd.Series:

@@ -221,7 +221,7 @@ def _check_crossing(manifest: Manifest) -> None:
         product, where = next(iter(crossing.items()))
         raise DataError(
             f"A product may be in one split only. {len(crossing):,} are in several; the first is "
-            f"{product!r}, in {' and '.join(where)}. Correct the splits, or leave them out and have them made."
+            f"{product!r}, in {' and '.join(where)}. Correct the splits, or leave them out."
         )
 
 

@@ -16,6 +16,7 @@ from .errors import DataError
 BLOCK = 512
 ZERO_BLOCK = bytes(BLOCK)
 FILE_TYPES = (b"0", b"\0", b"7")
+PACKERS = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"\xfd7": "xz", b"(\xb5": "zstd"}
 EXTRA_NAME_LIMIT = 1 << 20  # bytes; a longer "long name" or pax header is an attack, not a name
 REFUSED_TYPES = {
     b"1": "a hard link",
@@ -99,7 +100,8 @@ def _members(file: int, path: Path, total: int) -> Iterator[tuple[str, bytes, in
         if header == ZERO_BLOCK:
             return
         if len(header) < BLOCK:
-            raise _cut_off(path, at, total)
+            packed = at == 0 and header[:2] in PACKERS
+            raise _not_a_header(header, path, at) if packed else _cut_off(path, at, total)
         name, kind, size = _parse_header(header, path, at)
         start = at + BLOCK
         if kind in b"LKxg":
@@ -219,8 +221,7 @@ def _cut_off(path: Path, at: int, total: int, member: str | None = None) -> Arch
 def _not_a_header(header: bytes, path: Path, at: int) -> ArchiveError:
     if at:
         return ArchiveError(f"{path}: the archive is damaged at byte {at}. Download or copy it again.")
-    packers: dict[bytes, str] = {b"\x1f\x8b": "gzip", b"BZ": "bzip2", b"\xfd7": "xz", b"(\xb5": "zstd"}
-    packer = packers.get(header[:2])
+    packer = PACKERS.get(header[:2])
     if packer:
         return ArchiveError(f"{path} is compressed ({packer}). Random reads need a plain tar: unpack it.")
     return ArchiveError(f"{path} is not a tar archive.")
