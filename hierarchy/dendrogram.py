@@ -34,8 +34,8 @@ def draw_dendrogram(
     """Draw the tree with its root on the left, one line a class, branches in the color of their macro.
 
     Branches that join several macros are gray. Numbers tie branches to the legend, so that color is not the
-    only cue; from the thirteenth macro on colors repeat. The cut is a dashed line where the hierarchy is a cut
-    of this tree. Under one version of matplotlib the same input gives the same SVG, byte for byte.
+    only cue; from the thirteenth macro on colors repeat. The cut is a dashed line where the hierarchy is
+    a cut of this tree. Under one version of matplotlib the same input gives the same SVG, byte for byte.
 
     Parameters
     ----------
