@@ -1,5 +1,6 @@
 """The manifest: one validated table with one row per image."""
 
+import csv
 import hashlib
 import json
 import os
@@ -239,14 +240,27 @@ def _from_csv(path: Path, label_column: str) -> Manifest:
 
 
 def _read_text_table(path: Path) -> pd.DataFrame:
+    """Read a CSV as text only; pandas would guess at types and pass over surplus cells."""
     try:
-        return pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False)
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            rows = [row for row in csv.reader(stream, strict=True) if row]
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: a manifest must be UTF-8 ({error}). Save it again as UTF-8.") from error
-    except pd.errors.EmptyDataError as error:
-        raise DataError(f"{path} is empty. It needs a header with file_name and label.") from error
-    except pd.errors.ParserError as error:
-        raise DataError(f"{path} is not a regular CSV: {str(error).strip()}") from error
+    except csv.Error as error:
+        raise DataError(f"{path} is not a regular CSV: {error}. Save it again as CSV.") from error
+    if not rows:
+        raise DataError(f"{path} is empty. It needs a header with file_name and label.")
+    header, cells = [name.strip() for name in rows[0]], rows[1:]
+    if len(set(header)) < len(header):
+        raise DataError(f"{path}: column names must differ. Received: {header}.")
+    width = len(header)
+    for number, row in enumerate(cells, start=1):
+        if len(row) < width or any(row[width:]):
+            raise DataError(
+                f"{path}: every row must have {width} cells as the header has. Row {number} of the data "
+                f"has {len(row)}; put names with commas in quotes."
+            )
+    return pd.DataFrame([row[:width] for row in cells], columns=header, dtype=str)
 
 
 def _check_columns(table: pd.DataFrame, where: str) -> None:

@@ -94,12 +94,19 @@ def test_byte_order_marks_and_backslashes_and_split_names_are_understood(tmp_pat
         ),
         ("file_name,label,split\na.jpg,x,train\nb.jpg,y,\n", "1 of 2 rows have no split"),
         ("file_name,label\na.jpg,x\nb.jpg,x\n", "at least 2 classes.*Found 1: 'x'"),
-        ("file_name,label\na.jpg,x\nb.jpg,x,1,2,3\nc,d\n", "not a regular CSV|at least 2"),
+        ("file_name,label\na.jpg,x\nb.jpg,x,1,2,3\nc,d\n", "must have 2 cells.* Row 2 .* has 5"),
+        ("file_name,label\na.jpg\nb.jpg,x\n", "must have 2 cells.* Row 1 .* has 1"),
+        ("file_name,label,label\na.jpg,x,y\n", "column names must differ"),
+        ('file_name,label\n"a.jpg,x\nb.jpg,y\n', "not a regular CSV"),
     ],
 )
 def test_bad_manifests_are_refused_with_rule_and_evidence(tmp_path, text, reason):
     with pytest.raises(DataError, match=reason):
         read(tmp_path, text)
+
+
+def test_empty_cells_and_lines_too_many_do_no_harm(tmp_path):
+    assert len(read(tmp_path, "file_name,label\r\na.jpg,x,\r\n\r\nb.jpg,y,,\r\n")) == 2
 
 
 def test_other_encodings_are_refused(tmp_path):
