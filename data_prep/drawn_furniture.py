@@ -1,6 +1,7 @@
 """Seating, tables, storage and lamps of the drawn catalogue: one function a product type."""
 
 import colorsys
+from dataclasses import replace
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def chair(rng: Chance) -> Mesh:
     """Draw a seat on legs with a back (panel, slats or rungs), now and then with arms or upholstered."""
     u = rng.uniform
     if u() < 0.2:
-        return _upholstered(rng, u(0.75, 0.95))
+        return _upholstered(rng, u(0.75, 1.0))
     w, d, h, back = u(0.42, 0.6), u(0.4, 0.55), u(0.4, 0.52), u(0.4, 0.75)
     frame, seat = hard(rng), cloth(rng) if u() < 0.6 else hard(rng)
     mesh = _legs(w, d, h, u(0.025, 0.06), frame, u(0, 0.25))
@@ -93,7 +94,7 @@ def _upholstered(rng: Chance, w: float) -> Mesh:
 
 def sofa(rng: Chance) -> Mesh:
     """Draw an upholstered bench of one to four cushions with back and arms."""
-    return _upholstered(rng, rng.uniform(1.15, 2.5))
+    return _upholstered(rng, rng.uniform(0.95, 2.3))
 
 
 def stool(rng: Chance) -> Mesh:
@@ -110,7 +111,7 @@ def stool(rng: Chance) -> Mesh:
         mesh += lathe([(w / 2, h), (w / 2, h + thick)], seat)
     else:
         mesh += box((-w / 2, w / 2), (h, h + thick), (-w / 2, w / 2), seat)
-    if u() < 0.15:
+    if u() < 0.25:
         mesh += box((-w / 2, w / 2), (h + 0.1, h + 0.3), (-w / 2, -w / 2 + 0.04), frame)
     return mesh
 
@@ -169,7 +170,7 @@ def desk(rng: Chance) -> Mesh:
         mesh += box((-w / 2, w / 2), (h * 0.4, h), (-d / 2, -d / 2 + 0.02), shade(color, 0.9))
     else:
         mesh += _legs(w, d, h, u(0.03, 0.06), hard(rng))
-    if u() < 0.75:
+    if u() < 0.6:
         side = u(0.3, 0.45)
         mesh += _drawers(
             (w / 2 - side, w / 2 - 0.04), (u(0.05, 0.5), h), d, int(rng.integers(1, 4)), color, metal(rng)
@@ -267,7 +268,7 @@ def rug(rng: Chance) -> Mesh:
 def lamp(rng: Chance) -> Mesh:
     """Draw a foot, a stem and a shade; table lamps and floor lamps."""
     u = rng.uniform
-    h, color, tone = u(0.35, 1.5), hard(rng), cloth(rng) if u() < 0.5 else (244, 236, 214)
+    h, color, tone = u(0.25, 1.3), hard(rng), cloth(rng) if u() < 0.5 else (244, 236, 214)
     r, low = u(0.14, 0.26), u(0.08, 0.25)
     if h < 0.7 and u() < 0.6:
         base = lathe([(0.08, 0), (u(0.08, 0.2), h * 0.4), (0.04, h * 0.9), (0.02, h)], color)
@@ -279,7 +280,9 @@ def lamp(rng: Chance) -> Mesh:
 def light_fixture(rng: Chance) -> Mesh:
     """Draw a lamp that hangs: a canopy, cords, and one to five shades or globes."""
     u = rng.uniform
-    color, drop, count = hard(rng), u(0.25, 0.8), int(rng.choice([1, 1, 3, 5]))
+    if u() < 0.2:  # a ceiling lamp on a stem, as a table lamp upside down
+        return [replace(f, points=tuple((x, -y, z) for x, y, z in f.points)) for f in lamp(rng)]
+    color, drop, count = hard(rng), u(0.15, 0.8), int(rng.choice([1, 1, 1, 3, 5]))
     mesh = lathe([(0.12, 0.0), (0.1, 0.05)], metal(rng))
     spread = 0.0 if count == 1 else u(0.25, 0.5)
     r = u(0.14, 0.3) if count == 1 else u(0.08, 0.14)

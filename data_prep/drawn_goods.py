@@ -9,13 +9,15 @@ from .drawn_furniture import Chance, cloth, hard, metal
 def backpack(rng: Chance) -> Mesh:
     """Draw a tall rounded bag with a front pocket, a zip, a top loop and shoulder straps."""
     u = rng.uniform
-    w, h, d, color = u(0.55, 0.75), u(0.75, 1.05), u(0.25, 0.4), cloth(rng)
+    w, h, d, color = u(0.5, 0.8), u(0.7, 1.1), u(0.22, 0.4), cloth(rng)
     trim = shade(color, u(0.5, 0.8)) if u() < 0.6 else cloth(rng)
     mesh: Mesh = []
-    for x in (-w / 4, w / 4):
+    for x in (-w / 4, w / 4) if u() < 0.6 else ():
         mesh += line(arc((x, h * 0.5, -d / 2), (0.16, h * 0.42), (90, 270), "yz"), 0.07, trim)
-    mesh += extrude(rounded(w, h, u(0.12, 0.28)), (-d / 2, d / 2), color)
-    pocket = moved(extrude(rounded(w * 0.78, h * u(0.35, 0.5), 0.1), (d / 2, d / 2 + 0.1), trim), dy=0.06)
+    mesh += extrude(rounded(w, h, u(0.05, 0.28)), (-d / 2, d / 2), color)
+    pocket = moved(
+        extrude(rounded(w * 0.78, h * u(0.3, 0.5), 0.1), (d / 2, d / 2 + u(0.03, 0.1)), trim), dy=0.06
+    )
     top = h * u(0.6, 0.72)
     mesh += line([(-w * 0.36, top, d / 2 + 0.01), (w * 0.36, top, d / 2 + 0.01)], 0.02, shade(trim, 0.6))
     return mesh + pocket + line(arc((0, h, 0), (0.1, 0.1), (0, 180)), 0.04, trim)
@@ -35,17 +37,19 @@ def handbag(rng: Chance) -> Mesh:
         flap = [(-w / 2 * lean, h), (w / 2 * lean, h), (w * 0.4, h * 0.5), (-w * 0.4, h * 0.5)]
         mesh += extrude(flap, (d / 2, d / 2 + 0.02), shade(color, 0.85))
     mesh += box((-0.04, 0.04), (h * 0.5, h * 0.6), (d / 2 + 0.02, d / 2 + 0.04), metal(rng))
+    if u() < 0.2:  # a clutch
+        return mesh
     return mesh + line(arc((0, h, d / 3), (reach, rise), (0, 180)), 0.035, trim)
 
 
 def suitcase(rng: Chance) -> Mesh:
     """Draw a ribbed case on wheels with a pull-out handle."""
     u = rng.uniform
-    w, h, d, color = u(0.55, 0.75), u(0.85, 1.1), u(0.25, 0.38), cloth(rng)
+    w, h, d, color = u(0.55, 0.85), u(0.7, 1.1), u(0.25, 0.38), cloth(rng)
     mesh: Mesh = []
-    for x in (-w / 2 + 0.08, w / 2 - 0.08):
+    for x in (-w / 2 + 0.08, w / 2 - 0.08) if u() < 0.6 else ():
         mesh += lathe([(0.05, -0.08), (0.05, 0.0)], (40, 40, 40), at=(x, 0), segments=8)
-    if u() < 0.75:
+    if u() < 0.5:
         y = h + u(0.15, 0.45)
         x = w * 0.2
         mesh += line([(-x, h, -d / 3), (-x, y, -d / 3), (x, y, -d / 3), (x, h, -d / 3)], 0.035, metal(rng))
@@ -57,7 +61,7 @@ def suitcase(rng: Chance) -> Mesh:
         mesh += moved(
             extrude(rounded(w * 0.8, h * 0.4, 0.08), (d / 2, d / 2 + 0.04), shade(color, 0.9)), dy=0.1
         )
-    return mesh + line(arc((0, h, 0), (0.12, 0.06), (0, 180)), 0.04, shade(color, 0.6))
+    return mesh + line(arc((0, h, 0), (0.12, 0.06), (0, 180)), 0.04, shade(color, 0.6)) if u() < 0.8 else mesh
 
 
 def wallet(rng: Chance) -> Mesh:
@@ -91,7 +95,7 @@ def _sole(rng: Chance, heel: float, color: Color) -> tuple[Mesh, float]:
 def shoe(rng: Chance) -> Mesh:
     """Draw a low shoe: sneaker, loafer or pump, alone or as a pair."""
     u = rng.uniform
-    color, heel, high = cloth(rng), u(0, 0.06) if u() < 0.7 else u(0.1, 0.3), u(0.2, 0.36)
+    color, heel, high = cloth(rng), u(0, 0.06) if u() < 0.7 else u(0.1, 0.3), u(0.18, 0.5)
     sole, t = _sole(rng, heel, shade(color, 0.5) if u() < 0.5 else (238, 238, 232))
     upper = [
         (-0.51, heel + t),
@@ -117,7 +121,7 @@ def shoe(rng: Chance) -> Mesh:
 def boot(rng: Chance) -> Mesh:
     """Draw a boot: a shoe with a shaft, ankle-high to knee-high."""
     u = rng.uniform
-    color, heel, high = cloth(rng), u(0, 0.22), u(0.38, 1.1)
+    color, heel, high = cloth(rng), u(0, 0.22), u(0.34, 0.62) if u() < 0.6 else u(0.6, 1.1)
     sole, t = _sole(rng, heel, shade(color, 0.45))
     wide = u(0.3, 0.45)
     upper = [
@@ -150,6 +154,8 @@ def sandal(rng: Chance) -> Mesh:
     for x in (0.3, 0.12, -0.05)[: int(rng.integers(1, 4))]:
         rise = max(0.0, -x * heel * 3)
         mesh += line(arc((x, t + rise, 0), (0.17, u(0.14, 0.22)), (0, 180), "yz"), u(0.05, 0.12), color)
+    if u() < 0.3:  # a clog
+        mesh += extrude([(0.0, t), (0.54, t), (0.5, t + 0.1), (0.1, t + 0.24)], (-0.15, 0.15), color)
     if u() < 0.7:
         mesh += line(arc((-0.4, heel + t, 0), (0.15, 0.28), (0, 180), "yz"), 0.05, color)
     return _pair(rng, mesh)
@@ -158,20 +164,20 @@ def sandal(rng: Chance) -> Mesh:
 def cup(rng: Chance) -> Mesh:
     """Draw a cup, a mug or a glass, mostly with a handle."""
     u = rng.uniform
-    r, h, color = u(0.16, 0.24), u(0.28, 0.55), cloth(rng) if u() < 0.7 else (240, 240, 238)
+    r, h, color = u(0.16, 0.32), u(0.2, 0.5), cloth(rng) if u() < 0.7 else (240, 240, 238)
     low = r * u(0.65, 1.0)
     handle = line(arc((r * 0.95, h / 2, 0), (0.16, h * 0.3), (-90, 90)), u(0.03, 0.06), color)
     body = lathe([(low, 0), ((low + r) / 2, h / 2), (r, h)], color, segments=20, top=shade(color, 0.55))
     if u() < 0.4:
         band = ((low + r) / 2 + 0.004, h * 0.45), ((low + r) / 2 + r * 0.06, h * 0.65)
         body += lathe(band, cloth(rng), segments=20, capped=False)
-    return (handle if u() < 0.7 else []) + body
+    return (handle if u() < 0.4 else []) + body
 
 
 def bowl(rng: Chance) -> Mesh:
     """Draw a bowl: wide, low, curved, on a small foot."""
     u = rng.uniform
-    r, h, color = u(0.3, 0.5), u(0.14, 0.34), cloth(rng) if u() < 0.7 else (240, 240, 238)
+    r, h, color = u(0.24, 0.5), u(0.12, 0.42), cloth(rng) if u() < 0.7 else (240, 240, 238)
     curve = [(r * (0.4 + 0.6 * np.sin(t)), 0.03 + h * (1 - np.cos(t))) for t in np.linspace(0, np.pi / 2, 6)]
     return lathe([(r * 0.4, 0), *curve], color, segments=24, top=shade(color, u(0.5, 0.8)))
 
@@ -179,11 +185,12 @@ def bowl(rng: Chance) -> Mesh:
 def planter(rng: Chance) -> Mesh:
     """Draw a pot, tapered or straight, half of them with a plant."""
     u = rng.uniform
-    r, h, color = u(0.2, 0.4), u(0.28, 0.6), cloth(rng) if u() < 0.6 else (186, 104, 70)
-    mesh = lathe(
-        [(r * u(0.55, 1.0), 0), (r, h * 0.85), (r * 1.06, h * 0.85), (r * 1.06, h)], color, top=(70, 50, 36)
-    )
-    if u() < 0.5:
+    r, h, color = u(0.2, 0.45), u(0.2, 0.55), cloth(rng) if u() < 0.75 else (186, 104, 70)
+    rim = u(1.0, 1.08)
+    soil = (70, 50, 36) if u() < 0.5 else shade(color, 0.6)
+    profile = [(r * u(0.5, 1.0), 0), (r, h * 0.85), (r * rim, h * 0.85), (r * rim, h)]
+    mesh = lathe(profile, color, top=soil)
+    if u() < 0.3:
         for _ in range(int(rng.integers(5, 12))):
             x, z, y = u(-0.4, 0.4), u(-0.3, 0.3), u(0.2, 0.6)
             mesh += line(
@@ -195,7 +202,7 @@ def planter(rng: Chance) -> Mesh:
 def pan(rng: Chance) -> Mesh:
     """Draw a frying pan: a low dish with a long handle, some with a lid."""
     u = rng.uniform
-    r, h = u(0.32, 0.48), u(0.06, 0.2)
+    r, h = u(0.32, 0.48), u(0.06, 0.26)
     color = metal(rng) if u() < 0.6 else cloth(rng)
     reach, rise = u(0.4, 0.65), u(0.0, 0.12)
     handle = line(
@@ -203,6 +210,8 @@ def pan(rng: Chance) -> Mesh:
         u(0.05, 0.09),
         (45, 42, 40) if u() < 0.6 else color,
     )
+    if u() < 0.2:  # seen from where the handle is hidden, or without one
+        handle = []
     mesh = handle + lathe(
         [(r * 0.8, 0), (r * 0.92, h * 0.4), (r, h)], color, segments=24, top=shade(color, u(0.3, 0.7))
     )
@@ -251,7 +260,7 @@ def fine_ring(rng: Chance) -> Mesh:
 def necklace(rng: Chance) -> Mesh:
     """Draw a chain in a loop with a pendant, or beads."""
     u = rng.uniform
-    color, wide, high = _JEWEL_METALS[rng.integers(3)], u(0.35, 0.6), u(0.55, 0.85)
+    color, wide, high = _JEWEL_METALS[rng.integers(3)], u(0.3, 0.6), u(0.3, 0.85)
     loop = arc((0, 0, 0), (wide, high), (-90, 90)) + arc((0, 0, 0), (wide, high), (90, 270))
     mesh = line(loop, u(0.015, 0.035), color)
     if u() < 0.25:
@@ -275,5 +284,7 @@ def earring(rng: Chance) -> Mesh:
         )
     else:
         one += moved(_jewel(rng, size * 0.7), dy=-0.02)
+    if u() < 0.35:
+        return one
     gap = u(0.3, 0.5)
     return moved(one, dx=-gap) + moved(one, dx=gap)

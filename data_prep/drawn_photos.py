@@ -120,8 +120,9 @@ def _camera(drawn: DrawnType, rng: Chance, **changes) -> Camera:
 def _canvas(rng: Chance, color: Color = (255, 255, 255)) -> Image.Image:
     longest = int(rng.integers(75, 121)) * 2 * SUPERSAMPLING
     aspect = 1.0 if rng.uniform() < 0.6 else rng.uniform(0.7, 1.0)
-    sides = (longest, int(longest * aspect))
-    return Image.new("RGB", sides if rng.uniform() < 0.5 else sides[::-1], color)
+    wide = rng.uniform() < 0.5
+    other = int(longest * aspect)
+    return Image.new("RGB", (longest, other) if wide else (other, longest), color)
 
 
 def _studio(rng: Chance) -> tuple[Image.Image, Color | None]:
@@ -131,7 +132,7 @@ def _studio(rng: Chance) -> tuple[Image.Image, Color | None]:
     tint = shade(cloth(rng), rng.uniform(0.7, 1.6))
     canvas = _canvas(rng, tint)
     if rng.uniform() < 0.5:
-        ramp = Image.linear_gradient("L").resize(canvas.size).point(lambda v: v // 2)
+        ramp = Image.linear_gradient("L").resize(canvas.size).point([v // 2 for v in range(256)])
         canvas = Image.composite(Image.new("RGB", canvas.size, shade(tint, 0.6)), canvas, ramp)
     return canvas, shade(tint, 0.8)
 
