@@ -8,6 +8,8 @@ from aisles.hierarchy.taxonomy import Hierarchy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+patient = settings(max_examples=50, deadline=None)
+
 SHOP = Hierarchy(("SEAT", "LIGHT"), (("SOFA", "CHAIR"), ("LAMP",)))  # classes: CHAIR, LAMP, SOFA
 MACRO = [[0.6, 0.4]]
 WITHIN = [[0.7, 0.3, 1.0]]
@@ -116,6 +118,7 @@ def test_what_needs_one_macro_a_class_refuses_overlap():
             call()
 
 
+@patient
 @given(cases(overlapping=True))
 def test_soft_equals_a_loop_written_out(case):
     hierarchy, p = case
@@ -132,7 +135,7 @@ def test_soft_equals_a_loop_written_out(case):
     )
 
 
-@settings(max_examples=60)
+@patient
 @given(cases() | cases(overlapping=True))
 def test_every_rule_gives_distributions_and_the_same_for_one_as_for_many(case):
     hierarchy, p = case
@@ -147,6 +150,7 @@ def test_every_rule_gives_distributions_and_the_same_for_one_as_for_many(case):
         np.testing.assert_array_equal(fortran, together, err_msg="memory layout does not matter")
 
 
+@patient
 @given(cases() | cases(overlapping=True))
 def test_beam_and_threshold_run_from_hard_to_soft(case):
     hierarchy, p = case
@@ -159,6 +163,7 @@ def test_beam_and_threshold_run_from_hard_to_soft(case):
     np.testing.assert_array_equal(strict[below], hard[below])
 
 
+@patient
 @given(cases() | cases(overlapping=True))
 def test_hard_answers_with_the_best_class_of_the_most_probable_macro(case):
     hierarchy, p = case
@@ -172,7 +177,7 @@ def test_hard_answers_with_the_best_class_of_the_most_probable_macro(case):
         assert hierarchy.classes[answer] == best
 
 
-@settings(max_examples=60)
+@patient
 @given(cases() | cases(overlapping=True), st.integers(0, 1000))
 def test_reordering_macros_and_classes_reorders_the_answer(case, seed):
     hierarchy, p = case
@@ -204,6 +209,7 @@ def test_reordering_macros_and_classes_reorders_the_answer(case, seed):
         np.testing.assert_allclose(after[:, class_order][untied], before[untied], atol=1e-12, err_msg=rule)
 
 
+@patient
 @given(cases(), st.integers(0, 1000))
 def test_hard_accuracy_is_router_accuracy_times_accuracy_where_routed_right(case, seed):
     hierarchy, p = case
@@ -227,6 +233,7 @@ def test_climb_answers_as_finely_as_it_may():
     assert climb(probs, [[0.9, 0.1]] * 3, (0.5, 0.95)).levels.tolist() == ["class", "class", "none"]
 
 
+@patient
 @given(cases(), st.floats(0, 1), st.floats(0, 1))
 def test_climb_answers_everything_at_zero_and_less_when_stricter(case, one, other):
     hierarchy, p = case

@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 from aisles.hierarchy.taxonomy import Hierarchy
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+
+patient = settings(max_examples=50, deadline=None)
 
 SHOP = Hierarchy(("SEAT", "LIGHT"), (("SOFA", "CHAIR"), ("LAMP",)))
 SHARED = Hierarchy(("HOME", "GARDEN"), (("CHAIR", "LAMP"), ("CHAIR", "HOSE")))
@@ -72,6 +74,7 @@ def test_disagreeing_classes_are_named_by_side():
         SHOP.check_classes(["SOFA", "LAMP", "CHAIR", "RUG"])
 
 
+@patient
 @given(partitions)
 def test_json_gives_back_every_name_and_order(content):
     hierarchy = Hierarchy(tuple(content), tuple(map(tuple, content.values())))
