@@ -12,6 +12,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import layers
 
 from .efficientnet_lite0 import efficientnet_lite0, load_tensors
@@ -63,6 +64,16 @@ class Backbone:
     def network(self) -> keras.Model:
         """The network inside, behind the preprocessing; its layers are what fine-tuning unfreezes."""
         return next(layer for layer in self.model.layers if isinstance(layer, keras.Model))
+
+    @cached_property
+    def forward(self) -> Callable:
+        """The compiled pass: uint8 pixels (n, height, width, 3) to float32 features (n, dimension), tensors."""
+
+        @tf.function(input_signature=[tf.TensorSpec((None, *self.input_size, 3), tf.uint8)])
+        def forward(pixels):
+            return tf.cast(self.model(tf.cast(pixels, tf.float32), training=False), tf.float32)
+
+        return forward
 
     @cached_property
     def key(self) -> str:

@@ -7,6 +7,7 @@ transaction, so a killed run loses at most one batch and a half-written vector c
 
 import hashlib
 import logging
+import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -15,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import platformdirs
-import tensorflow as tf
 from tqdm import tqdm
 
 from ..data_prep.images import read_image_bytes
@@ -90,8 +90,6 @@ class Features:
 
 def default_cache() -> Path:
     """Give the folder for cached features: `AISLES_CACHE`, or the user's cache folder of this system."""
-    import os
-
     return Path(os.environ.get("AISLES_CACHE") or platformdirs.user_cache_path("aisles")) / "features"
 
 
@@ -138,25 +136,14 @@ def extract(
     return Features(vectors.astype(np.float32, copy=False), from_cache, len(todo))
 
 
-def passes(backbone: Backbone):
-    """Compile the backbone's pass: uint8 pixels (n, height, width, 3) to float32 features (n, dimension)."""
-    signature = [tf.TensorSpec((None, *backbone.input_size, 3), tf.uint8)]
-
-    @tf.function(input_signature=signature)
-    def forward(pixels):
-        return tf.cast(backbone.model(tf.cast(pixels, tf.float32), training=False), tf.float32)
-
-    return forward
-
-
 def _compute(backbone: Backbone, todo: dict[str, str | Path], store: FeatureCache, batch_size: int) -> dict:
     if not todo:
         return {}
-    forward, names, done = passes(backbone), list(todo), {}
+    names, done = list(todo), {}
     batches = pixel_batches([Path(path) for path in todo.values()], backbone.input_size, batch_size)
     with tqdm(total=len(todo), desc=f"{backbone.name} features", unit="img", disable=None) as bar:
         for number, pixels in enumerate(batches):
-            vectors = forward(pixels).numpy()
+            vectors = backbone.forward(pixels).numpy()
             some = names[number * batch_size :][: len(vectors)]
             store.put(some, vectors)
             done.update(zip(some, vectors, strict=True))
