@@ -28,7 +28,7 @@ def block_softmax(logits, hierarchy, scale):
 
 
 def simulated(hierarchy, n, router_scale, scales, seed=0):
-    """Draw labels from a two-stage distribution, and the probabilities of models off by known temperatures."""
+    """Draw labels from a two-stage distribution, and give models that are off by known temperatures."""
     rng = np.random.default_rng(seed)
     macro, within = (2 * rng.normal(size=(n, width)) for width in (hierarchy.n_macros, hierarchy.n_slots))
     ones = [1] * hierarchy.n_macros
