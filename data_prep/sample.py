@@ -14,9 +14,8 @@ from tqdm import tqdm
 from .drawn_photos import TYPES, draw_photo
 from .files import whole_file, write_whole
 from .sample_plan import Picture, Plan, listing_line, plan_catalogue
+from .sources import IMAGES_TAR, LISTINGS_TAR
 
-LISTINGS_TAR = "abo-listings.tar"
-IMAGES_TAR = "abo-images-small.tar"
 TRUTH_COLUMNS = ("image_id", "path", "kind", "keep", "product_type", "item_id", "trap")
 _README = """# A drawn catalogue
 
