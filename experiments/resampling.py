@@ -244,8 +244,10 @@ def _resampled_means(
     totals: ProductSums, n_resamples: int, rng: np.random.Generator
 ) -> npt.NDArray[np.float64]:
     """Draw the ratio estimate `n_resamples` times, a bounded number of cells at once."""
-    pairs = np.column_stack([totals.sums.round(9), totals.sizes])
-    kinds, counts = np.unique(pairs, axis=0, return_counts=True)
+    _, sum_kind = np.unique(totals.sums.round(9), return_inverse=True)
+    keys = sum_kind * (totals.sizes.max() + 1) + totals.sizes  # one number per pair of sum and size
+    _, first, counts = np.unique(keys, return_index=True, return_counts=True)
+    kinds = np.column_stack([totals.sums[first], totals.sizes[first]])
     n_products = len(totals.sums)
     drawn = [
         rng.multinomial(n_products, counts / n_products, size=rows) @ kinds

@@ -180,7 +180,8 @@ def wilson(successes: float, n: float, *, level: float = 0.95) -> Interval:
     share, weight = successes / n, 1 + z**2 / n
     center = (share + z**2 / (2 * n)) / weight
     half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / weight
-    return Interval(share, float(max(0.0, min(share, center - half))), float(min(1.0, max(share, center + half))), level)
+    low, high = max(0.0, min(share, center - half)), min(1.0, max(share, center + half))
+    return Interval(share, float(low), float(high), level)
 
 
 def minimum_detectable_difference(
