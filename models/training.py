@@ -1,15 +1,17 @@
 """Training a head on features that were extracted beforehand.
 
 `Model.fit` spends most of its time between the steps of so small a network. Here one epoch is one call into a
-compiled graph: the features lie in memory, batches are gathered inside, Python sees only the epoch's losses.
+graph that is traced once for all heads of a structure (see `head_steps`), and the features lie in memory.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import keras
 import numpy as np
 import tensorflow as tf
+
+from .head_steps import Adam, epoch_of, evaluation_of, handles_of, read_structure
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class HeadTraining:
         Share of the probability spread evenly over all labels; 0 for none.
     class_weights : bool
         Weight each image by n_images / (n_labels * images of its label).
+    plateau : int
+        Epochs without a lower validation loss after which the rate is halved; 0 for never.
     """
 
     epochs: int = 100
@@ -37,6 +41,7 @@ class HeadTraining:
     batch_size: int = 64
     label_smoothing: float = 0.0
     class_weights: bool = False
+    plateau: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,8 @@ class History:
     Attributes
     ----------
     loss, accuracy, val_loss, val_accuracy : tuple of float
-        Training figures are means over the epoch's steps, with dropout; validation figures are taken at its end.
+        Training figures are means over the epoch's images, with dropout; validation figures are taken at its
+        end (empty after `refit_head`).
     best_epoch : int
         Index of the epoch whose weights were kept.
     """
@@ -56,15 +62,6 @@ class History:
     val_loss: tuple[float, ...]
     val_accuracy: tuple[float, ...]
     best_epoch: int
-
-
-@dataclass
-class _Curves:
-    rows: list[tuple[float, float, float, float]] = field(default_factory=list)
-
-    def history(self) -> History:
-        loss, accuracy, val_loss, val_accuracy = zip(*self.rows, strict=True)
-        return History(loss, accuracy, val_loss, val_accuracy, int(np.argmin(val_loss)))
 
 
 def train_head(
@@ -84,20 +81,27 @@ def train_head(
     ----------
     head : keras.Model
         From `aisles.models.heads.build_head`.
-    features : ndarray of shape (n_images, dimension)
+    features : ndarray of shape (n_images, dimension) or (n_images, n_views, dimension)
+        Where an image has several views, each epoch draws one of them for each image.
     targets : int ndarray of shape (n_images,)
         Positions among the head's outputs.
     val_features, val_targets : ndarray
-        The same for validation images; training stops by their loss (ties: the earlier epoch is kept).
+        The same for validation images, (n, dimension) and (n,); training stops by their loss (ties: the
+        earlier epoch is kept).
     training : HeadTraining, optional
     seed : int
-        For the order of images.
+        For the order of images, their views and dropout.
     on_epoch : callable, optional
         Called with the epoch's number and its validation loss.
 
     Returns
     -------
     History
+
+    Raises
+    ------
+    ValueError
+        Without images, or if the loss stops being a number.
     """
     training = training or HeadTraining()
     if len(features) == 0 or len(val_features) == 0:
@@ -105,66 +109,113 @@ def train_head(
             "A head needs training and validation images. "
             f"Received: {len(features)} training and {len(val_features)} validation images."
         )
-    n_outputs = head.output_shape[-1]
-    weights = _image_weights(targets, n_outputs) if training.class_weights else np.ones(len(targets), np.float32)
-    run_epoch, evaluate = _compile(head, features, targets, weights, val_features, val_targets, training)
-    rng = np.random.default_rng(seed)
-    curves, best, best_weights, waited = _Curves(), np.inf, head.get_weights(), 0
+    epochs = _Epochs(head, features, targets, training, seed)
+    evaluate = _evaluation(head, val_features, val_targets)
+    rows: list[tuple[float, float, float, float]] = []
+    best, best_weights, waited, rate = np.inf, head.get_weights(), 0, training.learning_rate
     for epoch in range(training.epochs):
-        loss, accuracy = run_epoch(tf.constant(rng.permutation(len(features)), tf.int32))
-        val_loss, val_accuracy = evaluate()
-        curves.rows.append((float(loss), float(accuracy), float(val_loss), float(val_accuracy)))
+        rows.append((*epochs.run(rate), *evaluate()))
+        val_loss = rows[-1][2]
         if on_epoch:
-            on_epoch(epoch, float(val_loss))
-        if float(val_loss) < best:
-            best, best_weights, waited = float(val_loss), head.get_weights(), 0
-        elif (waited := waited + 1) >= training.patience:
+            on_epoch(epoch, val_loss)
+        if val_loss < best:
+            best, best_weights, waited = val_loss, head.get_weights(), 0
+            continue
+        waited += 1
+        if waited >= training.patience:
             break
+        if training.plateau and waited % training.plateau == 0:
+            rate /= 2
     head.set_weights(best_weights)
-    return curves.history()
+    loss, accuracy, val_loss, val_accuracy = zip(*rows, strict=True) if rows else ((), (), (), ())
+    return History(loss, accuracy, val_loss, val_accuracy, int(np.argmin(val_loss)) if rows else 0)
 
 
-def _image_weights(targets: np.ndarray, n_outputs: int) -> np.ndarray:
-    counts = np.bincount(targets, minlength=n_outputs)
+def refit_head(
+    head: keras.Model,
+    features: np.ndarray,
+    targets: np.ndarray,
+    epochs: int,
+    training: HeadTraining | None = None,
+    *,
+    seed: int = 0,
+) -> History:
+    """Train a head in place for a fixed number of epochs, without validation images.
+
+    For the last fit on training and validation images together, once `train_head` has found the number of
+    epochs (`History.best_epoch + 1`).
+
+    Parameters
+    ----------
+    head, features, targets, training, seed
+        As in `train_head`; `epochs`, `patience` and `plateau` of `training` are not used.
+    epochs : int
+        How many, at least 1.
+
+    Returns
+    -------
+    History
+        Without validation figures; `best_epoch` is the last.
+    """
+    if len(features) == 0 or epochs < 1:
+        raise ValueError(
+            f"A refit needs images and at least one epoch. Received: {len(features)} images, epochs={epochs}."
+        )
+    run = _Epochs(head, features, targets, training or HeadTraining(), seed)
+    rate = (training or HeadTraining()).learning_rate
+    rows = [run.run(rate) for _ in range(epochs)]
+    loss, accuracy = zip(*rows, strict=True)
+    return History(loss, accuracy, (), (), epochs - 1)
+
+
+def balanced_weights(targets: np.ndarray) -> np.ndarray:
+    """Give each image the weight n_images / (n_labels * images of its label); their mean is 1."""
+    counts = np.bincount(targets)
     return (len(targets) / (np.count_nonzero(counts) * counts[targets])).astype(np.float32)
 
 
-def _compile(head, features, targets, weights, val_features, val_targets, training: HeadTraining):
-    """Give two graph functions: one epoch of steps over an order of images, and the validation figures."""
-    logits_of = keras.Model(head.inputs, head.get_layer("logits").output)
-    optimizer = keras.optimizers.Adam(training.learning_rate)
-    optimizer.build(head.trainable_variables)
-    x, y, w = tf.constant(features, tf.float32), tf.constant(targets, tf.int32), tf.constant(weights)
-    val_x, val_y = tf.constant(val_features, tf.float32), tf.constant(val_targets, tf.int32)
-    n_outputs, batch_size, n_images = head.output_shape[-1], training.batch_size, len(features)
-    n_steps = -(-n_images // batch_size)
+class _Epochs:
+    """A head, its data and its optimizer, ready to run epoch after epoch."""
 
-    def losses(labels, logits, smoothing):
-        wanted = tf.one_hot(labels, n_outputs) * (1 - smoothing) + smoothing / n_outputs
-        return tf.nn.softmax_cross_entropy_with_logits(wanted, logits)
+    def __init__(self, head: keras.Model, features, targets, training: HeadTraining, seed: int):
+        self.n_images, self.n_views = len(features), features.shape[1] if features.ndim == 3 else 1
+        self.optimizer, self.rng, self.training = Adam.start(head), np.random.default_rng(seed), training
+        weights = balanced_weights(targets) if training.class_weights else np.ones(self.n_images, np.float32)
+        self.weights = handles_of(head)
+        self.rows = (
+            tf.constant(features.reshape(-1, features.shape[-1]), tf.float32),
+            tf.constant(np.repeat(targets, self.n_views), tf.int32),
+            tf.constant(np.repeat(weights, self.n_views)),
+        )
+        self.seed = tf.constant(np.random.SeedSequence(seed).generate_state(2).astype(np.int32))
+        self.graph = epoch_of(read_structure(head))
 
-    def hits(labels, logits):
-        return tf.cast(tf.equal(tf.argmax(logits, 1, tf.int32), labels), tf.float32)
+    def run(self, rate: float) -> tuple[float, float]:
+        """Run one epoch and give loss and accuracy."""
+        order = self.rng.permutation(self.n_images)
+        if self.n_views > 1:
+            order = order * self.n_views + self.rng.integers(self.n_views, size=self.n_images)
+        batch_size, smoothing = self.training.batch_size, self.training.label_smoothing
+        loss, accuracy = self.graph(
+            *self.weights, *self.optimizer.handles(), *self.rows, tf.constant(order, tf.int32), batch_size,
+            smoothing, rate, self.seed, self.optimizer.steps,
+        )  # fmt: skip
+        self.optimizer.steps += -(-self.n_images // batch_size)
+        if not np.isfinite(loss := float(loss)):
+            raise ValueError(
+                f"The training loss became {loss}. Look for features that are not finite, or lower the "
+                f"learning rate ({rate:g})."
+            )
+        return loss, float(accuracy)
 
-    @tf.function
-    def run_epoch(order):
-        total_loss, total_hits = tf.constant(0.0), tf.constant(0.0)
-        for step in tf.range(n_steps):
-            batch = order[step * batch_size : (step + 1) * batch_size]
-            labels, images = tf.gather(y, batch), tf.gather(x, batch)
-            with tf.GradientTape() as tape:
-                logits = logits_of(images, training=True)
-                each = losses(labels, logits, training.label_smoothing) * tf.gather(w, batch)
-                loss = tf.reduce_mean(each)
-            gradients = tape.gradient(loss, head.trainable_variables)
-            optimizer.apply(gradients, head.trainable_variables)
-            total_loss += tf.reduce_sum(each)
-            total_hits += tf.reduce_sum(hits(labels, logits))
-        return total_loss / n_images, total_hits / n_images
 
-    @tf.function
-    def evaluate():
-        logits = logits_of(val_x, training=False)
-        return tf.reduce_mean(losses(val_y, logits, 0.0)), tf.reduce_mean(hits(val_y, logits))
+def _evaluation(head: keras.Model, features, targets) -> Callable[[], tuple[float, float]]:
+    graph = evaluation_of(read_structure(head))
+    weights = handles_of(head)
+    rows = (tf.constant(features, tf.float32), tf.constant(targets, tf.int32))
 
-    return run_epoch, evaluate
+    def evaluate() -> tuple[float, float]:
+        loss, accuracy = graph(*weights, *rows)
+        return float(loss), float(accuracy)
+
+    return evaluate
