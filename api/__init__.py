@@ -1,1 +1,54 @@
 """Hierarchical two-stage image classification of products, refereed against one flat model."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PLACES = {
+    "FlatClassifier": "aisles.models.two_stage",
+    "Hierarchy": "aisles.hierarchy.taxonomy",
+    "HierarchicalPrediction": "aisles.models.two_stage",
+    "TwoStageClassifier": "aisles.models.two_stage",
+    "benchmark": "aisles.experiments.study",
+    "build_backbone": "aisles.models.backbones",
+    "load": "aisles.models.bundle",
+    "read_manifest": "aisles.data_prep.manifest",
+    "save": "aisles.models.bundle",
+    "wrap_backbone": "aisles.models.backbones",
+}
+_OTHER_NAMES = {"benchmark": "run_study", "load": "load_bundle", "save": "save_bundle"}
+
+__all__ = [
+    "FlatClassifier",
+    "HierarchicalPrediction",
+    "Hierarchy",
+    "TwoStageClassifier",
+    "benchmark",
+    "build_backbone",
+    "load",
+    "read_manifest",
+    "save",
+    "wrap_backbone",
+]
+
+if TYPE_CHECKING:
+    from aisles.data_prep.manifest import read_manifest
+    from aisles.experiments.study import run_study as benchmark
+    from aisles.hierarchy.taxonomy import Hierarchy
+    from aisles.models.backbones import build_backbone, wrap_backbone
+    from aisles.models.bundle import load_bundle as load
+    from aisles.models.bundle import save_bundle as save
+    from aisles.models.two_stage import FlatClassifier, HierarchicalPrediction, TwoStageClassifier
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'aisles' has no attribute {name!r}")
+    value = getattr(import_module(_PLACES[name]), _OTHER_NAMES.get(name, name))
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

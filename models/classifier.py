@@ -6,9 +6,8 @@ pictures computes only those.
 """
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -58,16 +57,12 @@ class LabelModel:
         """Whether there is one label only, so nothing to tell apart."""
         return self.head is None
 
-    @cached_property
-    def _run(self) -> Callable:
-        signature = [tf.TensorSpec((None, self.head.input_shape[-1]), tf.float32)]
-        return tf.function(lambda x: self.head(x, training=False), input_signature=signature)
-
     def from_features(self, features: np.ndarray, *, calibrated: bool = True) -> np.ndarray:
         """Give probabilities (n, n_labels), float64, rows sum to 1, from features (n, dimension)."""
         if self.constant:
             return np.ones((len(features), 1))
-        probs = self._run(np.asarray(features, np.float32)).numpy().astype(np.float64)
+        features = tf.convert_to_tensor(features, tf.float32)
+        probs = self.head(features, training=False).numpy().astype(np.float64)
         probs /= probs.sum(1, keepdims=True)
         return apply_temperature(probs, self.temperature) if calibrated and self.temperature != 1 else probs
 

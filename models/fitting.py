@@ -3,6 +3,7 @@
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -21,8 +22,8 @@ class FittedModel:
     Attributes
     ----------
     labels : tuple of str
-    head : keras.Model or None
-        None for a constant.
+    head : keras.Model, Path or None
+        The network or the file that holds it. None for a constant.
     val_probs : ndarray of shape (n_images, n_labels)
         From the head as trained on training images alone. Rows of training images are of no use.
     probs : ndarray of shape (n_images, n_labels)
@@ -33,7 +34,7 @@ class FittedModel:
     """
 
     labels: tuple[str, ...]
-    head: keras.Model | None
+    head: keras.Model | Path | None
     val_probs: np.ndarray
     probs: np.ndarray
     history: History | None
@@ -41,7 +42,8 @@ class FittedModel:
 
     def on(self, trunk: Backbone, temperature: float = 1.0) -> LabelModel:
         """Give the model for pictures: this head on the trunk whose features it was trained on."""
-        return LabelModel(self.labels, None if self.head is None else trunk, self.head, temperature)
+        head = keras.saving.load_model(self.head, compile=False) if isinstance(self.head, Path) else self.head
+        return LabelModel(self.labels, None if head is None else trunk, head, temperature)
 
 
 def fit_labels(
@@ -140,3 +142,40 @@ def predict_features(head: keras.Model, features: np.ndarray) -> np.ndarray:
     """Give a head's probabilities for features, float64, rows sum to 1."""
     model = LabelModel(tuple(map(str, range(head.output_shape[-1]))), None, head)
     return model.from_features(features)
+
+
+def save_fitted(fitted: FittedModel, folder: Path) -> None:
+    """Write a fitted model into an existing folder: `head.keras` and `fitted.npz`."""
+    if fitted.head is not None:
+        fitted.head.save(folder / "head.keras")
+    curves = {}
+    if fitted.history is not None:
+        names = ("loss", "accuracy", "val_loss", "val_accuracy", "best_epoch")
+        curves = {f"history_{name}": np.array(getattr(fitted.history, name)) for name in names}
+    np.savez(
+        folder / "fitted.npz",
+        labels=np.array(fitted.labels, dtype=str),
+        val_probs=fitted.val_probs,
+        probs=fitted.probs,
+        n_train=np.array(fitted.n_train),
+        **curves,
+    )
+
+
+def load_fitted(folder: Path) -> FittedModel:
+    """Read what `save_fitted` wrote; the head is loaded when it is first used."""
+    with np.load(folder / "fitted.npz", allow_pickle=False) as arrays:
+        history = None
+        if "history_loss" in arrays:
+            names = ("loss", "accuracy", "val_loss", "val_accuracy")
+            curves = {name: tuple(arrays[f"history_{name}"].tolist()) for name in names}
+            history = History(**curves, best_epoch=int(arrays["history_best_epoch"]))
+        file = folder / "head.keras"
+        return FittedModel(
+            tuple(arrays["labels"].tolist()),
+            file if file.exists() else None,
+            arrays["val_probs"],
+            arrays["probs"],
+            history,
+            int(arrays["n_train"]),
+        )

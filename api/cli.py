@@ -1,0 +1,106 @@
+"""The command line: each command parses, calls one function of the library, and prints.
+
+Results go to stdout, talk and progress to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input data,
+4 pretrained weights missing.
+"""
+
+import logging
+import os
+import sys
+from pathlib import Path
+
+import click
+
+import aisles
+from aisles.commands import Commands, as_json, settings_options
+
+EPILOG = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input data, 4 pretrained weights missing."
+
+
+@click.group(cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(aisles.__version__, prog_name="aisles")
+@click.option("--quiet", is_flag=True, help="Say nothing but results, warnings and errors.")
+def main(quiet: bool) -> None:
+    """Route a product photograph to its aisle, then to its shelf, and see whether that beats one flat model."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("aisles").setLevel(logging.WARNING if quiet else logging.INFO)
+    logging.captureWarnings(True)
+
+
+@main.command()
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--output", "-o", type=click.Path(path_type=Path), required=True, help="The run folder.")
+@settings_options
+@click.option("--json", "json_", is_flag=True, help="Print metrics.json instead of the table.")
+def benchmark(data: Path, output: Path, settings, cache: Path | None, json_: bool) -> None:
+    """Compare flat and two-stage on DATA and give the verdict.
+
+    DATA is a manifest CSV (file_name, label; product and split if there are any), a folder with a metadata.csv, or a
+    folder of class folders. Run it again to go on after an interruption: what is done is not done again.
+
+    Example: aisles benchmark photos --output run --macros 5
+    """
+    from aisles.experiments.study import run_study
+    from aisles.experiments.tables import summary
+
+    result = run_study(data, output, settings, cache=cache)
+    click.echo(as_json(result.metrics) if json_ else summary(result))
+
+
+@main.command()
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--rule", help="Routing rule: soft, hard, beam:2, threshold:0.1, climb:0.8, implied, hie, masked.")
+@click.option("--top", default=5, show_default=True, help="How many classes --json lists.")
+@click.option("--json", "json_", is_flag=True, help="Print one JSON object a line for each image.")
+def predict(bundle: Path, images: tuple[Path, ...], rule: str | None, top: int, json_: bool) -> None:
+    """Say which class each of IMAGES shows, and by which path.
+
+    Example: aisles predict run/bundles/two-stage chair.jpg lamp.jpg
+    """
+    from aisles.models.bundle import load_bundle
+    from aisles.prediction import print_predictions
+
+    read = print_predictions(load_bundle(bundle), images, rule=rule, top=top, json_lines=json_)
+    if not read:
+        sys.exit(3)
+
+
+@main.command()
+@click.option("--json", "json_", is_flag=True, help="Print as JSON.")
+def weights(json_: bool) -> None:
+    """List the pretrained weights that are here, and those that are missing.
+
+    Example: aisles weights
+    """
+    from aisles.models.weights import weights_files
+
+    files = weights_files()
+    if json_:
+        rows = [{"backbone": f.backbone, "state": f.state, "path": str(f.path), "md5": f.md5} for f in files]
+        click.echo(as_json(rows))
+        return
+    for file in files:
+        click.echo(f"{file.backbone:<20} {file.state:<8} {file.path}")
+        if file.state != "present":
+            click.echo(f"{'':<20} MD5 {file.md5}. {file.origin}")
+
+
+@main.command()
+@click.option("--output", "-o", type=click.Path(path_type=Path), default=Path("aisles-quickstart"), show_default=True)
+@click.option("--seed", default=0, show_default=True, help="For the drawn catalogue.")
+@click.option("--json", "json_", is_flag=True, help="Print metrics.json instead of the table.")
+def quickstart(output: Path, seed: int, json_: bool) -> None:
+    """Draw a small catalogue in ABO's format and run everything on it, offline.
+
+    Example: aisles quickstart --output aisles-quickstart
+    """
+    from aisles.quickstart import run_quickstart
+
+    click.echo(run_quickstart(output, seed=seed, json_=json_))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,98 @@
+"""What the commands share: errors to exit codes, options for settings, JSON."""
+
+import json
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+
+EXIT_DATA, EXIT_WEIGHTS = 3, 4
+
+
+class Commands(click.Group):
+    """A group that turns the library's errors into one line and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a mistake of the user's is explained, not traced."""
+        try:
+            return super().invoke(ctx)
+        except (ValueError, OSError, TypeError) as error:
+            fault = click.ClickException(str(error))
+            fault.exit_code = _exit_code(error)
+            if fault.exit_code is None:
+                raise
+            raise fault from error
+
+
+def _exit_code(error: Exception) -> int | None:
+    from aisles.data_prep.errors import DataError
+
+    if isinstance(error, DataError):
+        return EXIT_DATA
+    names = {type_.__name__ for type_ in type(error).__mro__}  # without importing the models
+    if "WeightsMissingError" in names:
+        return EXIT_WEIGHTS
+    if isinstance(error, TypeError):
+        return None
+    return 1
+
+
+def settings_options(command: Callable) -> Callable:
+    """Add the options that make a study's settings; the command gets `settings` and `cache`."""
+    options = [
+        click.option("--config", type=click.Path(path_type=Path, exists=True), help="Settings as a TOML file."),
+        click.option("--set", "changes", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one setting."),
+        click.option("--macros", help="Number of macro-categories, or auto.  [default: 5]"),
+        click.option("--hierarchy", type=click.Path(), help="A hierarchy of your own, as JSON."),
+        click.option("--linkage", type=click.Choice(["ward", "average", "complete"]), help="[default: ward]"),
+        click.option("--seeds", type=click.IntRange(1), help="How many seeds.  [default: 3]"),
+        click.option("--backbone", help="efficientnet_lite0, inception_v3 or vgg16.  [default: efficientnet_lite0]"),
+        click.option("--weights", help="imagenet, none or a file.  [default: imagenet]"),
+        click.option("--color", type=click.Choice(["rgb", "gray"]), help="[default: rgb]"),
+        click.option("--precision", type=click.Choice(["float32", "bfloat16"]), help="[default: float32]"),
+        click.option("--label-column", help="The manifest's column with the class.  [default: label]"),
+        click.option("--strict", is_flag=True, help="Fail on unreadable images instead of leaving them out."),
+        click.option("--cache", type=click.Path(path_type=Path), help="Folder for cached features."),
+    ]
+
+    @wraps(command)
+    def with_settings(
+        config, changes, macros, hierarchy, linkage, seeds, backbone, weights, color, precision, label_column, strict,
+        **others,
+    ):  # fmt: skip
+        from aisles.experiments.config import read_settings
+
+        values = {
+            "hierarchy.macros": macros,
+            "hierarchy.file": hierarchy,
+            "hierarchy.linkage": linkage,
+            "comparison.seeds": seeds,
+            "backbone.name": backbone,
+            "backbone.weights": weights,
+            "backbone.color": color,
+            "backbone.precision": precision,
+            "data.label_column": label_column,
+            "data.strict": "true" if strict else None,
+        }
+        given = [f"{key}={_toml(value)}" for key, value in values.items() if value is not None]
+        try:
+            settings = read_settings(config, [*given, *changes])
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
+        return command(settings=settings, **others)
+
+    for option in reversed(options):
+        with_settings = option(with_settings)
+    return with_settings
+
+
+def _toml(value: Any) -> str:
+    text = str(value)
+    return text if text in ("true", "false") or text.lstrip("-").isdigit() else json.dumps(text)
+
+
+def as_json(content: Any) -> str:
+    """Write JSON for stdout."""
+    return json.dumps(content, indent=1, ensure_ascii=False, default=str)

@@ -1,0 +1,143 @@
+"""From a folder of photographs to checked images, splits, features and a hierarchy."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from ..data_prep.errors import DataError
+from ..data_prep.manifest import Manifest, read_manifest
+from ..data_prep.scan import find_leaks, scan_images
+from ..data_prep.splitting import ensure_splits
+from ..hierarchy.clustering import ClassTree, choose_n_macros, cluster_classes
+from ..hierarchy.embeddings import class_embeddings
+from ..hierarchy.taxonomy import Hierarchy
+from ..models.backbones import Backbone, build_backbone, in_precision
+from ..models.features import extract
+from .config import BackboneSettings, DataSettings, HierarchySettings
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedData:
+    """Images that can be read, split, with their hashes.
+
+    Attributes
+    ----------
+    manifest : Manifest
+        With train, val and test.
+    sha256 : ndarray of str
+        Of each image's bytes.
+    unreadable : DataFrame
+        file_name, label, reason of what was left out.
+    leaks : DataFrame
+        Groups of equal files under several splits or labels, as `scan.find_leaks` gives them.
+    """
+
+    manifest: Manifest
+    sha256: np.ndarray
+    unreadable: pd.DataFrame
+    leaks: pd.DataFrame
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of names, labels, products, splits and bytes."""
+        return self.manifest.fingerprint(self.sha256)
+
+    def rows(self, split: str) -> np.ndarray:
+        """Give the row numbers of a split."""
+        return np.flatnonzero(self.manifest.splits == split)
+
+
+def prepare_data(data: str | Path, settings: DataSettings) -> PreparedData:
+    """Read, check and split the images.
+
+    Raises
+    ------
+    DataError
+        If the data can't be used; see `read_manifest`, `scan_images` and `ensure_splits`.
+    """
+    manifest = read_manifest(data, label_column=settings.label_column)
+    scan = scan_images(manifest, strict=settings.strict)
+    for row in scan.reasons.itertuples():
+        logger.warning("Left out %s: %s", row.file_name, row.reason)
+    kept = manifest.keep(scan.readable)
+    if len(kept.classes) < 2:
+        raise DataError(
+            f"There must be at least 2 classes with readable images. {len(scan.reasons)} of {len(manifest)} images "
+            "can't be read. Repair them (the messages above say what is wrong)."
+        )
+    split = ensure_splits(kept, settings.shares, settings.split_seed)
+    sha256 = scan.sha256[scan.readable]
+    for note in split.notes:
+        logger.info("%s", note)
+    leaks = find_leaks(split, sha256)
+    if len(leaks):
+        logger.warning(
+            "%d groups of files are equal byte for byte and stand in several splits or classes.", len(leaks)
+        )
+    return PreparedData(split, sha256, scan.reasons, leaks)
+
+
+def prepare_features(
+    prepared: PreparedData, settings: BackboneSettings, cache: str | Path | None = None, backbone: Backbone | None = None
+) -> tuple[Backbone, np.ndarray]:
+    """Build the backbone (or take the given one) and give every image's features, (n_images, dimension)."""
+    if backbone is None:
+        backbone = build_backbone(
+            settings.name, weights=settings.weights, input_size=settings.input_size, color=settings.color
+        )
+    backbone = in_precision(backbone, settings.precision)
+    features = extract(
+        backbone,
+        prepared.manifest.paths,
+        images=list(prepared.sha256),
+        cache=cache,
+        batch_size=settings.batch_size,
+    )
+    return backbone, features.vectors
+
+
+@dataclass(frozen=True, eq=False)
+class FoundHierarchy:
+    """The macros of a study and the tree that they were cut from.
+
+    Attributes
+    ----------
+    hierarchy : Hierarchy
+    tree : ClassTree
+        Of training images; also there when the hierarchy was brought by a person.
+    origin : str
+        Where the hierarchy comes from, for the report.
+    """
+
+    hierarchy: Hierarchy
+    tree: ClassTree
+    origin: str
+
+
+def find_hierarchy(prepared: PreparedData, features: np.ndarray, settings: HierarchySettings) -> FoundHierarchy:
+    """Cluster the classes' training images into macros, or read the hierarchy that a person brings.
+
+    Raises
+    ------
+    ValueError
+        If a hierarchy file doesn't fit the classes, or there are fewer classes than macros.
+    """
+    train, classes = prepared.rows("train"), prepared.manifest.classes
+    tree = cluster_classes(class_embeddings(features[train], prepared.manifest.labels[train]), settings.linkage)
+    if settings.file is not None:
+        hierarchy = Hierarchy.read(settings.file)
+        hierarchy.check_classes(classes)
+        return FoundHierarchy(hierarchy, tree, f"brought: {Path(settings.file).name}")
+    if settings.macros == "auto":
+        chosen = choose_n_macros(tree).n_macros
+        return FoundHierarchy(tree.cut(chosen), tree, f"{settings.linkage}, {chosen} macros by silhouette")
+    k = min(settings.macros, len(classes))
+    if k < settings.macros and settings.macros != HierarchySettings().macros:
+        k = settings.macros  # the error of `cut` explains
+    return FoundHierarchy(tree.cut(k), tree, f"{settings.linkage}, {k} macros")
+

@@ -1,0 +1,55 @@
+"""The verdict as a table that a person reads in ten seconds."""
+
+from .study import StudyResult
+
+
+def summary(result: StudyResult) -> str:
+    """Write a study's result as text: contestants, comparisons, router, verdict, and where to look."""
+    figures = result.metrics
+    images = figures["data"]["images"]
+    lines = [
+        f"{figures['n_test']} test images, {len(figures['classes'])} classes, {len(figures['macros'])} macros "
+        f"({figures['hierarchy']['origin']}), {len(figures['seeds'])} seeds, trained on {images['train']} + "
+        f"{images['val']} images",
+        "",
+        f"{'':<10}{'accuracy':>16}{'macro-F1':>10}{'against flat':>15}{'95 % interval':>18}{'p':>9}  verdict",
+    ]
+    comparisons = {comparison["b"]: comparison for comparison in figures["comparisons"]}
+    for name, contestant in figures["contestants"].items():
+        lines.append(_row(name, contestant, comparisons.get(name)))
+    first = figures["comparisons"][0]
+    router = figures["router"]
+    lines += [
+        "",
+        f"router accuracy {_mean(router['accuracy']):.3f}, implied by flat {_mean(router['implied_by_flat']):.3f}",
+        f"McNemar, {first['b']} against flat, a seed each: "
+        + ", ".join(f"p = {test['p_value']:.2g}" for test in first["mcnemar"])
+        + f" (rescued {_counts(first['rescued'])}, lost {_counts(first['lost'])})",
+        "",
+        f"Verdict: {figures['verdict']}",
+        "",
+        f"Look at {result.folder / 'dendrogram.svg'}, {result.folder / 'metrics.json'} and "
+        f"{result.folder / 'predictions.csv'}.",
+        f"Predict: aisles predict {result.folder / 'bundles' / 'two-stage'} IMAGE...",
+    ]
+    return "\n".join(lines)
+
+
+def _row(name: str, contestant: dict, comparison: dict | None) -> str:
+    spread = "" if contestant["accuracy_sd"] is None else f" ± {contestant['accuracy_sd']:.3f}"
+    row = f"{name:<10}{contestant['accuracy_mean']:>8.3f}{spread:<8}{_mean(contestant['macro_f1']):>10.3f}"
+    if comparison is None:
+        return row
+    low, high = comparison["interval"]
+    return (
+        f"{row}{100 * comparison['difference']:>+8.1f} points{f'{100 * low:+.1f} to {100 * high:+.1f}':>18}"
+        f"{comparison['p_corrected']:>9.2g}  {comparison['verdict']}"
+    )
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _counts(values: list[int]) -> str:
+    return "/".join(map(str, values))
