@@ -8,6 +8,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import joblib
 import pandas as pd
@@ -16,6 +17,7 @@ from tqdm import tqdm
 from .errors import DataError
 from .files import whole_file, write_whole
 from .sources import Source, find_image_table, find_listings, read_lines, stamp
+from .tables import read_table
 
 log = logging.getLogger(__name__)
 
@@ -95,17 +97,17 @@ def index_catalogue(
         "n_files": len(listings),
     }
     write_whole(folder / "index.json", json.dumps({"key": key, **counts}, indent=1) + "\n")
-    return CatalogueIndex(folder, **counts)
+    return CatalogueIndex(folder, n_listings, n_images, len(bad), len(listings))
 
 
 def read_listings(folder: str | Path) -> pd.DataFrame:
     """Read the table of listings that `index_catalogue` wrote; every column is text, nothing is NaN."""
-    return _read_table(Path(folder) / "listings.csv")
+    return read_table(Path(folder) / "listings.csv", made_by="aisles data index")
 
 
 def read_images(folder: str | Path) -> pd.DataFrame:
     """Read the table of images that `index_catalogue` wrote; every column is text."""
-    return _read_table(Path(folder) / "images.csv")
+    return read_table(Path(folder) / "images.csv", made_by="aisles data index")
 
 
 def parse_listing(line: bytes) -> tuple[str, ...]:
@@ -193,7 +195,7 @@ def _parse_file(source: Source) -> tuple[bytes, int, list[tuple[str, int, str]]]
 def _write_listings(path: Path, sources: list[Source], bad: list, jobs: int) -> int:
     large = sum(path.stat().st_size for path in {source.path for source in sources}) > _PARALLEL_FROM
     parallel = joblib.Parallel(n_jobs=jobs if large else 1, return_as="generator", pre_dispatch="n_jobs")
-    results: Iterator = parallel(joblib.delayed(_parse_file)(source) for source in sources)
+    results = cast(Iterator, parallel(joblib.delayed(_parse_file)(source) for source in sources))
     n_rows = 0
     with whole_file(path) as part, part.open("wb") as file:
         file.write((",".join(LISTING_COLUMNS) + "\n").encode())
@@ -230,12 +232,6 @@ def _write_images(path: Path, source: Source, bad: list) -> int:
 
 def _leads_elsewhere(path: str) -> bool:
     return not path or path[0] == "/" or ".." in path or "\\" in path or ":" in path or not path.isprintable()
-
-
-def _read_table(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        raise DataError(f"{path} is not there. Make it with `aisles data index`.")
-    return pd.read_csv(path, dtype=str, keep_default_na=False, na_filter=False, encoding="utf-8")
 
 
 def _read_summary(folder: Path, key: str) -> CatalogueIndex | None:
