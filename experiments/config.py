@@ -60,8 +60,8 @@ class TrainingSettings(_Section):
     head: str = "v1.3"
     epochs: int = Field(100, ge=1)
     patience: int = Field(10, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
-    batch_size: int = Field(64, ge=1)
+    learning_rate: float = Field(3e-4, gt=0)
+    batch_size: int = Field(32, ge=1)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     class_weights: bool = False
     refit: bool = True

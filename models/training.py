@@ -37,8 +37,8 @@ class HeadTraining:
 
     epochs: int = 100
     patience: int = 10
-    learning_rate: float = 1e-3
-    batch_size: int = 64
+    learning_rate: float = 3e-4
+    batch_size: int = 32
     label_smoothing: float = 0.0
     class_weights: bool = False
     plateau: int = 0
