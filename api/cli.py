@@ -52,7 +52,9 @@ def benchmark(data: Path, output: Path, settings, cache: Path | None, json_: boo
 @main.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--rule", help="Routing rule: soft, hard, beam:2, threshold:0.1, climb:0.8, implied, hie, masked.")
+@click.option(
+    "--rule", help="Routing rule: soft, hard, beam:2, threshold:0.1, climb:0.8, implied, hie, masked."
+)
 @click.option("--top", default=5, show_default=True, help="How many classes --json lists.")
 @click.option("--json", "json_", is_flag=True, help="Print one JSON object a line for each image.")
 def predict(bundle: Path, images: tuple[Path, ...], rule: str | None, top: int, json_: bool) -> None:
@@ -89,7 +91,9 @@ def weights(json_: bool) -> None:
 
 
 @main.command()
-@click.option("--output", "-o", type=click.Path(path_type=Path), default=Path("aisles-quickstart"), show_default=True)
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), default=Path("aisles-quickstart"), show_default=True
+)
 @click.option("--seed", default=0, show_default=True, help="For the drawn catalogue.")
 @click.option("--json", "json_", is_flag=True, help="Print metrics.json instead of the table.")
 def quickstart(output: Path, seed: int, json_: bool) -> None:

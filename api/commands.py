@@ -42,13 +42,19 @@ def _exit_code(error: Exception) -> int | None:
 def settings_options(command: Callable) -> Callable:
     """Add the options that make a study's settings; the command gets `settings` and `cache`."""
     options = [
-        click.option("--config", type=click.Path(path_type=Path, exists=True), help="Settings as a TOML file."),
-        click.option("--set", "changes", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one setting."),
+        click.option(
+            "--config", type=click.Path(path_type=Path, exists=True), help="Settings as a TOML file."
+        ),
+        click.option(
+            "--set", "changes", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one setting."
+        ),
         click.option("--macros", help="Number of macro-categories, or auto.  [default: 5]"),
         click.option("--hierarchy", type=click.Path(), help="A hierarchy of your own, as JSON."),
         click.option("--linkage", type=click.Choice(["ward", "average", "complete"]), help="[default: ward]"),
         click.option("--seeds", type=click.IntRange(1), help="How many seeds.  [default: 3]"),
-        click.option("--backbone", help="efficientnet_lite0, inception_v3 or vgg16.  [default: efficientnet_lite0]"),
+        click.option(
+            "--backbone", help="efficientnet_lite0, inception_v3 or vgg16.  [default: efficientnet_lite0]"
+        ),
         click.option("--weights", help="imagenet, none or a file.  [default: imagenet]"),
         click.option("--color", type=click.Choice(["rgb", "gray"]), help="[default: rgb]"),
         click.option("--precision", type=click.Choice(["float32", "bfloat16"]), help="[default: float32]"),

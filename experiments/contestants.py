@@ -48,7 +48,9 @@ class Trainer:
     def two_stage(self, hierarchy: Hierarchy, seed: int, name: str = "two-stage") -> FittedTwoStage:
         """Train router and sub-models of a hierarchy; `name` keeps several hierarchies of one study apart."""
         labels = self.prepared.manifest.labels
-        router = self._fit(f"seed-{seed}/{name}/router", macro_labels(hierarchy, labels), hierarchy.macros, seed)
+        router = self._fit(
+            f"seed-{seed}/{name}/router", macro_labels(hierarchy, labels), hierarchy.macros, seed
+        )
         submodels = [
             self._fit(f"seed-{seed}/{name}/submodel-{i:02d}", labels, members, seed)
             for i, members in enumerate(hierarchy.members)

@@ -40,11 +40,15 @@ def evaluate(predictions: Predictions, settings: ComparisonSettings) -> dict[str
         "router": {
             "accuracy": [metrics.accuracy(macro_truth, probs.argmax(1)) for probs in predictions.router],
             "implied_by_flat": [
-                metrics.accuracy(macro_truth, hierarchy.macro_of[answers]) for answers in predictions.answers("flat")
+                metrics.accuracy(macro_truth, hierarchy.macro_of[answers])
+                for answers in predictions.answers("flat")
             ],
         },
         "error_budget": {
-            name: [_budget(error_budget(truth, answers, hierarchy.macro_of)) for answers in predictions.answers(name)]
+            name: [
+                _budget(error_budget(truth, answers, hierarchy.macro_of))
+                for answers in predictions.answers(name)
+            ]
             for name in predictions.classes_by
         },
         "comparisons": [_as_json(comparison) for comparison in comparisons],

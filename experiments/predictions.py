@@ -78,4 +78,6 @@ class Predictions:
         )
         probs = pd.DataFrame(self.classes_by[contestant][i], columns=[f"p:{name}" for name in classes])
         routed = self.router[i] if contestant != "flat" else np.full(self.router[i].shape, np.nan)
-        return pd.concat([facts, probs, pd.DataFrame(routed, columns=[f"m:{name}" for name in macros])], axis=1)
+        return pd.concat(
+            [facts, probs, pd.DataFrame(routed, columns=[f"m:{name}" for name in macros])], axis=1
+        )

@@ -83,7 +83,10 @@ def prepare_data(data: str | Path, settings: DataSettings) -> PreparedData:
 
 
 def prepare_features(
-    prepared: PreparedData, settings: BackboneSettings, cache: str | Path | None = None, backbone: Backbone | None = None
+    prepared: PreparedData,
+    settings: BackboneSettings,
+    cache: str | Path | None = None,
+    backbone: Backbone | None = None,
 ) -> tuple[Backbone, np.ndarray]:
     """Build the backbone (or take the given one) and give every image's features, (n_images, dimension)."""
     if backbone is None:
@@ -119,7 +122,9 @@ class FoundHierarchy:
     origin: str
 
 
-def find_hierarchy(prepared: PreparedData, features: np.ndarray, settings: HierarchySettings) -> FoundHierarchy:
+def find_hierarchy(
+    prepared: PreparedData, features: np.ndarray, settings: HierarchySettings
+) -> FoundHierarchy:
     """Cluster the classes' training images into macros, or read the hierarchy that a person brings.
 
     Raises
@@ -128,7 +133,9 @@ def find_hierarchy(prepared: PreparedData, features: np.ndarray, settings: Hiera
         If a hierarchy file doesn't fit the classes, or there are fewer classes than macros.
     """
     train, classes = prepared.rows("train"), prepared.manifest.classes
-    tree = cluster_classes(class_embeddings(features[train], prepared.manifest.labels[train]), settings.linkage)
+    tree = cluster_classes(
+        class_embeddings(features[train], prepared.manifest.labels[train]), settings.linkage
+    )
     if settings.file is not None:
         hierarchy = Hierarchy.read(settings.file)
         hierarchy.check_classes(classes)
@@ -140,4 +147,3 @@ def find_hierarchy(prepared: PreparedData, features: np.ndarray, settings: Hiera
     if k < settings.macros and settings.macros != HierarchySettings().macros:
         k = settings.macros  # the error of `cut` explains
     return FoundHierarchy(tree.cut(k), tree, f"{settings.linkage}, {k} macros")
-

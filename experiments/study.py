@@ -206,18 +206,28 @@ def _save_bundles(
     truth = np.searchsorted(np.array(prepared.manifest.classes), prepared.manifest.labels[val].astype(str))
     flat_temperature = fit_temperature(_log(flat.val_probs[val]), truth)
     temperatures = fit_composed_temperatures(
-        _log(two_stage.router.val_probs[val]), _log(two_stage.within("val_probs")[val]), found.hierarchy, truth
+        _log(two_stage.router.val_probs[val]),
+        _log(two_stage.within("val_probs")[val]),
+        found.hierarchy,
+        truth,
     )
     flat_model = flat.on(trunk, flat_temperature)
     facts = {
         "data": {k: v for k, v in _data_facts(prepared).items() if k != "notes"},
         "settings": {"head": settings.training.head, "seed": 0, "hierarchy": found.origin},
     }
-    save_bundle(FlatClassifier(flat_model, found.hierarchy), folder / "flat", facts=facts | _accuracy(figures, "flat"))
-    classifier = TwoStageClassifier(
-        *_stages(two_stage, trunk, temperatures), found.hierarchy, flat=flat_model, rule=settings.comparison.primary
+    save_bundle(
+        FlatClassifier(flat_model, found.hierarchy), folder / "flat", facts=facts | _accuracy(figures, "flat")
     )
-    save_bundle(classifier, folder / "two-stage", facts=facts | _accuracy(figures, settings.comparison.primary))
+    classifier = TwoStageClassifier(
+        *_stages(two_stage, trunk, temperatures),
+        found.hierarchy,
+        flat=flat_model,
+        rule=settings.comparison.primary,
+    )
+    save_bundle(
+        classifier, folder / "two-stage", facts=facts | _accuracy(figures, settings.comparison.primary)
+    )
 
 
 def _stages(two_stage: FittedTwoStage, trunk: Backbone, temperatures: Temperatures):

@@ -81,7 +81,9 @@ class Backbone:
         height, width = self.input_size
         color = "" if self.color == "rgb" else f"-{self.color}"
         precision = "" if self.precision == "float32" else f"-{self.precision}"
-        return f"{self.name}-{self.preprocessing}-{height}x{width}{color}{precision}-{digest(self.model)[:16]}"
+        return (
+            f"{self.name}-{self.preprocessing}-{height}x{width}{color}{precision}-{digest(self.model)[:16]}"
+        )
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,9 @@ def build_backbone(
     recipe = _RECIPES[name]
     size = input_size or recipe.input_size
     if min(size) < recipe.smallest:
-        raise ValueError(f"{name} needs pictures of at least {recipe.smallest} pixels a side. Received: {size}.")
+        raise ValueError(
+            f"{name} needs pictures of at least {recipe.smallest} pixels a side. Received: {size}."
+        )
     file = _weights_file(name, str(weights))
     keras.utils.set_random_seed(seed)
     network = recipe.build(size)
@@ -178,7 +182,9 @@ def wrap_backbone(
     """
     shape = network.input_shape
     if len(shape) != 4 or shape[-1] != 3 or None in shape[1:]:
-        raise ValueError(f"A backbone takes pictures of a fixed size, (n, height, width, 3). Received: {shape}.")
+        raise ValueError(
+            f"A backbone takes pictures of a fixed size, (n, height, width, 3). Received: {shape}."
+        )
     return Backbone(name, _with_preprocessing(network, preprocessing, color), preprocessing, color)
 
 
@@ -244,11 +250,17 @@ PREPROCESSING: dict[str, Callable] = {
 
 def _with_preprocessing(network: keras.Model, preprocessing: str, color: str) -> keras.Model:
     if preprocessing not in PREPROCESSING:
-        raise ValueError(f"preprocessing must be one of {', '.join(PREPROCESSING)}. Received: {preprocessing!r}.")
+        raise ValueError(
+            f"preprocessing must be one of {', '.join(PREPROCESSING)}. Received: {preprocessing!r}."
+        )
     if color not in ("rgb", "gray"):
         raise ValueError(f"color must be rgb or gray. Received: {color!r}.")
     pixels = keras.Input(network.input_shape[1:], name="pixels")
-    x = _mix_channels(pixels, np.tile(np.array(LUMA)[:, None], 3), [0.0] * 3, "gray") if color == "gray" else pixels
+    x = (
+        _mix_channels(pixels, np.tile(np.array(LUMA)[:, None], 3), [0.0] * 3, "gray")
+        if color == "gray"
+        else pixels
+    )
     maps = network(PREPROCESSING[preprocessing](x), training=False)
     if len(maps.shape) == 4:
         maps = layers.GlobalAveragePooling2D(name="pool", dtype="float32")(maps)

@@ -81,10 +81,15 @@ def _normalize(x, name: str):
     return layers.BatchNormalization(momentum=0.99, epsilon=1e-3, name=f"{name}_bn")(x)
 
 
-def _load_pair(model: keras.Model, ours: str, tensors: Mapping[str, np.ndarray], conv: str, norm: str) -> None:
+def _load_pair(
+    model: keras.Model, ours: str, tensors: Mapping[str, np.ndarray], conv: str, norm: str
+) -> None:
     layer = model.get_layer(f"{ours}_conv")
     order = (2, 3, 0, 1) if isinstance(layer, layers.DepthwiseConv2D) else (2, 3, 1, 0)
-    needed = [f"{conv}.weight", *(f"{norm}.{part}" for part in ("weight", "bias", "running_mean", "running_var"))]
+    needed = [
+        f"{conv}.weight",
+        *(f"{norm}.{part}" for part in ("weight", "bias", "running_mean", "running_var")),
+    ]
     missing = [name for name in needed if name not in tensors]
     if missing:
         raise ValueError(f"The weights file lacks {missing}: it is not EfficientNet-Lite0's.")

@@ -9,16 +9,18 @@ import hashlib
 import logging
 import os
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import platformdirs
+import tensorflow as tf
 from tqdm import tqdm
 
-from ..data_prep.images import read_image_bytes
+from ..data_prep.errors import UnreadableImage
+from ..data_prep.images import check_image, read_image_bytes
 from .backbones import Backbone
 from .inputs import pixel_batches
 
@@ -46,7 +48,9 @@ class FeatureCache:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with closing(self._connect()) as db:
             db.execute("PRAGMA journal_mode=WAL")
-            db.execute("CREATE TABLE IF NOT EXISTS features (image TEXT PRIMARY KEY, vector BLOB) WITHOUT ROWID")
+            db.execute(
+                "CREATE TABLE IF NOT EXISTS features (image TEXT PRIMARY KEY, vector BLOB) WITHOUT ROWID"
+            )
 
     def get(self, images: Sequence[str]) -> dict[str, np.ndarray]:
         """Give the vectors that are here, by the images' SHA-256."""
@@ -132,7 +136,9 @@ def extract(
     todo = {image: path for image, path in zip(images, paths, strict=True) if image not in found}
     logger.info("Features of %d images by %s: %d from the cache.", len(paths), backbone.name, from_cache)
     found.update(_compute(backbone, todo, store, batch_size))
-    vectors = np.stack([found[image] for image in images]) if images else np.zeros((0, backbone.dimension), "f4")
+    vectors = (
+        np.stack([found[image] for image in images]) if images else np.zeros((0, backbone.dimension), "f4")
+    )
     return Features(vectors.astype(np.float32, copy=False), from_cache, len(todo))
 
 
@@ -141,11 +147,24 @@ def _compute(backbone: Backbone, todo: dict[str, str | Path], store: FeatureCach
         return {}
     names, done = list(todo), {}
     batches = pixel_batches([Path(path) for path in todo.values()], backbone.input_size, batch_size)
-    with tqdm(total=len(todo), desc=f"{backbone.name} features", unit="img", disable=None) as bar:
-        for number, pixels in enumerate(batches):
-            vectors = backbone.forward(pixels).numpy()
-            some = names[number * batch_size :][: len(vectors)]
-            store.put(some, vectors)
-            done.update(zip(some, vectors, strict=True))
-            bar.update(len(some))
+    try:
+        with tqdm(total=len(todo), desc=f"{backbone.name} features", unit="img", disable=None) as bar:
+            for number, pixels in enumerate(batches):
+                vectors = backbone.forward(pixels).numpy()
+                some = names[number * batch_size :][: len(vectors)]
+                store.put(some, vectors)
+                done.update(zip(some, vectors, strict=True))
+                bar.update(len(some))
+    except tf.errors.OpError:
+        _name_the_unreadable(todo.values())
+        raise
     return done
+
+
+def _name_the_unreadable(paths: Iterable[str | Path]) -> None:
+    """Raise for the first file that can't be decoded: TensorFlow's own error doesn't name it."""
+    for path in paths:
+        try:
+            check_image(read_image_bytes(path))
+        except UnreadableImage as error:
+            raise UnreadableImage(f"{path} {error}. Repair it, or leave it out.") from None

@@ -65,7 +65,9 @@ def find_weights(backbone: str) -> Path:
     """
     file = next((file for file in weights_files() if file.backbone == backbone), None)
     if file is None:
-        raise WeightsMissingError(f"No ImageNet weights are known for the backbone '{backbone}'. Use weights='none'.")
+        raise WeightsMissingError(
+            f"No ImageNet weights are known for the backbone '{backbone}'. Use weights='none'."
+        )
     if file.state != "present":
         raise WeightsMissingError(
             f"The ImageNet weights of {backbone} are {file.state}: {file.path.name} with MD5 {file.md5} is needed in "
@@ -86,7 +88,7 @@ def _keras_file(name: str, model: str, md5: str) -> WeightsFile:
     path = home / "models" / f"{name}_weights_tf_dim_ordering_tf_kernels_notop.h5"
     origin = (
         "On a machine with network, "
-        f"`python -c \"import keras; keras.applications.{model}(include_top=False)\"` puts it there; copy it over."
+        f'`python -c "import keras; keras.applications.{model}(include_top=False)"` puts it there; copy it over.'
     )
     return WeightsFile(name, path, md5, origin)
 

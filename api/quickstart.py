@@ -1,0 +1,53 @@
+"""The whole story on a drawn catalogue: archives, curation, hierarchy, comparison, prediction."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+logger = logging.getLogger(__name__)
+DRAWN = "These pictures are drawn: the figures show that everything works, and tell nothing about ABO."
+
+
+def run_quickstart(output: Path, *, seed: int = 0, json_: bool = False) -> str:
+    """Draw a catalogue in ABO's format, curate it, and compare flat and two-stage on it.
+
+    Parameters
+    ----------
+    output : Path
+        Gets the folders `catalogue`, `curated` and `run`. What is there already is not made again.
+    seed : int
+        For the drawings.
+    json_ : bool
+        Whether to give `metrics.json` in place of the table.
+
+    Returns
+    -------
+    str
+        The verdict and where to look.
+    """
+    from aisles.commands import as_json
+    from aisles.data_prep.curation import curate
+    from aisles.data_prep.recipe import load_recipe
+    from aisles.data_prep.sample import write_sample
+    from aisles.experiments.config import read_settings
+    from aisles.experiments.study import make_run_folder, run_study
+    from aisles.experiments.tables import summary
+    from aisles.models.backbones import build_backbone
+    from aisles.models.features import extract
+
+    make_run_folder(output)
+    cache = output / "features"
+    catalogue, curated = output / "catalogue", output / "curated"
+    if not (catalogue / "truth.csv").exists():
+        logger.info("1. Drawing a catalogue in ABO's format: %s", catalogue)
+        write_sample(catalogue, seed=seed)
+    backbone = build_backbone("efficientnet_lite0")
+
+    def embed(paths: Sequence[Path]):
+        return extract(backbone, paths, cache=cache).vectors
+
+    logger.info("2. Curating it by the recipe 'sample': %s", curated)
+    curation = curate(catalogue, curated, load_recipe("sample"), embed)
+    logger.info("3. Clustering the classes and comparing flat with two-stage: %s", output / "run")
+    result = run_study(curation.manifest, output / "run", read_settings(), cache=cache, backbone=backbone)
+    return as_json(result.metrics) if json_ else f"{summary(result)}\n\n{DRAWN}"

@@ -1,0 +1,101 @@
+"""Features: once through the backbone, kept whole, found again."""
+
+import hashlib
+import sqlite3
+
+import keras
+import numpy as np
+import pytest
+from aisles.data_prep.errors import UnreadableImage
+from aisles.models import features as features_module
+from aisles.models.backbones import wrap_backbone
+from aisles.models.features import FeatureCache, extract
+from PIL import Image
+
+pytestmark = pytest.mark.keras
+
+
+@pytest.fixture(scope="module")
+def backbone():
+    inputs = keras.Input((8, 8, 3))
+    outputs = keras.layers.Conv2D(5, 3, kernel_initializer=keras.initializers.GlorotUniform(0))(inputs)
+    return wrap_backbone(keras.Model(inputs, outputs), "tiny", preprocessing="symmetric")
+
+
+@pytest.fixture
+def paths(tmp_path):
+    rng = np.random.default_rng(1)
+    made = []
+    for i in range(7):
+        made.append(tmp_path / f"påth with spaces {i}.png")
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(made[-1])
+    return made
+
+
+def test_features_equal_a_direct_pass_in_the_order_of_the_paths(backbone, paths, tmp_path):
+    pixels = np.stack([np.asarray(Image.open(path)) for path in paths])
+    got = extract(backbone, paths, cache=tmp_path / "cache", batch_size=3)
+    np.testing.assert_allclose(got.vectors, backbone.forward(pixels).numpy(), rtol=1e-5, atol=1e-6)
+    assert (got.computed, got.from_cache) == (7, 0)
+
+
+def test_a_second_run_reads_the_cache_and_computes_nothing(backbone, paths, tmp_path, monkeypatch):
+    first = extract(backbone, paths, cache=tmp_path / "cache")
+    monkeypatch.setattr(features_module, "pixel_batches", lambda *_: pytest.fail("an image passed again"))
+    second = extract(backbone, paths[::-1], cache=tmp_path / "cache")
+    np.testing.assert_array_equal(second.vectors, first.vectors[::-1])
+    assert (second.computed, second.from_cache) == (0, 7)
+
+
+def test_equal_bytes_pass_once_whatever_they_are_called(backbone, paths, tmp_path):
+    (tmp_path / "copy.png").write_bytes(paths[0].read_bytes())
+    got = extract(backbone, [*paths, tmp_path / "copy.png"], cache=tmp_path / "cache")
+    assert got.computed == 7
+    np.testing.assert_array_equal(got.vectors[7], got.vectors[0])
+
+
+def test_a_changed_image_is_extracted_again(backbone, paths, tmp_path):
+    extract(backbone, paths, cache=tmp_path / "cache")
+    Image.new("RGB", (8, 8), (255, 0, 0)).save(paths[2])
+    assert extract(backbone, paths, cache=tmp_path / "cache").computed == 1
+
+
+def test_a_killed_run_goes_on_where_it_stopped(backbone, paths, tmp_path, monkeypatch):
+    put, calls = FeatureCache.put, []
+
+    def put_then_die(self, images, vectors):
+        put(self, images, vectors)
+        calls.append(len(images))
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(FeatureCache, "put", put_then_die)
+    with pytest.raises(KeyboardInterrupt):
+        extract(backbone, paths, cache=tmp_path / "cache", batch_size=2)
+    monkeypatch.undo()
+    resumed = extract(backbone, paths, cache=tmp_path / "cache", batch_size=2)
+    assert (resumed.from_cache, resumed.computed) == (4, 3)
+    whole = extract(backbone, paths, cache=tmp_path / "other", batch_size=2)
+    np.testing.assert_array_equal(resumed.vectors, whole.vectors)
+
+
+def test_other_weights_have_another_cache(backbone, paths, tmp_path):
+    extract(backbone, paths, cache=tmp_path / "cache")
+    network = keras.models.clone_model(backbone.network)
+    network.set_weights([weight + 1 for weight in backbone.network.get_weights()])
+    other = wrap_backbone(network, "tiny", preprocessing="symmetric")
+    assert extract(other, paths, cache=tmp_path / "cache").computed == 7
+
+
+def test_a_vector_of_another_length_is_not_taken_for_a_feature(backbone, paths, tmp_path):
+    extract(backbone, paths, cache=tmp_path / "cache")
+    with sqlite3.connect(tmp_path / "cache" / f"{backbone.key}.sqlite") as db:
+        image = hashlib.sha256(paths[0].read_bytes()).hexdigest()
+        db.execute("UPDATE features SET vector = substr(vector, 1, 8) WHERE image = ?", (image,))
+    assert extract(backbone, paths, cache=tmp_path / "cache").computed == 1
+
+
+def test_an_unreadable_image_is_named(backbone, paths, tmp_path):
+    (tmp_path / "text.jpg").write_text("no picture")
+    with pytest.raises(UnreadableImage, match="text.jpg"):
+        extract(backbone, [*paths, tmp_path / "text.jpg"], cache=tmp_path / "cache")

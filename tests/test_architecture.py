@@ -1,0 +1,115 @@
+"""Who may import whom, what is shipped, and what importing costs."""
+
+import ast
+import configparser
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+ALLOWED = {
+    "data_prep": set(),
+    "hierarchy": set(),
+    "models": {"data_prep", "hierarchy"},
+    "experiments": {"data_prep", "hierarchy", "models"},
+    "api": {"data_prep", "hierarchy", "models", "experiments"},
+}
+ONLY_IN = {
+    "keras": ("models/",),
+    "tensorflow": ("models/",),
+    "click": ("api/",),
+    "gradio": ("api/demo.py",),
+    "pickle": ("models/torch_file.py",),
+}
+HEAVY = ("tensorflow", "keras", "sklearn", "pandas", "scipy", "matplotlib", "numpy", "PIL", "pydantic")
+SOURCES = sorted(path for package in ALLOWED for path in (ROOT / package).rglob("*.py"))
+
+
+def imports(path: Path) -> list[tuple[str, bool]]:
+    """List what a module imports, as absolute names, and whether at the top level of the module."""
+    found = []
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    top = set(map(id, tree.body))
+    package = list(path.relative_to(ROOT).parent.parts)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [(alias.name, id(node) in top) for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            name = ".".join([*base, *(node.module or "").split(".")]) if node.level else node.module or ""
+            found.append((name.removeprefix("aisles."), id(node) in top))
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_imports_follow_the_arrows(path):
+    package = path.relative_to(ROOT).parts[0]
+    for name, _ in imports(path):
+        first = name.split(".")[0]
+        if first in ALLOWED and first != package:
+            assert first in ALLOWED[package], f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_libraries_stay_where_they_belong(path):
+    place = path.relative_to(ROOT).as_posix()
+    for name, at_top in imports(path):
+        first = name.split(".")[0]
+        if first in ONLY_IN:
+            assert place.startswith(ONLY_IN[first]), f"{place} imports {name}"
+        if first == "matplotlib":
+            assert not at_top, f"{place} imports matplotlib at its top"
+
+
+def test_every_package_is_listed_for_shipping():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    listed = set(config["options"]["packages"].split())
+    folders = {path.parent.relative_to(ROOT) for path in SOURCES}
+    names = {".".join(["aisles", *(part for part in folder.parts if part != "api")]) for folder in folders}
+    assert listed == names
+
+
+def test_no_module_is_called_after_nothing():
+    forbidden = {"utils", "util", "helpers", "helper", "common", "base", "misc"}
+    assert not [path for path in SOURCES if path.stem in forbidden or path.parent.name in forbidden]
+    assert not (ROOT / "__init__.py").exists() and not (ROOT / "conftest.py").exists()
+
+
+def loaded_after(code: str) -> set[str]:
+    script = f"import sys, json\n{code}\nprint('\\n' + json.dumps(sorted(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return {name.split(".")[0] for name in json.loads(result.stdout.splitlines()[-1])}
+
+
+def test_importing_aisles_loads_nothing_heavy():
+    assert loaded_after("import aisles").isdisjoint(HEAVY)
+
+
+def test_help_loads_nothing_heavy():
+    code = "from aisles.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass"
+    assert loaded_after(code).isdisjoint(HEAVY)
+
+
+def test_public_names_are_sorted_exist_and_stand_in_the_readme():
+    import aisles
+
+    assert list(aisles.__all__) == sorted(aisles.__all__)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in aisles.__all__:
+        assert getattr(aisles, name) is not None
+        assert f"aisles.{name}" in readme, f"the README lacks aisles.{name}"
+    checked = ast.parse((ROOT / "api" / "__init__.py").read_text(encoding="utf-8"))
+    block = next(node for node in checked.body if isinstance(node, ast.If))
+    mirrored = {alias.asname or alias.name for node in block.body for alias in node.names}
+    assert mirrored == set(aisles.__all__)
+
+
+def test_an_unknown_public_name_is_an_attribute_error():
+    import aisles
+
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = aisles.nothing
