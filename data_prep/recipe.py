@@ -11,7 +11,7 @@ from .errors import DataError
 
 RECIPES = Path(__file__).parent / "recipes"
 Cosine = Annotated[float, Field(ge=-1, le=1)]
-AuditFlag = Literal["texture", "panel", "room"]
+AuditFault = Literal["texture", "text", "room"]
 
 
 class _Settings(BaseModel):
@@ -122,9 +122,10 @@ class Splitting(_Settings):
 
 
 class Auditing(_Settings):
-    """Which images that the audit flags are left out; none in the published study."""
+    """Which flagged images are left out (none in the published study), and in which classes never."""
 
-    exclude: tuple[AuditFlag, ...] = ()
+    exclude: tuple[AuditFault, ...] = ()
+    spare: tuple[str, ...] = ("RUG",)
 
 
 class Recipe(_Settings):

@@ -3,12 +3,13 @@
 import gzip
 import io
 import json
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from .archive import open_tar
+from .archive import open_tar, split_tar_path
 from .errors import DataError
 
 LISTINGS_TAR = "abo-listings.tar"
@@ -117,6 +118,20 @@ def find_image_root(directory: str | Path) -> Path:
         f"{directory} has neither {IMAGES_TAR} nor images/small/. "
         "Fetch the archives with `aisles data fetch`, or unpack them there."
     )
+
+
+def list_image_files(root: Path) -> Container[str]:
+    """Give what says whether a path of images.csv is there, without asking the disk each time."""
+    tar = split_tar_path(root / "x")
+    if tar is None:
+        return {
+            f"{folder.name}/{file.name}"
+            for folder in os.scandir(root)
+            if folder.is_dir()
+            for file in os.scandir(folder)
+        }
+    prefix = tar[1].removesuffix("x")
+    return {name.removeprefix(prefix) for name in open_tar(tar[0]) if name.startswith(prefix)}
 
 
 def read_lines(source: Source) -> Iterator[bytes]:

@@ -59,5 +59,6 @@ def read_table(path: str | Path, numbers: Sequence[str] = (), made_by: str = "")
         hint = f" Make it with `{made_by}`." if made_by else ""
         raise DataError(f"{path} is not there.{hint}") from error
     for name in numbers:
-        table[name] = pd.to_numeric(table[name].replace("", "nan"))
+        texts = table[name].tolist()
+        table[name] = [float(text or "nan") for text in texts] if "" in texts else pd.to_numeric(table[name])
     return table

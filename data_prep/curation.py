@@ -1,0 +1,269 @@
+"""From a catalogue to a manifest: select, score, balance, split, write."""
+
+import json
+import logging
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from .audit import audit_images
+from .balancing import balance
+from .duplicates import duplicates_across, hash_images, join_products, near_duplicates
+from .errors import DataError
+from .files import write_whole
+from .listings import index_catalogue, read_images, read_listings
+from .manifest import Manifest
+from .recipe import Recipe, Splitting, Threshold
+from .selection import select
+from .similarity import Embed, score
+from .sources import find_image_root, list_image_files
+from .splitting import crossing_products, split_by_image, split_by_product
+from .steps import Steps
+from .tables import rows
+from .writing import Materialize, write_images, write_sheets
+
+log = logging.getLogger(__name__)
+
+Tables = dict[str, pd.DataFrame]
+
+
+@dataclass(frozen=True, eq=False)
+class Curation:
+    """What a curation made.
+
+    Attributes
+    ----------
+    manifest : Path
+        The finished `metadata.csv`.
+    types : DataFrame
+        Every product type with its decision and reason, as `selection.Selection.classes`.
+    classes : DataFrame
+        Every class with its images, as `balancing.Balance.classes`.
+    dropped : DataFrame
+        How many images were dropped for which reason: step, reason, n_images.
+    near_duplicates : DataFrame
+        Pairs across splits or labels, as `duplicates.duplicates_across`; empty if not asked for.
+    audited : DataFrame
+        Flagged images per class, as `audit.Audit.per_class`; empty if the recipe excludes nothing.
+    reused : tuple of str
+        Steps that were not done again.
+    """
+
+    manifest: Path
+    types: pd.DataFrame
+    classes: pd.DataFrame
+    dropped: pd.DataFrame
+    near_duplicates: pd.DataFrame
+    audited: pd.DataFrame
+    reused: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Catalogue:
+    """What the steps read of the catalogue."""
+
+    index: Path
+    root: Path
+
+    def paths(self, images: pd.DataFrame) -> dict[str, Path]:
+        return {name: self.root / path for name, path in zip(images["image_id"], images["path"], strict=True)}
+
+
+def curate(
+    directory: str | Path,
+    output: str | Path,
+    recipe: Recipe,
+    embed: Embed,
+    *,
+    backbone: str | None = None,
+    score_all: bool = False,
+    materialize: Materialize | None = None,
+    sheets: bool = True,
+) -> Curation:
+    """Make a manifest from a catalogue by a recipe.
+
+    Every step writes its tables to `output/steps` and is skipped when nothing that went into it has changed;
+    files appear whole, so a run that was killed goes on where it stopped, to the same result.
+
+    Parameters
+    ----------
+    directory : str or Path
+        The catalogue: Amazon's two archives, or what was unpacked from them.
+    output : str or Path
+        Where `metadata.csv` and the steps' tables go.
+    recipe : Recipe
+        All decisions.
+    embed : callable
+        From n paths to features, of shape (n, d). Called only if something has to be compared.
+    backbone : str, optional
+        What `embed` uses, if not the recipe's backbone; the recipe must have thresholds for it.
+    score_all : bool
+        Whether to compare every other image, also of classes that need none.
+    materialize : {"copy", "link"}, optional
+        Also write `output/images/<class>/<file>`, and let the manifest point there. Links need loose files.
+    sheets : bool
+        Whether to write a contact sheet per class to `output/sheets`: what was kept and dropped, with scores.
+
+    Returns
+    -------
+    Curation
+        The manifest and what was kept and dropped on the way.
+
+    Raises
+    ------
+    DataError
+        If the catalogue can't be read, the recipe has no threshold for the backbone, or no class is left.
+    """
+    output = Path(output)
+    backbone = backbone or recipe.similarity.backbone
+    threshold = recipe.similarity.threshold(backbone)
+    index = index_catalogue(directory)
+    catalogue = _Catalogue(index.folder, find_image_root(directory))
+    if materialize == "link" and not catalogue.root.is_dir():
+        raise DataError(
+            f"Links need loose files, and {catalogue.root} is inside an archive. Unpack it, or copy."
+        )
+    steps = Steps(output / "steps", _fingerprint(catalogue))
+    cap = recipe.selection.cap
+    every = score_all or bool(recipe.audit.exclude)
+
+    selected = steps.run(
+        "select", recipe.selection.model_dump(), lambda: _select(catalogue, recipe), ("n_listings",)
+    )
+    scored = steps.run(
+        "score",
+        [backbone, cap, every],
+        lambda: _score(catalogue, selected, embed, cap, every),
+        ("similarity",),
+    )
+    audited = steps.run("audit", recipe.audit.model_dump(), lambda: _audit(catalogue, scored, recipe))
+    balanced = steps.run(
+        "balance", [threshold.model_dump(), cap], lambda: _balance(scored, audited, threshold, cap),
+        ("similarity", "threshold", "n_main", "n_other", "n_images", "missing"),
+    )  # fmt: skip
+    split = steps.run(
+        "split",
+        recipe.split.model_dump(),
+        lambda: _split(catalogue, selected, balanced, recipe.split),
+        ("similarity",),
+    )
+    manifest = write_images(output, catalogue.root, split["images"], materialize, steps.key)
+    if sheets:
+        path_of = catalogue.paths(selected["candidates"])
+        write_sheets(output / "sheets", balanced["images"], path_of, threshold, backbone, steps.key)
+    dropped = _count_reasons(select=selected["candidates"], balance=balanced["images"])
+    result = Curation(
+        manifest, selected["classes"], balanced["classes"], dropped, split["near_duplicates"],
+        audited["per_class"], tuple(steps.reused),
+    )  # fmt: skip
+    write_whole(output / "curation.json", json.dumps(_summary(result, recipe, backbone), indent=1) + "\n")
+    return result
+
+
+def _fingerprint(catalogue: _Catalogue) -> str:
+    return json.loads((catalogue.index / "index.json").read_text("utf-8"))["key"]
+
+
+def _select(catalogue: _Catalogue, recipe: Recipe) -> Tables:
+    listings, images = read_listings(catalogue.index), read_images(catalogue.index)
+    selection = select(listings, images, recipe.selection, list_image_files(catalogue.root))
+    if "kept" not in set(selection.classes["decision"]):
+        most = selection.classes.head(1).to_dict("records")
+        raise DataError(
+            f"No product type is left of {len(selection.classes)}; the recipe asks for "
+            f"{recipe.selection.minimum} listings, and the most frequent is {most}. "
+            "Lower selection.minimum, or check the recipe's lists."
+        )
+    return {"classes": selection.classes, "candidates": selection.candidates}
+
+
+def _score(catalogue: _Catalogue, selected: Tables, embed: Embed, cap: int, every: bool) -> Tables:
+    path_of = catalogue.paths(read_images(catalogue.index))
+    candidates = selected["candidates"]
+    files = list_image_files(catalogue.root)
+    here = {
+        name: path for name, path in path_of.items() if path.relative_to(catalogue.root).as_posix() in files
+    }
+    return {"scores": score(candidates, here, embed, cap, score_all=every)}
+
+
+def _audit(catalogue: _Catalogue, scored: Tables, recipe: Recipe) -> Tables:
+    """Flag readable images if the recipe excludes any fault; otherwise nothing is measured."""
+    scores = scored["scores"]
+    usable = rows(scores, (scores["reason"] == "") & np.full(len(scores), bool(recipe.audit.exclude)))
+    path_of = catalogue.paths(read_images(catalogue.index))
+    audit = audit_images([path_of[name] for name in usable["image_id"]])
+    told = usable.reset_index(drop=True).reindex(columns=["image_id", "label"])
+    flags = pd.concat([told, audit.flags], axis=1)
+    spared = flags["label"].isin(recipe.audit.spare)
+    excluded = [
+        "" if spare else ", ".join(fault for fault in recipe.audit.exclude if row[fault])
+        for spare, row in zip(spared, audit.flags.to_dict("records"), strict=True)
+    ]
+    per_class = audit.per_class(usable["label"].to_numpy()).reset_index()
+    return {"flags": flags.assign(excluded=excluded), "measures": audit.measures, "per_class": per_class}
+
+
+def _balance(scored: Tables, audited: Tables, threshold: Threshold, cap: int) -> Tables:
+    flags = rows(audited["flags"], audited["flags"]["excluded"] != "")
+    excluded = {name: f"audit: {why}" for name, why in zip(flags["image_id"], flags["excluded"], strict=True)}
+    balanced = balance(scored["scores"], threshold, cap, excluded)
+    return {"images": balanced.images, "classes": balanced.classes}
+
+
+def _split(catalogue: _Catalogue, selected: Tables, balanced: Tables, settings: Splitting) -> Tables:
+    candidates = selected["candidates"].set_index("image_id")
+    kept = rows(balanced["images"], balanced["images"]["decision"] == "kept").reset_index(drop=True)
+    known = candidates.loc[kept["image_id"]]
+    kept["product"], kept["path"] = known["product"].to_numpy(), known["path"].to_numpy()
+    labels = kept["label"].to_numpy(dtype=object)
+    duplicates = None
+    if settings.near_duplicates != "off":
+        duplicates = near_duplicates(hash_images([catalogue.root / path for path in kept["path"]]))
+        if settings.near_duplicates == "join":
+            kept["product"] = join_products(kept["product"].to_numpy(dtype=object), duplicates)
+    products = kept["product"].to_numpy(dtype=object)
+    shares = {str(name): share for name, share in settings.shares.items()}
+    if settings.method == "leaky":
+        kept["split"] = split_by_image(len(kept), shares, settings.seed)
+    else:
+        kept["split"] = split_by_product(labels, products, shares, settings.seed)
+        crossing = crossing_products(products, kept["split"].to_numpy(dtype=object))
+        if crossing:
+            raise RuntimeError(
+                f"Products cross splits, which is a fault of the program: {sorted(crossing)[:5]}."
+            )
+    table = kept.rename(columns={"path": "file_name"})
+    told = ["image_id", "label", "source", "similarity", "product", "split", "path"]
+    across = (
+        duplicates_across(Manifest(table, catalogue.root), duplicates)
+        if duplicates
+        else pd.DataFrame(columns=["file_a", "file_b"])
+    )
+    return {"images": kept.reindex(columns=told), "near_duplicates": across}
+
+
+def _count_reasons(**tables: pd.DataFrame) -> pd.DataFrame:
+    counted = []
+    for step, table in tables.items():
+        dropped = rows(table, table["decision"] == "dropped")
+        # "under two labels: A B" and "can't be read: ..." are one kind of reason each.
+        kinds = Counter(reason.partition(":")[0] for reason in dropped["reason"])
+        counted += [(step, reason, n) for reason, n in kinds.most_common()]
+    return pd.DataFrame(counted, columns=["step", "reason", "n_images"])
+
+
+def _summary(result: Curation, recipe: Recipe, backbone: str) -> dict:
+    return {
+        "recipe": recipe.model_dump(mode="json"),
+        "backbone": backbone,
+        "product_types": dict(sorted(Counter(result.types["decision"]).items())),
+        "classes": len(result.classes),
+        "images": sum(result.classes["n_images"].tolist()),
+        "short": {r["label"]: r["missing"] for r in result.classes.to_dict("records") if r["missing"] > 0},
+        "dropped": result.dropped.to_dict("records"),
+        "near_duplicate_pairs": len(result.near_duplicates),
+    }
