@@ -61,7 +61,7 @@ def scan_images(manifest: Manifest, jobs: int | None = None, strict: bool = Fals
         If `strict` and an image can't be decoded.
     """
     paths = manifest.paths
-    with ThreadPoolExecutor(jobs or _processors()) as pool:
+    with ThreadPoolExecutor(jobs or processors()) as pool:
         looks = tqdm(pool.map(_look, paths), total=len(paths), desc="Checking images", unit="", disable=None)
         results = list(looks)
     sha256 = np.array([digest for digest, _ in results], dtype=object)
@@ -118,7 +118,8 @@ def _look(path: Path) -> tuple[str, str]:
     return digest, ""
 
 
-def _processors() -> int:
+def processors() -> int:
+    """Count the processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
