@@ -21,9 +21,9 @@ from .scan import processors
 SIDE = 256  # pixels that a picture is measured at, whatever its shape
 BORDER = 16  # width of the frame that counts as border
 NEAR = 24  # largest difference in any channel, 0-255, that still counts as the same color
-EDGE = 16  # least difference of grey values two pixels apart that counts as an edge
-INK = 50  # least difference of grey values between a mark and its surroundings
-_GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601 luma
+EDGE = 16  # least difference of gray values two pixels apart that counts as an edge
+INK = 50  # least difference of gray values between a mark and its surroundings
+_GRAY = np.array([0.299, 0.587, 0.114], dtype=np.float32)  # ITU-R BT.601 luma
 _FRAME = np.ones((SIDE, SIDE), dtype=bool)
 _FRAME[BORDER:-BORDER, BORDER:-BORDER] = False
 
@@ -216,15 +216,15 @@ def measure_pixels(pixels: np.ndarray) -> Measures:
     Measures
         Described there.
     """
-    grey = pixels @ _GREY
+    gray = pixels @ _GRAY
     plain_border, subject_share, border_bits = _border(pixels)
-    cell_difference, cell_unevenness = _cells(pixels, grey)
-    marks, rhythm, paper, cover = _text(pixels, grey)
+    cell_difference, cell_unevenness = _cells(pixels, gray)
+    marks, rhythm, paper, cover = _text(pixels, gray)
     return Measures(
         plain_border=plain_border,
         subject_share=subject_share,
         border_bits=border_bits,
-        edge_spread=_edge_spread(grey),
+        edge_spread=_edge_spread(gray),
         cell_difference=cell_difference,
         cell_unevenness=cell_unevenness,
         text_marks=marks,
@@ -244,27 +244,27 @@ def _border(pixels: np.ndarray) -> tuple[float, float, float]:
     return float(same[_FRAME].mean()), float(1 - same.mean()), float(abs((shares * np.log2(shares)).sum()))
 
 
-def _cells(pixels: np.ndarray, grey: np.ndarray) -> tuple[float, float]:
+def _cells(pixels: np.ndarray, gray: np.ndarray) -> tuple[float, float]:
     side = SIDE // 4
     means = pixels.reshape(4, side, 4, side, 3).mean(axis=(1, 3))
     difference = np.sqrt(((means - means.mean(axis=(0, 1))) ** 2).sum(axis=-1).mean())
-    contrasts = grey.reshape(4, side, 4, side).std(axis=(1, 3))
+    contrasts = gray.reshape(4, side, 4, side).std(axis=(1, 3))
     return float(difference), float(contrasts.std() / (contrasts.mean() + 1))
 
 
-def _edge_spread(grey: np.ndarray) -> float:
-    smooth = ndimage.uniform_filter(grey, 3)
-    edges = np.zeros(grey.shape, dtype=bool)
+def _edge_spread(gray: np.ndarray) -> float:
+    smooth = ndimage.uniform_filter(gray, 3)
+    edges = np.zeros(gray.shape, dtype=bool)
     edges[:, 1:-1] |= np.abs(smooth[:, 2:] - smooth[:, :-2]) > EDGE
     edges[1:-1] |= np.abs(smooth[2:] - smooth[:-2]) > EDGE
     cell = SIDE // 8
     return float((edges.reshape(8, cell, 8, cell).mean(axis=(1, 3)) > 0.05).mean())
 
 
-def _text(pixels: np.ndarray, grey: np.ndarray) -> tuple[float, float, float, float]:
+def _text(pixels: np.ndarray, gray: np.ndarray) -> tuple[float, float, float, float]:
     """Give number, rhythm, paper and cover of the marks: dark ones or light ones, whichever are more."""
-    dark = _marks(ndimage.grey_closing(grey, 7) - grey > INK)
-    light = _marks(grey - ndimage.grey_opening(grey, 7) > INK)
+    dark = _marks(ndimage.grey_closing(gray, 7) - gray > INK)
+    light = _marks(gray - ndimage.grey_opening(gray, 7) > INK)
     boxes = dark if len(dark) >= len(light) else light
     if not len(boxes):
         return 0.0, 0.0, 0.0, 0.0

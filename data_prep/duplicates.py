@@ -24,13 +24,13 @@ from .splitting import connected_products
 
 HASH_SIDE = 32  # pixels that the hash looks at
 GRID_SIDE = 8  # low frequencies that it keeps, and cells of the color grid
-FLAT_CONTRAST = 3.0  # standard deviation of the grey values, 0-255, under which there is nothing to hash
+FLAT_CONTRAST = 3.0  # standard deviation of the gray values, 0-255, under which there is nothing to hash
 MAX_DISTANCE = 6  # of 64 bits
 MAX_COLOR_DIFFERENCE = 10.0  # mean absolute difference of the color grids, 0-255
 CONTRAST_SHARE = 0.25  # the same as a share of the grid's own mean deviation: pale pictures must agree better
 NOISE_DIFFERENCE = 1.5  # what saving again may change in any picture
 MAX_GROUP = 50  # images; larger groups are boilerplate, as images that more products share
-_GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601 luma
+_GRAY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601 luma
 _CHUNK_CELLS = 1 << 24  # pairs compared at once
 
 
@@ -101,7 +101,7 @@ def hash_pixels(pixels: np.ndarray) -> ImageHashes:
     """Hash images of 32 x 32 pixels.
 
     The hash is pHash (Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions",
-    2010): the signs of the 8 x 8 lowest cosine coefficients of the grey values against their median.
+    2010): the signs of the 8 x 8 lowest cosine coefficients of the gray values against their median.
 
     Parameters
     ----------
@@ -113,11 +113,11 @@ def hash_pixels(pixels: np.ndarray) -> ImageHashes:
     ImageHashes
         In the same order.
     """
-    grey = pixels @ _GREY
-    frequencies = np.asarray(dctn(grey, axes=(1, 2), norm="ortho"))
+    gray = pixels @ _GRAY
+    frequencies = np.asarray(dctn(gray, axes=(1, 2), norm="ortho"))
     low = frequencies[:, :GRID_SIDE, :GRID_SIDE].reshape(len(pixels), GRID_SIDE * GRID_SIDE)
     signs = low > np.median(low[:, 1:], axis=1, keepdims=True)
-    flat = grey.std(axis=(1, 2)) < FLAT_CONTRAST
+    flat = gray.std(axis=(1, 2)) < FLAT_CONTRAST
     bits = np.packbits(signs, axis=1).view(np.uint64).reshape(-1)
     cell = HASH_SIDE // GRID_SIDE
     cells = pixels.reshape(len(pixels), GRID_SIDE, cell, GRID_SIDE, cell, 3)

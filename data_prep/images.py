@@ -61,7 +61,7 @@ def read_image_bytes(path: str | Path) -> bytes:
 def decode_image(data: bytes) -> Image.Image:
     """Decode an image as a person would see it, in 8-bit RGB.
 
-    The orientation stored in EXIF is applied, transparency is laid over white, 16-bit grey keeps its
+    The orientation stored in EXIF is applied, transparency is laid over white, 16-bit gray keeps its
     upper eight bits, CMYK and palettes are converted. Of several frames the first counts.
 
     Parameters
@@ -194,7 +194,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(values: np.ndarray) -> np.ndarray:
-    """Scale grey values of more than eight bits to 0-255.
+    """Scale gray values of more than eight bits to 0-255.
 
     Integers: 16-bit ones lose their lower byte, wider ones too unless they exceed 16 bits, when they
     lose three. Fractions: 0-1 becomes 0-255 if nothing is greater than 1, else 0-255 is kept.

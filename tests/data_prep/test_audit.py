@@ -1,6 +1,8 @@
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image, ImageDraw, ImageFont
+
 from aisles.data_prep.audit import (
     FAULTS,
     Measures,
@@ -10,7 +12,6 @@ from aisles.data_prep.audit import (
     measure_pixels,
     score_measures,
 )
-from PIL import Image, ImageDraw, ImageFont
 
 
 def product(rng):

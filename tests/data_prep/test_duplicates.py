@@ -3,6 +3,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pandas import DataFrame
+from PIL import Image, ImageDraw
+
 from aisles.data_prep.duplicates import (
     ImageHashes,
     duplicates_across,
@@ -13,10 +18,6 @@ from aisles.data_prep.duplicates import (
 )
 from aisles.data_prep.images import decode_image, resize_image
 from aisles.data_prep.manifest import Manifest, complete_table
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from pandas import DataFrame
-from PIL import Image, ImageDraw
 
 
 def drawn(seed, color=(180, 40, 40)):
@@ -147,3 +148,12 @@ def test_joined_products_share_a_name_and_large_groups_join_nothing():
     products = ["p", "q", "r", "p", "s", "t"]
     assert join_products(products, duplicates).tolist() == ["p", "p", "p", "p", "s", "t"]
     assert join_products(products, duplicates, max_group=1).tolist() == products
+
+
+def test_bits_are_counted_the_same_without_numpys_own_function(monkeypatch):
+    hashes = hashed([drawn(i % 5) for i in range(12)])
+    expected = near_duplicates(hashes, 20)
+    monkeypatch.delattr(np, "bitwise_count", raising=False)
+    again = near_duplicates(hashes, 20)
+    assert again.pairs.tolist() == expected.pairs.tolist()
+    assert again.distances.tolist() == expected.distances.tolist()

@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from aisles.data_prep.errors import DataError, UnreadableImage
 from aisles.data_prep.images import check_image, decode_image, load_pixels, read_image_bytes
-from PIL import Image
 
 
 def encoded(image, kind="PNG", **options):
