@@ -5,6 +5,7 @@ import threading
 
 import numpy as np
 import pytest
+
 from aisles.data_prep import archive
 from aisles.data_prep.archive import ArchiveError, TarImages, open_tar, split_tar_path
 

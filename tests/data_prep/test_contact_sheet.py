@@ -1,4 +1,6 @@
 import numpy as np
+from PIL import Image
+
 from aisles.data_prep.contact_sheet import (
     DROPPED,
     KEPT,
@@ -9,7 +11,6 @@ from aisles.data_prep.contact_sheet import (
     spaced,
     write_contact_sheets,
 )
-from PIL import Image
 
 
 def pictures(folder, n=20):

@@ -46,7 +46,7 @@ def test_pixels_come_back_as_they_were():
     assert np.array_equal(load_pixels(encoded(image), (48, 64)), np.asarray(image))
 
 
-def test_sixteen_bit_grey_keeps_its_upper_byte():
+def test_sixteen_bit_gray_keeps_its_upper_byte():
     values = np.array([[0, 255, 256, 32768, 65535]], dtype=np.uint16)
     image = decode_image(encoded(Image.fromarray(values)))
     assert np.asarray(image)[0, :, 0].tolist() == [0, 0, 1, 128, 255]

@@ -4,9 +4,10 @@ import tarfile
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
+
 from aisles.data_prep.errors import DataError
 from aisles.data_prep.manifest import COLUMNS, Manifest, complete_table, read_manifest, write_manifest
-from PIL import Image
 
 
 def picture(path, color="red"):

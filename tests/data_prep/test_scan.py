@@ -1,6 +1,7 @@
 import shutil
 
 import pytest
+
 from aisles.data_prep.errors import UnreadableImage
 from aisles.data_prep.manifest import read_manifest
 from aisles.data_prep.scan import scan_images

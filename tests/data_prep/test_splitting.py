@@ -4,6 +4,10 @@ from pathlib import Path
 import networkx as nx
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pandas import DataFrame
+
 from aisles.data_prep.errors import DataError
 from aisles.data_prep.manifest import Manifest, complete_table
 from aisles.data_prep.splitting import (
@@ -14,9 +18,6 @@ from aisles.data_prep.splitting import (
     split_by_image,
     split_by_product,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from pandas import DataFrame
 
 
 def counts(splits):
