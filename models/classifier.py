@@ -1,26 +1,19 @@
-"""What flat model, router and sub-models have in common, and how pictures pass through them.
+"""What flat model, router and sub-models have in common: a network over named labels."""
 
-A `LabelModel` is one trunk and one head over named labels. A `PictureBatch` holds a few pictures and every feature
-that was computed for them, so that models with the same trunk share one pass and a model that sees some of the
-pictures computes only those.
-"""
-
-import io
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from PIL import Image
 
-from ..data_prep.images import decode_image, read_image_bytes, resize_image
 from ..hierarchy.calibration import apply_temperature
+from ..hierarchy.distributions import check_distributions
 from .backbones import Backbone
+from .stored import StoredNetwork, StoredTrunk, opened
 
-Picture = str | Path | bytes | Image.Image | np.ndarray
+Network = keras.Model | Callable[[np.ndarray], Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,126 +24,198 @@ class LabelModel:
     ----------
     labels : tuple of str
         In the order of the columns.
-    trunk : Backbone, optional
+    trunk : Backbone or StoredTrunk, optional
         None for a constant.
-    head : keras.Model, optional
+    head : keras.Model or StoredNetwork, optional
         From features (n, dimension) to probabilities (n, n_labels). None for a constant.
     temperature : float
         Divides the logits of calibrated probabilities; 1 if not calibrated.
     """
 
     labels: tuple[str, ...]
-    trunk: Backbone | None = None
-    head: keras.Model | None = None
+    trunk: Backbone | StoredTrunk | None = None
+    head: keras.Model | StoredNetwork | None = None
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        outputs = 1 if self.head is None else self.head.output_shape[-1]
-        if outputs != len(self.labels):
-            raise ValueError(
-                f"A model must have one output for each of its labels. It has {outputs} outputs and "
-                f"{len(self.labels)} labels: {list(self.labels)[:5]}."
-            )
+        if isinstance(self.head, StoredNetwork):
+            return  # checked when it is loaded
+        _check_width(1 if self.head is None else self.head.output_shape[-1], self.labels)
 
     @property
     def constant(self) -> bool:
         """Whether there is one label only, so nothing to tell apart."""
         return self.head is None
 
+    def loaded(self) -> "LabelModel":
+        """Give the model with its networks in memory."""
+        return replace(self, trunk=opened(self.trunk), head=opened(self.head))
+
     def from_features(self, features: np.ndarray, *, calibrated: bool = True) -> np.ndarray:
         """Give probabilities (n, n_labels), float64, rows sum to 1, from features (n, dimension)."""
         if self.constant:
             return np.ones((len(features), 1))
         features = tf.convert_to_tensor(features, tf.float32)
-        probs = self.head(features, training=False).numpy().astype(np.float64)
+        return self.scaled(opened(self.head)(features, training=False).numpy(), calibrated=calibrated)
+
+    def scaled(self, outputs: np.ndarray, *, calibrated: bool = True) -> np.ndarray:
+        """Turn a network's outputs (n, n_labels) into float64 rows that sum to 1, calibrated if wanted."""
+        probs = outputs.astype(np.float64)
         probs /= probs.sum(1, keepdims=True)
         return apply_temperature(probs, self.temperature) if calibrated and self.temperature != 1 else probs
 
-    def probabilities(
-        self, batch: "PictureBatch", rows: np.ndarray | None = None, *, calibrated: bool = True
-    ) -> np.ndarray:
-        """Give probabilities (n, n_labels) of a batch's pictures, or of some of its rows."""
-        rows = np.arange(len(batch)) if rows is None else rows
-        if self.constant:
-            return np.ones((len(rows), 1))
-        return self.from_features(batch.features(self.trunk, rows), calibrated=calibrated)
+
+@dataclass(frozen=True, eq=False)
+class GivenModel:
+    """A model that was made elsewhere: a whole network from pictures to probabilities.
+
+    Attributes
+    ----------
+    network : keras.Model or callable
+        A Keras model from pictures (n, height, width, 3) of a fixed size, RGB, 0-255 (float32, or uint8 if that is
+        what its input says), or a callable that gets such a uint8 array.
+    labels : sequence of str
+        The class of each output, in the order of the outputs.
+    input_size : (height, width), optional
+        What a callable wants; a Keras model says it itself.
+    preprocess : callable, optional
+        What has to happen to the pixels (float32, 0-255) before the network: say,
+        `keras.applications.vgg16.preprocess_input`. Leave it out if the network does it itself.
+    temperature : float
+        As in `LabelModel`.
+    order : tuple of int, optional
+        For each label its column among the network's outputs; the labels' own order unless `reordered`.
+    """
+
+    network: Network
+    labels: Sequence[str]
+    input_size: tuple[int, int] | None = None
+    preprocess: Callable[[Any], Any] | None = None
+    temperature: float = 1.0
+    order: tuple[int, ...] | None = None
+    constant = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", tuple(str(label) for label in self.labels))
+        if not callable(self.network):
+            raise TypeError(
+                "A model is a Keras model or a callable that gives probabilities. "
+                f"Received: {type(self.network).__name__}."
+            )
+        if isinstance(self.network, keras.Model):
+            _check_width(_keras_width(self.network), self.labels)
+            object.__setattr__(self, "input_size", _keras_size(self.network, self.input_size))
+        if self.input_size is None:
+            raise ValueError(
+                "A callable doesn't say which size of picture it takes. Give input_size=(height, width)."
+            )
+
+    @property
+    def is_keras(self) -> bool:
+        """Whether the network is a Keras model, which can be compiled, exported and looked into."""
+        return isinstance(self.network, keras.Model)
+
+    def reordered(self, labels: tuple[str, ...]) -> "GivenModel":
+        """Give the same model with its outputs put in the order of `labels`, which are the same names."""
+        if labels == self.labels:
+            return self
+        columns = range(len(labels)) if self.order is None else self.order
+        place = dict(zip(self.labels, columns, strict=True))
+        return replace(self, labels=labels, order=tuple(place[label] for label in labels))
+
+    def loaded(self) -> "GivenModel":
+        """Give itself: the network is in memory."""
+        return self
+
+    def scaled(self, outputs: np.ndarray, *, calibrated: bool = True) -> np.ndarray:
+        """Turn outputs into float64 rows that sum to 1, calibrated if wanted.
+
+        Raises
+        ------
+        ValueError
+            If the outputs are no distributions over the labels.
+        """
+        outputs = np.asarray(outputs, np.float64)
+        if outputs.ndim != 2 or outputs.shape[1] != len(self.labels):
+            _check_width(outputs.shape[-1] if outputs.ndim else 0, self.labels)
+        probs = check_distributions(
+            outputs, f"outputs of the model of {list(self.labels)[:3]}", len(self.labels)
+        )
+        probs = probs / probs.sum(1, keepdims=True)
+        probs = probs if self.order is None else probs[:, self.order]
+        return apply_temperature(probs, self.temperature) if calibrated and self.temperature != 1 else probs
 
 
-class PictureBatch:
-    """A few pictures and the features that were computed for them so far.
+AnyModel = LabelModel | GivenModel
+
+
+def given_model(
+    model: Any, what: str, wanted: Sequence[str], input_size: tuple[int, int] | None
+) -> GivenModel | LabelModel:
+    """Make one stage of a two-stage classifier of what a person gave, its labels known, never guessed.
 
     Parameters
     ----------
-    pictures : sequence
-        Paths, bytes of image files, PIL images or uint8 arrays (height, width, 3) or (height, width).
-    """
-
-    def __init__(self, pictures: Sequence[Picture]):
-        self.pictures = [open_picture(picture) for picture in pictures]
-        self._pixels: dict[tuple[int, int], np.ndarray] = {}
-        self._features: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-
-    def __len__(self) -> int:
-        return len(self.pictures)
-
-    def pixels(self, size: tuple[int, int]) -> np.ndarray:
-        """Give the pictures as uint8 of shape (n, height, width, 3)."""
-        if size not in self._pixels:
-            resized = [np.asarray(resize_image(picture, size)) for picture in self.pictures]
-            self._pixels[size] = np.stack(resized) if resized else np.zeros((0, *size, 3), np.uint8)
-        return self._pixels[size]
-
-    def features(self, trunk: Backbone, rows: np.ndarray) -> np.ndarray:
-        """Give features (len(rows), dimension), passing only pictures that have not passed yet."""
-        if id(trunk) not in self._features:
-            shape = (len(self), trunk.dimension)
-            self._features[id(trunk)] = (np.zeros(shape, np.float32), np.zeros(len(self), bool))
-        vectors, known = self._features[id(trunk)]
-        new = rows[~known[rows]]
-        if len(new):
-            vectors[new] = trunk.forward(self.pixels(trunk.input_size)[new]).numpy()
-            known[new] = True
-        return vectors[rows]
-
-
-def open_picture(picture: Picture) -> Image.Image:
-    """Give a picture as PIL image in RGB.
+    model
+        A `GivenModel`, a `LabelModel`, a pair (network, labels), or a network with `classes_`.
+    what
+        How error messages call it.
+    wanted
+        The labels that it must have, in any order.
+    input_size
+        For callables that don't say.
 
     Raises
     ------
-    UnreadableImage
-        If the file or the bytes can't be decoded.
-    TypeError
-        If it is none of the accepted types.
+    ValueError
+        If it doesn't say its labels, or they are not exactly those wanted.
     """
-    if isinstance(picture, str | Path):
-        return decode_image(read_image_bytes(picture))
-    if isinstance(picture, bytes | bytearray | memoryview):
-        return decode_image(bytes(picture))
-    if isinstance(picture, Image.Image):
-        return picture if picture.mode == "RGB" else decode_image(_as_png(picture))
-    if isinstance(picture, np.ndarray) and picture.dtype == np.uint8 and picture.ndim in (2, 3):
-        return Image.fromarray(picture).convert("RGB")
-    raise TypeError(
-        "A picture is a path, the bytes of an image file, a PIL image or a uint8 array (height, width, 3). "
-        f"Received: {type(picture).__name__}{_array_facts(picture)}."
-    )
+    if not isinstance(model, GivenModel | LabelModel):
+        if isinstance(model, tuple) and len(model) == 2:
+            network, labels = model
+        else:
+            network, labels = model, getattr(model, "classes_", None)
+        if labels is None or isinstance(labels, str):
+            raise ValueError(
+                f"The {what} doesn't say which output is which class. Give a pair (model, labels) with the labels "
+                f"in the order of its outputs; they must be {sorted(wanted)}."
+            )
+        size = None if isinstance(network, keras.Model) else getattr(network, "input_size", input_size)
+        model = GivenModel(network, labels, size)
+    if len(set(model.labels)) != len(model.labels) or set(model.labels) != set(wanted):
+        missing, foreign = sorted(set(wanted) - set(model.labels)), sorted(set(model.labels) - set(wanted))
+        raise ValueError(
+            f"The labels of the {what} must be {sorted(wanted)}, each once. Missing: {missing}; foreign: {foreign}. "
+            "Correct the labels or the hierarchy."
+        )
+    return model
 
 
-def batched(items: Iterable[Picture], size: int) -> Iterator[list[Picture]]:
-    """Take items in lists of at most `size`, lazily and in order."""
-    items = iter(items)
-    while some := list(islice(items, size)):
-        yield some
+def _check_width(outputs: int, labels: Sequence[str]) -> None:
+    if outputs != len(labels):
+        raise ValueError(
+            f"A model must have one output for each of its labels. It has {outputs} outputs and "
+            f"{len(labels)} labels: {list(labels)[:5]}."
+        )
 
 
-def _as_png(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    if picture.mode in ("CMYK", "YCbCr", "LAB", "HSV", "F"):
-        picture = picture.convert("RGB")
-    picture.save(buffer, "PNG")
-    return buffer.getvalue()
+def _keras_width(network: keras.Model) -> int:
+    shape = network.output_shape
+    if not isinstance(shape, tuple) or len(shape) != 2:
+        raise ValueError(
+            f"A model must give one table of probabilities, (n, n_labels). Its output is {shape}."
+        )
+    return shape[-1]
 
 
-def _array_facts(picture: object) -> str:
-    return f" of {picture.dtype}, shape {picture.shape}" if isinstance(picture, np.ndarray) else ""
+def _keras_size(network: keras.Model, given: tuple[int, int] | None) -> tuple[int, int]:
+    shape = network.input_shape
+    if not isinstance(shape, tuple) or len(shape) != 4 or shape[-1] != 3:
+        raise ValueError(f"A model must take pictures (n, height, width, 3). Its input is {shape}.")
+    if None not in shape[1:3]:
+        if given is not None and tuple(given) != shape[1:3]:
+            raise ValueError(f"input_size={given} doesn't fit a model that takes pictures of {shape[1:3]}.")
+        return shape[1:3]
+    if given is None:
+        raise ValueError(f"The model takes pictures of any size: {shape}. Give input_size=(height, width).")
+    return tuple(given)

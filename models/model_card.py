@@ -26,28 +26,61 @@ def model_card(content: Mapping[str, Any]) -> str:
         "```",
         "",
         "Meant for photographs like those that it was trained on, one product a picture. It always names one of its",
-        "classes, whatever the picture shows. Not meant for decisions about people.",
+        "classes, whatever the picture shows; the rule `climb` may answer with the macro-category or not at all. Not",
+        "meant for decisions about people.",
         "",
         "## Made of",
         "",
-        *[
-            f"- backbone {trunk['name']}, weights {trunk['weights']}, input {'x'.join(map(str, trunk['input_size']))}, "
-            f"preprocessing {trunk['preprocessing']}, color {trunk['color']}"
-            for trunk in content["trunks"]
-        ],
+        *[_trunk_line(trunk) for trunk in content["trunks"]],
+        *_structure(content, two_stage),
+        "",
+        "## Calibration",
+        "",
+        *_calibration(content),
     ]
-    if two_stage:
-        lines += [f"- routing rule {content['rule']}", ""]
-        lines += ["| macro-category | classes |", "| --- | --- |"]
-        members = content["hierarchy"]["macros"]
-        lines += [f"| {macro} | {', '.join(classes)} |" for macro, classes in members.items()]
-    else:
-        lines += ["", ", ".join(content["classes"])]
     for title, key in (("Data", "data"), ("Figures on test images", "figures"), ("Settings", "settings")):
-        if facts.get(key):
-            lines += ["", f"## {title}", "", *[f"- {name}: {value}" for name, value in facts[key].items()]]
+        lines += ["", f"## {title}", "", *_listed(facts.get(key))]
     lines += ["", "## License", "", facts.get("license", _LICENSE)]
     return "\n".join(lines) + "\n"
+
+
+def _trunk_line(trunk: Mapping[str, Any]) -> str:
+    return (
+        f"- backbone {trunk['name']}, weights {trunk['weights']}, input {'x'.join(map(str, trunk['input_size']))}, "
+        f"preprocessing {trunk['preprocessing']}, color {trunk['color']}, precision {trunk['precision']}"
+    )
+
+
+def _structure(content: Mapping[str, Any], two_stage: bool) -> list[str]:
+    if not two_stage:
+        return ["", ", ".join(content["classes"])]
+    members = content["hierarchy"]["macros"]
+    rows = [f"| {macro} | {', '.join(classes)} |" for macro, classes in members.items()]
+    return [f"- routing rule {content['rule']}", "", "| macro-category | classes |", "| --- | --- |", *rows]
+
+
+def _calibration(content: Mapping[str, Any]) -> list[str]:
+    models = content["models"]
+    named = [("router", models.get("router")), ("flat model", models.get("flat"))]
+    named += [(f"sub-model {i + 1}", model) for i, model in enumerate(models.get("submodels", []))]
+    lines = [f"- temperature of the {name}: {model['temperature']:.3f}" for name, model in named if model]
+    promised = content.get("confidence")
+    if promised and promised["climb"]:
+        climb = promised["climb"]
+        lines.append(
+            f"- climb answers above {climb['threshold']:.3f}: at least {climb['target']:.0%} of given answers right, "
+            f"with a chance of {1 - climb['delta']:.0%} ({climb['n_images']} calibration images)"
+        )
+    if promised:
+        sets = promised["sets"]
+        lines.append(
+            f"- prediction sets ({sets['method']}) hold the true class of {sets['coverage']:.0%} of images"
+        )
+    return lines
+
+
+def _listed(facts: Mapping[str, Any] | None) -> list[str]:
+    return [f"- {name}: {value}" for name, value in facts.items()] if facts else ["Not recorded."]
 
 
 _LICENSE = (

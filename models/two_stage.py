@@ -1,162 +1,22 @@
 """The classifiers that people use: flat and two-stage, with one interface."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Self
 
 import numpy as np
 
-from ..hierarchy.routing import ClimbAnswers, RoutingRule, climb, macro_from_flat, parse_rule, route
+from ..hierarchy.calibration import fit_composed_temperatures, fit_temperature
+from ..hierarchy.routing import RoutingRule, climb, macro_from_flat, parse_rule, route
 from ..hierarchy.taxonomy import Hierarchy
-from .classifier import LabelModel, Picture, PictureBatch, batched
+from .answers import HierarchicalPrediction, Outcome, macro_sums
+from .classifier import AnyModel, GivenModel, LabelModel, given_model
+from .pictures import Picture
+from .predictor import BATCH_SIZE, Classifier
+from .stacks import PictureBatch
+from .stored import Residents
 
-BATCH_SIZE = 32
-
-
-@dataclass(frozen=True)
-class HierarchicalPrediction:
-    """The answer for one picture.
-
-    Attributes
-    ----------
-    macro : str or None
-        The macro-category of the answer; None for a flat model without a hierarchy, or where nothing is answered.
-    macro_probability : float or None
-        Of `macro`, by the router (by the flat model's sums for a flat model).
-    label : str or None
-        The class; None where the answer stops at the macro or before.
-    probability : float
-        Of the answer under the routing rule.
-    top : tuple of (str, float)
-        The most probable classes, best first.
-    path : tuple of (str, float)
-        From the root down: (macro, probability), (class, probability), as far as answered.
-    answered : str
-        `class`, `macro` or `none`.
-    rule : str
-        The routing rule; `flat` for a flat model.
-    """
-
-    macro: str | None
-    macro_probability: float | None
-    label: str | None
-    probability: float
-    top: tuple[tuple[str, float], ...]
-    path: tuple[tuple[str, float], ...]
-    answered: str
-    rule: str
-
-
-@dataclass(frozen=True, eq=False)
-class _Outcome:
-    """Distributions of one batch: classes (n, n_classes), macros (n, n_macros) or None, and climb's answers."""
-
-    probs: np.ndarray
-    macro_probs: np.ndarray | None
-    answers: ClimbAnswers | None = None
-
-
-class Classifier:
-    """What flat and two-stage classifiers share: prediction from pictures, lazily and in order."""
-
-    hierarchy: Hierarchy | None
-    classes_: np.ndarray
-
-    def predict(
-        self,
-        images: Iterable[Picture],
-        *,
-        rule: str | RoutingRule | None = None,
-        top: int = 5,
-        batch_size: int = BATCH_SIZE,
-        calibrated: bool = True,
-    ) -> list[HierarchicalPrediction]:
-        """Predict pictures.
-
-        Parameters
-        ----------
-        images : iterable
-            Paths, bytes, PIL images or uint8 arrays.
-        rule : str, optional
-            A routing rule such as `soft`, `hard`, `beam:2`, `climb:0.8`; the bundle's own unless given.
-        top : int
-            How many classes `top` lists.
-        batch_size : int
-            Pictures a pass.
-        calibrated : bool
-            Whether temperatures are applied.
-
-        Returns
-        -------
-        list of HierarchicalPrediction
-            In the order of `images`.
-        """
-        return list(self.iter_predict(images, rule=rule, top=top, batch_size=batch_size, calibrated=calibrated))
-
-    def iter_predict(
-        self, images: Iterable[Picture], *, rule=None, top: int = 5, batch_size: int = BATCH_SIZE, calibrated=True
-    ) -> Iterator[HierarchicalPrediction]:
-        """Predict as `predict` does, giving each answer as soon as its batch is done."""
-        chosen = self._rule(rule)
-        for pictures in batched(_checked(images), batch_size):
-            outcome = self._outcome(PictureBatch(pictures), chosen, calibrated)
-            for row in range(len(pictures)):
-                yield self._prediction(outcome, row, chosen, top)
-
-    def predict_proba(
-        self, images: Iterable[Picture], *, rule=None, batch_size: int = BATCH_SIZE, calibrated: bool = True
-    ) -> np.ndarray:
-        """Give the class distribution, of shape (n, n_classes), columns in the order of `classes_`."""
-        chosen = self._rule(rule)
-        parts = [
-            self._outcome(PictureBatch(pictures), chosen, calibrated).probs
-            for pictures in batched(_checked(images), batch_size)
-        ]
-        return np.concatenate(parts) if parts else np.zeros((0, len(self.classes_)))
-
-    def predict_macro_proba(
-        self, images: Iterable[Picture], *, batch_size: int = BATCH_SIZE, calibrated: bool = True
-    ) -> np.ndarray:
-        """Give the macro distribution, of shape (n, n_macros), columns in the order of `hierarchy.macros`."""
-        if self.hierarchy is None:
-            raise ValueError("This flat model has no hierarchy, so no macros. Use predict_proba.")
-        parts = [self._macro_probs(PictureBatch(some), calibrated) for some in batched(_checked(images), batch_size)]
-        return np.concatenate(parts) if parts else np.zeros((0, self.hierarchy.n_macros))
-
-    def _rule(self, rule: str | RoutingRule | None) -> RoutingRule | None:
-        raise TypeError("Use FlatClassifier or TwoStageClassifier.")
-
-    def _outcome(self, batch: PictureBatch, rule: RoutingRule | None, calibrated: bool) -> _Outcome:
-        raise TypeError("Use FlatClassifier or TwoStageClassifier.")
-
-    def _macro_probs(self, batch: PictureBatch, calibrated: bool) -> np.ndarray:
-        raise TypeError("Use FlatClassifier or TwoStageClassifier.")
-
-    def _prediction(self, outcome: _Outcome, row: int, rule, top: int) -> HierarchicalPrediction:
-        probs, names = outcome.probs[row], self.classes_
-        order = np.argsort(-probs, kind="stable")[:top]
-        best = int(probs.argmax())
-        answered, macro = "class", None
-        if outcome.answers is not None:
-            answered = str(outcome.answers.levels[row])
-            best = int(outcome.answers.class_index[row]) if answered == "class" else best
-            macro = int(outcome.answers.macro_index[row]) if answered == "macro" else None
-        if self.hierarchy is not None and answered == "class":
-            macro = _macro_of(self.hierarchy, best, outcome.macro_probs[row])
-        path: list[tuple[str, float]] = []
-        if macro is not None:
-            path.append((self.hierarchy.macros[macro], float(outcome.macro_probs[row, macro])))
-        if answered == "class":
-            path.append((str(names[best]), float(probs[best])))
-        return HierarchicalPrediction(
-            macro=None if macro is None else self.hierarchy.macros[macro],
-            macro_probability=None if macro is None else float(outcome.macro_probs[row, macro]),
-            label=str(names[best]) if answered == "class" else None,
-            probability=path[-1][1] if path else 0.0,
-            top=tuple((str(names[i]), float(probs[i])) for i in order),
-            path=tuple(path),
-            answered=answered,
-            rule="flat" if rule is None else str(rule),
-        )
+__all__ = ["Classifier", "FlatClassifier", "GivenModel", "HierarchicalPrediction", "TwoStageClassifier"]
 
 
 class FlatClassifier(Classifier):
@@ -167,32 +27,86 @@ class FlatClassifier(Classifier):
     model : LabelModel
         Over all classes, sorted.
     hierarchy : Hierarchy, optional
-        Lets predictions name the macro that the class belongs to.
+        Lets predictions name the macro that the class belongs to, and climb to it.
+    residents : Residents, optional
+        How many networks from disk may be in memory.
     """
 
-    def __init__(self, model: LabelModel, hierarchy: Hierarchy | None = None):
+    def __init__(
+        self, model: AnyModel, hierarchy: Hierarchy | None = None, *, residents: Residents | None = None
+    ):
         if list(model.labels) != sorted(set(model.labels)):
             raise ValueError("A flat model's labels must be sorted and unique.")
         if hierarchy is not None:
             hierarchy.check_classes(model.labels)
         self.model, self.hierarchy = model, hierarchy
         self.classes_ = np.array(model.labels)
+        self._arrange({"flat": model}, residents)
 
-    def _rule(self, rule):
-        if rule not in (None, "flat"):
-            raise ValueError(f"A flat model has no routing rule. Received: rule={str(rule)!r}; leave it out.")
+    @classmethod
+    def from_model(
+        cls,
+        model: Any,
+        classes: Sequence[str],
+        hierarchy: Hierarchy | None = None,
+        *,
+        input_size: tuple[int, int] | None = None,
+    ) -> "FlatClassifier":
+        """Make a flat classifier of a model trained elsewhere, its outputs in the order of `classes`."""
+        given = given_model((model, list(classes)), "flat model", sorted(classes), input_size)
+        return cls(_in_order(given, sorted(classes)), hierarchy)
+
+    def calibrate(
+        self, images: Iterable[Picture], labels: Sequence[str], *, batch_size: int = BATCH_SIZE
+    ) -> Self:
+        """Fit the temperature on labelled images that the weights were not trained on; give itself."""
+        probs, _, _ = self._arrays(images, None, batch_size, False)
+        self.model = replace(self.model, temperature=fit_temperature(_log(probs), self._codes(labels)))
+        self.confidence = None
+        return self
+
+    def _model(self, name):
+        return self.model
+
+    def _rule(self, rule, calibrated):
+        if rule is None or rule == "flat":
+            return None
+        if self._climbs():
+            chosen = self._read_rule(rule, calibrated)
+            if chosen.name == "climb":
+                return chosen
+        raise ValueError(
+            f"A flat model knows no routing rule but climb, and that only with a hierarchy whose macros don't "
+            f"overlap. Received: rule={str(rule)!r}; leave it out."
+        )
+
+    def _promised_rule(self):
         return None
 
-    def _outcome(self, batch, rule, calibrated):
-        probs = self.model.probabilities(batch, calibrated=calibrated)
-        return _Outcome(probs, None if self.hierarchy is None else _sums(probs, self.hierarchy))
+    def _climbs(self):
+        return self.hierarchy is not None and not self.hierarchy.overlapping
+
+    def _stacks_for(self, rule):
+        return self._stacks(["flat"])
+
+    def _macro_stacks(self):
+        return self._stacks(["flat"])
+
+    def _outcome(self, batch, rule, calibrated, complete):
+        probs = self._passed("flat", batch, calibrated=calibrated)
+        macro_probs = None if self.hierarchy is None else macro_sums(probs, self.hierarchy)
+        answers = climb(probs, macro_probs, rule.parameter) if rule is not None else None
+        return Outcome(probs, macro_probs, answers)
 
     def _macro_probs(self, batch, calibrated):
-        return _sums(self.model.probabilities(batch, calibrated=calibrated), self.hierarchy)
+        return macro_sums(self._passed("flat", batch, calibrated=calibrated), self.hierarchy)
 
 
 class TwoStageClassifier(Classifier):
     """A router, one sub-model a macro, and the rule that makes one answer of them.
+
+    Models on the same trunk share one pass. Of models with trunks of their own only those run that the rule needs
+    for a picture, on full batches gathered over some hundred pictures.
 
     Parameters
     ----------
@@ -205,16 +119,21 @@ class TwoStageClassifier(Classifier):
         A flat model over `hierarchy.classes`, for the rules that need one (implied, hie, masked).
     rule : str
         The routing rule unless a call says otherwise.
+    residents : Residents, optional
+        How many networks from disk may be in memory.
     """
+
+    hierarchy: Hierarchy
 
     def __init__(
         self,
-        router: LabelModel,
-        submodels: Iterable[LabelModel],
+        router: AnyModel,
+        submodels: Iterable[AnyModel],
         hierarchy: Hierarchy,
         *,
-        flat: LabelModel | None = None,
-        rule: str = "soft",
+        flat: AnyModel | None = None,
+        rule: str | RoutingRule = "soft",
+        residents: Residents | None = None,
     ):
         self.router, self.submodels, self.hierarchy = router, tuple(submodels), hierarchy
         self.flat, self.rule = flat, parse_rule(rule)
@@ -229,50 +148,216 @@ class TwoStageClassifier(Classifier):
             _check_order(f"sub-model of {macro}", model.labels, members)
         if flat is not None:
             _check_order("flat model", flat.labels, hierarchy.classes)
+        self._submodel_names = [f"submodel {macro}" for macro in range(hierarchy.n_macros)]
+        models = {"router": router, **dict(zip(self._submodel_names, self.submodels, strict=True))}
+        self._arrange(models if flat is None else {**models, "flat": flat}, residents)
+
+    @classmethod
+    def from_models(
+        cls,
+        router: Any,
+        submodels: Mapping[str, Any] | Sequence[Any],
+        hierarchy: Hierarchy,
+        *,
+        flat: Any = None,
+        rule: str = "soft",
+        input_size: tuple[int, int] | None = None,
+    ) -> "TwoStageClassifier":
+        """Make a two-stage classifier of models trained elsewhere.
+
+        Each model says which output is which label: as a pair (model, labels), as a `GivenModel`, or by an
+        attribute `classes_`. Labels may stand in another order than in the hierarchy; the outputs are put in
+        order. Models may differ in everything, input size included.
+
+        Parameters
+        ----------
+        router
+            Over `hierarchy.macros`.
+        submodels : mapping of macro to model, or sequence in the order of the macros
+            Over `hierarchy.members` of its macro. A macro of one class needs none: leave it out, or give None.
+        hierarchy : Hierarchy
+        flat : optional
+            Over `hierarchy.classes`, for implied, hie and masked.
+        rule : str
+        input_size : (height, width), optional
+            For callables that don't say.
+
+        Raises
+        ------
+        ValueError
+            If a model is missing, doesn't say its labels, has other labels, or not one output a label.
+        """
+        given = _by_macro(submodels, hierarchy)
+        parts = [
+            _stage(model, f"sub-model of {macro}", members, input_size)
+            for macro, model, members in zip(hierarchy.macros, given, hierarchy.members, strict=True)
+        ]
+        return cls(
+            _stage(router, "router", hierarchy.macros, input_size),
+            parts,
+            hierarchy,
+            flat=None if flat is None else _stage(flat, "flat model", hierarchy.classes, input_size),
+            rule=rule,
+        )
 
     def with_rule(self, rule: str) -> "TwoStageClassifier":
         """Give the same classifier with another rule of its own."""
-        return TwoStageClassifier(self.router, self.submodels, self.hierarchy, flat=self.flat, rule=rule)
+        other = TwoStageClassifier(
+            self.router, self.submodels, self.hierarchy, flat=self.flat, rule=rule, residents=self.residents
+        )
+        other._places, other.confidence = self._places, self.confidence
+        return other
 
-    def _rule(self, rule):
-        chosen = self.rule if rule is None else parse_rule(rule)
+    def calibrate(
+        self, images: Iterable[Picture], labels: Sequence[str], *, batch_size: int = BATCH_SIZE
+    ) -> Self:
+        """Fit all temperatures on labelled images that the weights were not trained on; give itself.
+
+        Those of router and sub-models maximize the likelihood of the composed (soft) distribution, the flat
+        model's that of its own. hard's answers stay as they are. A promise made before is void.
+        """
+        truth = self._codes(labels)
+        macro, within, flat = [], [], []
+        names = ["router", *self._submodel_names, *(["flat"] if self.flat is not None else [])]
+        for batch, _ in self._batches(images, self._stacks(names), batch_size, batch_size, True):
+            macro.append(self._passed("router", batch, calibrated=False))
+            within.append(np.hstack([self._passed(n, batch, calibrated=False) for n in self._submodel_names]))
+            if self.flat is not None:
+                flat.append(self._passed("flat", batch, calibrated=False))
+        if not macro:
+            raise ValueError("Calibration needs labelled pictures. Received: none.")
+        found = fit_composed_temperatures(
+            _log(np.concatenate(macro)), _log(np.concatenate(within)), self.hierarchy, truth
+        )
+        self.router = replace(self.router, temperature=found.router)
+        pairs = zip(self.submodels, found.submodels, strict=True)
+        self.submodels = tuple(replace(model, temperature=t) for model, t in pairs)
+        if self.flat is not None:
+            self.flat = replace(self.flat, temperature=fit_temperature(_log(np.concatenate(flat)), truth))
+        self.confidence = None
+        return self
+
+    def _model(self, name):
+        if name == "router":
+            return self.router
+        return self.flat if name == "flat" else self.submodels[int(name.removeprefix("submodel "))]
+
+    def _rule(self, rule, calibrated):
+        chosen = self.rule if rule is None else self._read_rule(rule, calibrated)
         if "flat_probs" in chosen.needs and self.flat is None:
             raise ValueError(
                 f"The routing rule {str(chosen)!r} needs a flat model, and this classifier has none. "
                 "Use soft, hard, beam:K, threshold:T or climb:T."
             )
+        if chosen.name == "implied" and self.hierarchy.overlapping:
+            _ = self.hierarchy.macro_of  # raises, naming the classes that stand in several macros
         return chosen
 
-    def _outcome(self, batch, rule, calibrated):
-        flat = self.flat.probabilities(batch, calibrated=calibrated) if "flat_probs" in rule.needs else None
+    def _promised_rule(self):
+        return parse_rule("soft")
+
+    def _first(self, rule: RoutingRule) -> str:
+        """Name the model that the rule asks first."""
+        return "flat" if rule.name == "implied" else "router"
+
+    def _stacks_for(self, rule):
+        names = [self._first(rule)]
+        names += self._submodel_names if "within_probs" in rule.needs else []
+        names += ["flat"] if "flat_probs" in rule.needs else []
+        return self._stacks(names)
+
+    def _macro_stacks(self):
+        return self._stacks(["router"])
+
+    def _gathers(self, rule):
+        """Say whether the rule sends pictures to some networks and not to others."""
+        chooses = rule.name in ("hard", "beam", "threshold", "climb")
+        return (chooses and len(self._stacks_for(rule)) > 1) or self.residents.limit is not None
+
+    def _outcome(self, batch, rule, calibrated, complete):
+        flat = self._passed("flat", batch, calibrated=calibrated) if "flat_probs" in rule.needs else None
         if rule.name == "implied":
             macro_probs = macro_from_flat(flat, self.hierarchy)
         else:
-            macro_probs = self.router.probabilities(batch, calibrated=calibrated)
-        within = self._within(batch, rule, macro_probs, calibrated) if "within_probs" in rule.needs else None
+            macro_probs = self._passed("router", batch, calibrated=calibrated)
+        within, ran = None, None
+        if "within_probs" in rule.needs:
+            ran = self._needed(batch, rule, macro_probs, complete)
+            within = self._within(batch, ran, calibrated)
         probs = route(
             rule, hierarchy=self.hierarchy, macro_probs=macro_probs, within_probs=within, flat_probs=flat
         )
-        answers = climb(probs, macro_probs, rule.parameter) if rule.name == "climb" else None
-        return _Outcome(probs, macro_probs, answers)
+        if rule.name != "climb":
+            return Outcome(probs, macro_probs)
+        return Outcome(probs, macro_probs, climb(probs, macro_probs, rule.parameter), self._known(ran))
 
     def _macro_probs(self, batch, calibrated):
-        return self.router.probabilities(batch, calibrated=calibrated)
+        return self._passed("router", batch, calibrated=calibrated)
 
-    def _within(self, batch, rule: RoutingRule, macro_probs: np.ndarray, calibrated: bool) -> np.ndarray:
-        """Run each sub-model on the pictures that the rule sends to it; elsewhere its block stays uniform."""
-        sent = _sent(rule, macro_probs)
+    def _needed(
+        self, batch: PictureBatch, rule: RoutingRule, macro_probs: np.ndarray, complete: bool
+    ) -> np.ndarray:
+        """Say which sub-models run for which pictures, as bool (n, n_macros): those on a passed stack run anyway."""
+        needed = sent(rule, macro_probs, self.hierarchy, complete)
+        for macro, name in enumerate(self._submodel_names):
+            needed[:, macro] |= name not in self._places or batch.passed(self._places[name][0])
+        return needed
+
+    def _within(self, batch: PictureBatch, needed: np.ndarray, calibrated: bool) -> np.ndarray:
+        """Run each sub-model on its pictures; elsewhere its block stays uniform."""
         blocks = []
-        for macro, model in enumerate(self.submodels):
-            block = np.full((len(batch), len(model.labels)), 1 / len(model.labels))
-            rows = np.flatnonzero(sent[:, macro])
+        for macro, name in enumerate(self._submodel_names):
+            n_labels = self.hierarchy.sizes[macro]
+            block = np.full((len(batch), n_labels), 1 / n_labels)
+            rows = np.flatnonzero(needed[:, macro])
             if len(rows):
-                block[rows] = model.probabilities(batch, rows, calibrated=calibrated)
+                block[rows] = self._passed(name, batch, rows, calibrated)
             blocks.append(block)
         return np.concatenate(blocks, axis=1)
 
+    def _known(self, ran: np.ndarray) -> np.ndarray | None:
+        """Say which classes' distributions are complete, as bool (n, n_classes); None if all are."""
+        if ran.all():
+            return None
+        unknown = np.zeros((len(ran), self.hierarchy.n_classes), bool)
+        for slot, (macro, label) in enumerate(
+            zip(self.hierarchy.slot_macro, self.hierarchy.slot_class, strict=True)
+        ):
+            del slot
+            unknown[:, label] |= ~ran[:, macro]
+        return ~unknown
 
-def calibrated_with(classifier: TwoStageClassifier, router: float, submodels: Iterable[float]) -> TwoStageClassifier:
+
+def sent(
+    rule: RoutingRule, macro_probs: np.ndarray, hierarchy: Hierarchy, complete: bool = False
+) -> np.ndarray:
+    """Say which sub-models a rule needs for each picture, as bool (n, n_macros).
+
+    hard, beam and threshold need those whose weight isn't 0. climb answers a class only where P(c) reaches the
+    threshold, and P(c) is at most the summed probability of the macros that hold it: sub-models that can't lift
+    any class so far aren't needed, unless the whole distribution is wanted (`complete`).
+    """
+    kept = np.zeros(macro_probs.shape, bool)
+    if rule.name in ("hard", "beam", "threshold"):
+        order = np.argsort(-macro_probs, axis=1, kind="stable")
+        k = int(rule.parameter) if rule.name == "beam" else 1
+        np.put_along_axis(kept, order[:, :k], True, axis=1)
+        return kept | (macro_probs >= rule.parameter) if rule.name == "threshold" else kept
+    if rule.name == "climb" and not complete:
+        reach = np.zeros((len(macro_probs), hierarchy.n_classes))
+        for macro, label in zip(hierarchy.slot_macro, hierarchy.slot_class, strict=True):
+            reach[:, label] += macro_probs[:, macro]
+        # Rounding may lift a sum by some 1e-16; a sub-model too many changes nothing, one too few would.
+        enough = reach >= rule.parameter[0] - 1e-9
+        for macro, label in zip(hierarchy.slot_macro, hierarchy.slot_class, strict=True):
+            kept[:, macro] |= enough[:, label]
+        return kept
+    return ~kept
+
+
+def calibrated_with(
+    classifier: TwoStageClassifier, router: float, submodels: Iterable[float]
+) -> TwoStageClassifier:
     """Give the classifier with other temperatures."""
     cooled = [replace(m, temperature=t) for m, t in zip(classifier.submodels, submodels, strict=True)]
     return TwoStageClassifier(
@@ -280,32 +365,49 @@ def calibrated_with(classifier: TwoStageClassifier, router: float, submodels: It
         cooled,
         classifier.hierarchy,
         flat=classifier.flat,
-        rule=str(classifier.rule),
+        rule=classifier.rule,
     )
 
 
-def _sent(rule: RoutingRule, macro_probs: np.ndarray) -> np.ndarray:
-    """Say which sub-models a rule needs for each picture, as bool (n, n_macros)."""
-    if rule.name not in ("hard", "beam", "threshold"):
-        return np.ones(macro_probs.shape, bool)
-    order = np.argsort(-macro_probs, axis=1, kind="stable")
-    kept = np.zeros(macro_probs.shape, bool)
-    k = int(rule.parameter) if rule.name == "beam" else 1
-    np.put_along_axis(kept, order[:, :k], True, axis=1)
-    return kept | (macro_probs >= rule.parameter) if rule.name == "threshold" else kept
+def _by_macro(submodels: Mapping[str, Any] | Sequence[Any], hierarchy: Hierarchy) -> list[Any]:
+    """Give one model a macro, None where a macro of one class needs none."""
+    if isinstance(submodels, Mapping):
+        foreign = sorted(set(submodels) - set(hierarchy.macros))
+        if foreign:
+            raise ValueError(
+                f"submodels names macros that the hierarchy {list(hierarchy.macros)} lacks: {foreign}."
+            )
+        given = [submodels.get(macro) for macro in hierarchy.macros]
+    else:
+        given = list(submodels)
+        if len(given) != hierarchy.n_macros:
+            raise ValueError(
+                f"There must be one sub-model for each of the macros {list(hierarchy.macros)}, in this order. "
+                f"Received: {len(given)}."
+            )
+    missing = [
+        macro
+        for macro, model, size in zip(hierarchy.macros, given, hierarchy.sizes, strict=True)
+        if model is None and size > 1
+    ]
+    if missing:
+        raise ValueError(f"Every macro of several classes needs a sub-model. Missing: {missing}.")
+    return given
 
 
-def _sums(probs: np.ndarray, hierarchy: Hierarchy) -> np.ndarray:
-    sums = np.zeros((len(probs), hierarchy.n_macros))
-    for macro, block in enumerate(hierarchy.blocks):
-        sums[:, macro] = probs[:, hierarchy.slot_class[block]].sum(1)
-    return sums
+def _stage(model: Any, what: str, labels: Sequence[str], input_size: tuple[int, int] | None) -> AnyModel:
+    if model is None or len(labels) == 1:
+        return LabelModel(tuple(labels))
+    return _in_order(given_model(model, what, labels, input_size), labels)
 
 
-def _macro_of(hierarchy: Hierarchy, label: int, macro_probs: np.ndarray) -> int:
-    """Name the macro that holds a class: the most probable one where several do."""
-    holders = hierarchy.slot_macro[hierarchy.slot_class == label]
-    return int(holders[macro_probs[holders].argmax()])
+def _in_order(model: AnyModel, labels: Sequence[str]) -> AnyModel:
+    """Give the model with its outputs in the order of `labels`, which are the same names."""
+    return model.reordered(tuple(labels)) if isinstance(model, GivenModel) else model
+
+
+def _log(probs: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(probs, 1e-12))
 
 
 def _check_order(what: str, labels: tuple[str, ...], wanted: tuple[str, ...]) -> None:
@@ -315,9 +417,3 @@ def _check_order(what: str, labels: tuple[str, ...], wanted: tuple[str, ...]) ->
     raise ValueError(
         f"The labels of the {what} must be {list(wanted)}, in this order. Received: {list(labels)}. {hint}"
     )
-
-
-def _checked(images: Iterable[Picture]) -> Iterable[Picture]:
-    if isinstance(images, str | bytes | np.ndarray) and not (isinstance(images, np.ndarray) and images.ndim == 4):
-        raise TypeError("Give a list of pictures, even if it is one: predict([picture]).")
-    return images
