@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+
 from aisles.models.head_steps import epoch_of, read_structure
 from aisles.models.heads import HEADS, HeadVariant, build_head
 from aisles.models.training import HeadTraining, balanced_weights, refit_head, train_head
@@ -43,7 +44,7 @@ def test_an_epoch_takes_the_steps_that_keras_takes(batch_norm):
             rows = order[start : start + 20]
             theirs.train_on_batch(x[rows], np.eye(5)[y[rows]], sample_weight=balanced_weights(y)[rows])
     for mine, yours in zip(ours.weights, theirs.weights, strict=True):
-        # Normalization cancels the bias before it: its gradient is rounding, which Adam makes as large as a step.
+        # Normalization cancels the bias before it: its gradient is rounding, which Adam makes a whole step.
         free = batch_norm and mine.path.startswith(("dense0/bias", "norm0/moving_mean"))
         if "seed" not in mine.path and not free:
             np.testing.assert_allclose(mine.numpy(), yours.numpy(), rtol=1e-3, atol=1e-5)

@@ -1,0 +1,376 @@
+"""Two-phase training on pictures, as the published study did: the head on the frozen network, then both.
+
+The frozen phase works on features that are extracted once (of the pictures themselves, or of `views`
+augmented copies of each), or passes augmented pictures through the frozen network in every epoch. The
+second phase fine-tunes the network, by default all of it, with a lower rate. A model that was trained lies
+in its folder as `trained/`; one whose training was interrupted goes on from its last finished epoch.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from .augmentation import Augmentation
+from .backbones import Backbone, in_precision, offers_bfloat16
+from .checkpoints import Progress, read_checkpoint, write_checkpoint
+from .classifier import LabelModel
+from .curves import Epoch, best_accuracy, draw_curves, epochs_of, write_curves
+from .features import extract
+from .heads import build_head
+from .image_training import ImageTrainer, LabeledImages, PhaseSettings, copied, weights_from
+from .training import HeadTraining, train_head
+from .views import extract_views
+
+logger = logging.getLogger(__name__)
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True)
+class TwoPhaseTraining:
+    """How a model is trained on pictures.
+
+    Attributes
+    ----------
+    head : str
+        A key of `aisles.models.heads.HEADS`.
+    frozen_epochs, tuned_epochs : int
+        At most so many in each phase; 0 leaves the phase out. The study: 40 and 25 for v1.3, else 20 and 15.
+    frozen_rate, tuned_rate : float
+        Learning rates. The second should be an order of magnitude lower.
+    batch_size : int
+    optimizer : str
+        Of Keras, by name, on pictures; the frozen phase on cached features always takes Adam.
+    cosine : bool
+        Whether the rate of the second phase falls to zero along a half cosine.
+    patience : int
+        Epochs without a lower validation loss after which a phase stops; the best weights are kept.
+    plateau : int
+        Epochs without a lower validation loss after which the rate is halved; 0 for never.
+    tune_from : str, optional
+        Name of the network's first layer to be fine-tuned; all of them unless given.
+    label_smoothing : float
+        Share of the probability spread evenly over all labels; 0 for none.
+    class_weights : bool
+        Weight each image by n_images / (n_labels * images of its label).
+    precision : str
+        `float32`, `bfloat16`, `float16` (for GPUs, with a scaled loss), or `auto`: bfloat16 where the
+        processor multiplies it in hardware, else float32. Weights and what is saved are float32.
+    augmentation : Augmentation, optional
+        None for none.
+    views : int
+        0: the frozen phase passes augmented pictures through the network in every epoch. k: it takes the
+        features of k augmented views of each picture, extracted once. Without augmentation it takes the
+        pictures' own.
+    max_steps : int, optional
+        At most so many steps in an epoch on pictures.
+    deterministic : bool
+        Whether the same seed shall give the same model bit for bit on the same machine. This is for the whole
+        process: TensorFlow can't switch it off again.
+    """
+
+    head: str = "v1.3"
+    frozen_epochs: int = 20
+    tuned_epochs: int = 15
+    frozen_rate: float = 1e-3
+    tuned_rate: float = 1e-4
+    batch_size: int = 32
+    optimizer: str = "adam"
+    cosine: bool = False
+    patience: int = 5
+    plateau: int = 0
+    tune_from: str | None = None
+    label_smoothing: float = 0.0
+    class_weights: bool = False
+    precision: str = "auto"
+    augmentation: Augmentation | None = None
+    views: int = 0
+    max_steps: int | None = None
+    deterministic: bool = False
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"precision must be one of {', '.join(PRECISIONS)}. Received: {self.precision!r}."
+            )
+        if self.views and self.augmentation is None:
+            raise ValueError(f"views={self.views} needs an augmentation: without one all views are alike.")
+        if self.frozen_epochs < 0 or self.tuned_epochs < 0 or self.frozen_epochs + self.tuned_epochs == 0:
+            raise ValueError(
+                "There must be at least one epoch in one of the phases. "
+                f"Received: frozen_epochs={self.frozen_epochs}, tuned_epochs={self.tuned_epochs}."
+            )
+
+    def head_training(self) -> HeadTraining:
+        """Give the frozen phase's settings for heads on features."""
+        return HeadTraining(
+            epochs=self.frozen_epochs,
+            patience=self.patience,
+            learning_rate=self.frozen_rate,
+            batch_size=self.batch_size,
+            label_smoothing=self.label_smoothing,
+            class_weights=self.class_weights,
+            plateau=self.plateau,
+        )
+
+    def phase(self, name: str) -> PhaseSettings:
+        """Give the settings of a phase on pictures, `frozen` or `tuned`."""
+        tuned = name == "tuned"
+        return PhaseSettings(
+            rate=self.tuned_rate if tuned else self.frozen_rate,
+            epochs=self.tuned_epochs if tuned else self.frozen_epochs,
+            cosine=self.cosine and tuned,
+            batch_size=self.batch_size,
+            optimizer=self.optimizer,
+            label_smoothing=self.label_smoothing,
+            class_weights=self.class_weights,
+            max_steps=self.max_steps,
+            augmentation=self.augmentation,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A model that was trained on pictures.
+
+    Attributes
+    ----------
+    labels : tuple of str
+        In the order of the head's outputs.
+    trunk : Backbone
+        The network as it is after training, float32.
+    head : keras.Model
+        From the trunk's features to probabilities.
+    epochs : tuple of Epoch
+        The curves of both phases.
+    """
+
+    labels: tuple[str, ...]
+    trunk: Backbone
+    head: keras.Model
+    epochs: tuple[Epoch, ...]
+
+    @property
+    def classifier(self) -> LabelModel:
+        """The model in the form that flat and two-stage classifiers are made of."""
+        return LabelModel(self.labels, self.trunk, self.head)
+
+    def accuracy(self, phase: str) -> float | None:
+        """Give the validation accuracy of a phase's best epoch, None if the phase was left out."""
+        return best_accuracy(self.epochs, phase)
+
+
+def join(trunk: Backbone, head: keras.Model) -> keras.Model:
+    """Make one network of trunk and head: pixels (n, height, width, 3), RGB, 0-255, to probabilities.
+
+    Its layers `backbone` (preprocessing, network, pooling) and `head` are the two that were put in.
+    """
+    pixels = keras.Input((*trunk.input_size, 3), name="pixels")
+    return keras.Model(pixels, head(trunk.model(pixels)), name="model")
+
+
+def take_apart(model: keras.Model, facts: dict[str, str]) -> tuple[Backbone, keras.Model]:
+    """Give trunk and head of what `join` made; `facts` are the trunk's attributes apart from its model."""
+    inner: Any = model.get_layer("backbone")
+    return Backbone(model=inner, **facts), model.get_layer("head")
+
+
+def train_on_images(
+    backbone: Backbone,
+    train: LabeledImages,
+    val: LabeledImages,
+    labels: tuple[str, ...],
+    training: TwoPhaseTraining,
+    folder: str | Path,
+    *,
+    seed: int = 0,
+    cache: str | Path | None = None,
+) -> TrainedModel:
+    """Train a model in two phases, or load it if `folder` holds it already.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Where to start from; it stays as it is.
+    train, val : LabeledImages
+        Validation images say when to stop and which weights are best, by their loss (ties: the earlier).
+    labels : tuple of str
+        At least 2.
+    training : TwoPhaseTraining
+    folder : path
+        For the finished model (`trained/`: model.keras, curves.csv, curves.png, training.json) and, until then,
+        for the checkpoint.
+    seed : int
+        For the head's first weights, the order of images, dropout and augmentation.
+    cache : path, optional
+        Folder of cached features.
+
+    Returns
+    -------
+    TrainedModel
+
+    Raises
+    ------
+    ValueError
+        Without images, for a layer that the network doesn't have, or if the loss stops being a number.
+    """
+    if len(train) == 0 or len(val) == 0:
+        raise ValueError(
+            "Training needs training and validation images. "
+            f"Received: {len(train)} training and {len(val)} validation images."
+        )
+    weights_from(backbone.network, training.tune_from)
+    if training.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    run = _Run(backbone, train, val, tuple(labels), training, Path(folder), seed, cache)
+    return load_trained(run.folder, run.key) or run.train_both_phases()
+
+
+def load_trained(folder: str | Path, key: str | None = None) -> TrainedModel | None:
+    """Load the model that `train_on_images` has finished in `folder`; None if there is none of this `key`."""
+    folder = Path(folder) / "trained"
+    try:
+        facts = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    if key is not None and facts["key"] != key:
+        logger.warning("%s holds a model from other settings or images; it is trained anew.", folder)
+        return None
+    model: Any = keras.saving.load_model(folder / "model.keras", compile=False)
+    trunk, head = take_apart(model, facts["trunk"])
+    epochs = tuple(Epoch(**epoch) for epoch in facts["epochs"])
+    return TrainedModel(tuple(facts["labels"]), trunk, head, epochs)
+
+
+@dataclass(eq=False)
+class _Run:
+    backbone: Backbone
+    train: LabeledImages
+    val: LabeledImages
+    labels: tuple[str, ...]
+    training: TwoPhaseTraining
+    folder: Path
+    seed: int
+    cache: str | Path | None
+
+    def __post_init__(self) -> None:
+        facts = {
+            "backbone": self.backbone.key,
+            "labels": self.labels,
+            "training": asdict(self.training),
+            "seed": self.seed,
+            "images": [[*images.sha256, *map(int, images.targets)] for images in (self.train, self.val)],
+        }
+        self.key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        self.checkpoint = self.folder / "checkpoint.npz"
+
+    def train_both_phases(self) -> TrainedModel:
+        training = self.training
+        precision = training.precision
+        if precision == "auto":
+            precision = "bfloat16" if offers_bfloat16() else "float32"
+        trunk = copied(self.backbone, precision)
+        head = build_head(training.head, trunk.dimension, len(self.labels), seed=self.seed)
+        found = read_checkpoint(self.checkpoint, self.key)
+        progress = found[0] if found else Progress()
+        if progress.phase == "frozen":
+            if training.augmentation is None or training.views:
+                self._on_features(head, progress)
+            else:
+                self._on_pictures(trunk, head, progress, found)
+            found = None
+            progress = Progress("tuned", best=progress.best, epochs=progress.epochs)
+        self._on_pictures(trunk, head, progress, found)
+        return self._finish(trunk, head, progress.epochs)
+
+    def _on_features(self, head: keras.Model, progress: Progress) -> None:
+        """Train the head on cached features; it takes seconds, so it is all or nothing."""
+        training, train, val = self.training, self.train, self.val
+        if not training.frozen_epochs:
+            return
+        if training.augmentation is None:
+            features = extract(self.backbone, train.paths, images=train.sha256, cache=self.cache).vectors
+        else:
+            features = extract_views(
+                self.backbone, train.paths, training.augmentation, training.views,
+                images=train.sha256, cache=self.cache,
+            )  # fmt: skip
+        val_features = extract(self.backbone, val.paths, images=val.sha256, cache=self.cache).vectors
+        history = train_head(
+            head, features, train.targets, val_features, val.targets, training.head_training(), seed=self.seed
+        )
+        progress.best = min(history.val_loss)
+        progress.epochs = list(epochs_of("frozen", history))
+
+    def _on_pictures(self, trunk: Backbone, head: keras.Model, progress: Progress, found) -> None:
+        """Run the phase that `progress` names to its end; leave trunk and head with their best weights."""
+        settings = self.training.phase(progress.phase)
+        tuned = weights_from(trunk.network, self.training.tune_from)
+        # The phase's number keeps its orders and augmentations apart from the other's.
+        seed = 2 * self.seed + (progress.phase == "tuned")
+        trained = tuned if progress.phase == "tuned" else []
+        if not settings.epochs:
+            return
+        trainer = ImageTrainer(trunk, head, trained, self.train, settings, seed)
+        best = trainer.weights()
+        if found:
+            trainer.restore(found[1])
+            best = found[2]
+            logger.info("Going on after epoch %d of the %s phase.", progress.epoch, progress.phase)
+        while progress.epoch < settings.epochs and progress.waited < self.training.patience:
+            figures = trainer.run_epoch(
+                progress.epoch, progress.factor, f"{progress.phase} {progress.epoch + 1}/{settings.epochs}"
+            )
+            epoch = Epoch(progress.phase, *figures, *trainer.evaluate(self.val))
+            logger.info(
+                "%s: accuracy %.4f, validation %.4f", self.folder.name, epoch.accuracy, epoch.val_accuracy
+            )
+            if epoch.val_loss < progress.best:
+                best = trainer.weights()
+            self._note(progress, epoch)
+            write_checkpoint(self.checkpoint, self.key, progress, trainer.state(), best)
+        trainer.set_weights(best)
+
+    def _note(self, progress: Progress, epoch: Epoch) -> None:
+        progress.epoch += 1
+        progress.epochs.append(epoch)
+        progress.waited += 1
+        if epoch.val_loss < progress.best:
+            progress.best, progress.waited = epoch.val_loss, 0
+        elif self.training.plateau and progress.waited % self.training.plateau == 0:
+            progress.factor /= 2
+
+    def _finish(self, trunk: Backbone, head: keras.Model, epochs: list[Epoch]) -> TrainedModel:
+        trunk = replace(in_precision(trunk, "float32"), weights=f"{self.backbone.weights}, fine-tuned")
+        trained = TrainedModel(self.labels, trunk, head, tuple(epochs))
+        facts = {
+            "key": self.key,
+            "labels": self.labels,
+            "trunk": {name: getattr(trunk, name) for name in ("name", "preprocessing", "color", "weights")},
+            "seed": self.seed,
+            "training": asdict(self.training),
+            "validation_accuracy": {phase: trained.accuracy(phase) for phase in ("frozen", "tuned")},
+            "epochs": [asdict(epoch) for epoch in epochs],
+        }
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=".part-", dir=self.folder))
+        try:
+            join(trunk, head).save(part / "model.keras")
+            write_curves(epochs, part / "curves.csv")
+            draw_curves(epochs, part / "curves.png", f"{trunk.name}, head {self.training.head}")
+            (part / "training.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
+            part.chmod(0o755)
+            shutil.rmtree(self.folder / "trained", ignore_errors=True)
+            os.replace(part, self.folder / "trained")
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+        self.checkpoint.unlink(missing_ok=True)
+        return trained
