@@ -79,6 +79,7 @@ def curate(
     embed: Embed,
     *,
     backbone: str | None = None,
+    weights: str = "imagenet",
     score_all: bool = False,
     materialize: Materialize | None = None,
     sheets: bool = True,
@@ -100,6 +101,8 @@ def curate(
         From n paths to features, of shape (n, d). Called only if something has to be compared.
     backbone : str, optional
         What `embed` uses, if not the recipe's backbone; the recipe must have thresholds for it.
+    weights : str
+        The weights that `embed` uses: other weights mean that images are compared again.
     score_all : bool
         Whether to compare every other image, also of classes that need none.
     materialize : {"copy", "link"}, optional
@@ -135,7 +138,7 @@ def curate(
     )
     scored = steps.run(
         "score",
-        [backbone, cap, every],
+        [backbone, weights, cap, every],
         lambda: _score(catalogue, selected, embed, cap, every),
         ("similarity",),
     )

@@ -99,6 +99,13 @@ def cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.divide(dots, lengths, out=np.zeros_like(dots), where=lengths > 0)
 
 
+def usable_images(names: Sequence[str], path_of: Mapping[str, Path]) -> set[str]:
+    """Try to decode images and give those that could be."""
+    reasons: dict[str, str] = {}
+    _look(names, path_of, reasons, None)
+    return {name for name, reason in reasons.items() if not reason}
+
+
 def _look(
     names: Sequence[str], path_of: Mapping[str, Path], reasons: dict[str, str], enough: int | None
 ) -> list[str]:
