@@ -13,6 +13,7 @@ import click
 
 import aisles
 from aisles.commands import Commands, as_json, settings_options
+from aisles.prediction_commands import export, predict
 
 EPILOG = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input data, 4 pretrained weights missing."
 
@@ -50,27 +51,6 @@ def benchmark(data: Path, output: Path, settings, cache: Path | None, json_: boo
 
 
 @main.command()
-@click.argument("bundle", type=click.Path(path_type=Path))
-@click.argument("images", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option(
-    "--rule", help="Routing rule: soft, hard, beam:2, threshold:0.1, climb:0.8, implied, hie, masked."
-)
-@click.option("--top", default=5, show_default=True, help="How many classes --json lists.")
-@click.option("--json", "json_", is_flag=True, help="Print one JSON object a line for each image.")
-def predict(bundle: Path, images: tuple[Path, ...], rule: str | None, top: int, json_: bool) -> None:
-    """Say which class each of IMAGES shows, and by which path.
-
-    Example: aisles predict run/bundles/two-stage chair.jpg lamp.jpg
-    """
-    from aisles.models.bundle import load_bundle
-    from aisles.prediction import print_predictions
-
-    read = print_predictions(load_bundle(bundle), images, rule=rule, top=top, json_lines=json_)
-    if not read:
-        sys.exit(3)
-
-
-@main.command()
 @click.option("--json", "json_", is_flag=True, help="Print as JSON.")
 def weights(json_: bool) -> None:
     """List the pretrained weights that are here, and those that are missing.
@@ -105,6 +85,9 @@ def quickstart(output: Path, seed: int, json_: bool) -> None:
 
     click.echo(run_quickstart(output, seed=seed, json_=json_))
 
+
+main.add_command(predict)
+main.add_command(export)
 
 if __name__ == "__main__":
     main()
