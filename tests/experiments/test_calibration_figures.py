@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
-from aisles.experiments.calibration_figures import aurc, brier, climb_curve, ece, nll, risk_coverage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import brier_score_loss, log_loss
+
+from aisles.experiments.calibration_figures import aurc, brier, climb_curve, ece, nll, risk_coverage
 
 
 def drawn(seed, n=200, n_classes=5):

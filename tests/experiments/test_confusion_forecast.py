@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from aisles.experiments.confusion_forecast import forecast, soft_confusion
 from aisles.experiments.hierarchy_figures import error_budget
 from aisles.experiments.metrics import confusion

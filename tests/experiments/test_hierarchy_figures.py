@@ -1,5 +1,10 @@
 import numpy as np
 import pytest
+from hiclass import metrics as hiclass_metrics
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.cluster import hierarchy as scipy_hierarchy
+
 from aisles.experiments.hierarchy_figures import (
     ceilings,
     cross_macro_share,
@@ -10,10 +15,6 @@ from aisles.experiments.hierarchy_figures import (
     partition_distance,
 )
 from aisles.experiments.metrics import accuracy
-from hiclass import metrics as hiclass_metrics
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.cluster import hierarchy as scipy_hierarchy
 
 MACRO_OF = np.array([0, 0, 1, 1, 1, 2])
 TRUTH = [0, 0, 2, 3, 5, 5]

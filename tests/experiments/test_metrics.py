@@ -1,14 +1,5 @@
 import numpy as np
 import pytest
-from aisles.experiments.metrics import (
-    accuracy,
-    balanced_accuracy,
-    class_table,
-    confusion,
-    macro_f1,
-    rescued_and_lost,
-    top_k_accuracy,
-)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import (
@@ -18,6 +9,16 @@ from sklearn.metrics import (
     f1_score,
     recall_score,
     top_k_accuracy_score,
+)
+
+from aisles.experiments.metrics import (
+    accuracy,
+    balanced_accuracy,
+    class_table,
+    confusion,
+    macro_f1,
+    rescued_and_lost,
+    top_k_accuracy,
 )
 
 N_CLASSES = 7

@@ -4,12 +4,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from scipy.stats import norm
+
 from aisles.experiments.calibration_figures import aurc, brier, ece, nll
 from aisles.experiments.confusion_forecast import forecast
 from aisles.experiments.hierarchy_figures import ceilings, error_budget, mistake_distance, partition_distance
 from aisles.experiments.metrics import accuracy, confusion, rescued_and_lost, top_k_accuracy
 from aisles.experiments.statistics import compare
-from scipy.stats import norm
 
 N_IMAGES = 5_000
 RIGHT = {

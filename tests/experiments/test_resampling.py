@@ -3,6 +3,10 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
 from aisles.experiments import resampling
 from aisles.experiments.resampling import (
     cluster_sign_flip,
@@ -10,9 +14,6 @@ from aisles.experiments.resampling import (
     product_bootstrap,
     product_sums,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy import stats
 
 
 def flip_by_enumeration(sums) -> float:

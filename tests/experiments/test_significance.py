@@ -1,12 +1,5 @@
 import numpy as np
 import pytest
-from aisles.experiments.significance import (
-    holm,
-    mcnemar_exact,
-    minimum_detectable_difference,
-    tost,
-    wilson,
-)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
@@ -14,6 +7,14 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 from statsmodels.stats.weightstats import ttost_paired
+
+from aisles.experiments.significance import (
+    holm,
+    mcnemar_exact,
+    minimum_detectable_difference,
+    tost,
+    wilson,
+)
 
 
 def pair(both, only_a, only_b, neither):

@@ -3,12 +3,13 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
-from aisles.experiments import statistics
-from aisles.experiments.statistics import adjusted_rand, apply_holm, compare
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from statsmodels.stats.multitest import multipletests
+
+from aisles.experiments import statistics
+from aisles.experiments.statistics import adjusted_rand, apply_holm, compare
 
 
 def pair(both, only_a, only_b, neither):

@@ -2,6 +2,10 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.special import softmax
+
 from aisles.hierarchy import calibration, routing
 from aisles.hierarchy.calibration import (
     BOUNDS,
@@ -11,9 +15,6 @@ from aisles.hierarchy.calibration import (
     fit_temperature,
 )
 from aisles.hierarchy.taxonomy import Hierarchy
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.special import softmax
 
 patient = settings(max_examples=50, deadline=None)
 

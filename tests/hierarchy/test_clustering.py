@@ -2,16 +2,17 @@
 
 import numpy as np
 import pytest
-from aisles.hierarchy.clustering import METRICS, ClassTree, choose_n_macros, cluster_classes
-from aisles.hierarchy.embeddings import ClassEmbeddings, class_embeddings
-from aisles.hierarchy.stability import adjusted_rand, stability
-from aisles.hierarchy.taxonomy import Hierarchy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.cluster.hierarchy import cophenet
 from scipy.spatial.distance import pdist
 from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import adjusted_rand_score, silhouette_score
+
+from aisles.hierarchy.clustering import METRICS, ClassTree, choose_n_macros, cluster_classes
+from aisles.hierarchy.embeddings import ClassEmbeddings, class_embeddings
+from aisles.hierarchy.stability import adjusted_rand, stability
+from aisles.hierarchy.taxonomy import Hierarchy
 
 
 def drawn(n_classes=12, n_groups=4, spread=0.4, seed=0):

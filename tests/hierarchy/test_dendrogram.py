@@ -6,14 +6,15 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_hex
+from PIL import Image
+
 from aisles.hierarchy import dendrogram
 from aisles.hierarchy.clustering import cluster_classes
 from aisles.hierarchy.dendrogram import MIXED, PALETTE, draw_dendrogram, macro_color
 from aisles.hierarchy.embeddings import ClassEmbeddings
 from aisles.hierarchy.taxonomy import Hierarchy
-from matplotlib.collections import LineCollection
-from matplotlib.colors import to_hex
-from PIL import Image
 
 
 def some_tree(names, seed=0):

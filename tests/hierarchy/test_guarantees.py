@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from scipy.special import softmax
+
 from aisles.hierarchy.guarantees import (
     GRID,
     SET_METHODS,
@@ -12,7 +14,6 @@ from aisles.hierarchy.guarantees import (
 )
 from aisles.hierarchy.routing import NEVER, climb, soft
 from aisles.hierarchy.taxonomy import Hierarchy
-from scipy.special import softmax
 
 SHOP = Hierarchy(("A", "B", "C"), (("a", "b", "c"), ("d", "e"), ("f",)))
 

@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from aisles.hierarchy import routing
 from aisles.hierarchy.routing import NEEDS, RoutingRule, climb, parse_rule, route
 from aisles.hierarchy.taxonomy import Hierarchy
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 patient = settings(max_examples=50, deadline=None)
 

@@ -4,9 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from aisles.hierarchy.taxonomy import Hierarchy
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from aisles.hierarchy.taxonomy import Hierarchy
 
 patient = settings(max_examples=50, deadline=None)
 

@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 import pytest
 import sklearn.datasets
+
 from aisles.data_prep.images import load_pixels
 from aisles.models.backbones import BACKBONES, build_backbone, in_precision, wrap_backbone
 from aisles.models.torch_file import read_tensors

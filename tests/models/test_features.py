@@ -6,11 +6,12 @@ import sqlite3
 import keras
 import numpy as np
 import pytest
+from PIL import Image
+
 from aisles.data_prep.errors import UnreadableImage
 from aisles.models import features as features_module
 from aisles.models.backbones import wrap_backbone
 from aisles.models.features import FeatureCache, extract
-from PIL import Image
 
 pytestmark = pytest.mark.keras
 

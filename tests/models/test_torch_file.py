@@ -8,6 +8,7 @@ import struct
 
 import numpy as np
 import pytest
+
 from aisles.models import torch_file
 from aisles.models.torch_file import read_tensors
 
