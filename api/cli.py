@@ -14,6 +14,7 @@ import click
 import aisles
 from aisles.commands import Commands, as_json, settings_options
 from aisles.prediction_commands import export, predict
+from aisles.report_commands import report
 
 EPILOG = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input data, 4 pretrained weights missing."
 
@@ -88,6 +89,7 @@ def quickstart(output: Path, seed: int, json_: bool) -> None:
 
 main.add_command(predict)
 main.add_command(export)
+main.add_command(report)
 
 if __name__ == "__main__":
     main()

@@ -1,0 +1,44 @@
+"""`aisles report` and `aisles audit-labels`: what a finished run tells, and which labels it doubts."""
+
+from pathlib import Path
+
+import click
+
+from aisles.commands import as_json
+
+PATH = click.Path(path_type=Path)
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=PATH)
+@click.option(
+    "--output", "-o", type=PATH, help="Folder to write to.  [default: the run; comparison for several runs]"
+)
+@click.option(
+    "--json", "json_", is_flag=True, help="Print the names of the files, or the comparisons, as JSON."
+)
+def report(runs: tuple[Path, ...], output: Path | None, json_: bool) -> None:
+    """Write the report of a run again, or compare several RUNS on the same test images.
+
+    No model is loaded. One run gives report.html and report.md in its folder, with tables and figures; several give
+    comparison.html and comparison.md, and are refused if their test images differ.
+
+    Example: aisles report run
+    """
+    if len(runs) == 1:
+        from aisles.experiments.report.writing import write_report
+
+        files = write_report(runs[0], output)
+        click.echo(as_json({"html": files.html, "markdown": files.markdown}) if json_ else files.html)
+        return
+    from dataclasses import asdict
+
+    from aisles.experiments.report.comparison import write_comparison
+
+    compared, files = write_comparison(runs, output or Path("comparison"))
+    if json_:
+        click.echo(as_json([asdict(comparison) for comparison in compared.comparisons]))
+        return
+    for comparison in compared.comparisons:
+        click.echo(comparison.sentence())
+    click.echo(f"\nLook at {files.html}.")

@@ -1,0 +1,44 @@
+"""Which sections a study's report has, and in which order."""
+
+from .changes import class_changes, image_changes
+from .class_sections import classes_section, confusion_section, tree_section
+from .document import Document, Section
+from .gallery_sections import galleries_section
+from .limits_section import limits_section, provenance_section
+from .run import Run
+from .trust_sections import calibration_section
+from .verdict_sections import budget_section, contestants_section, cost_section, opening
+
+
+def study_document(run: Run) -> Document:
+    """Put a study's report together; sections whose figures the run lacks are left out and named under limits."""
+    by_class, by_image = class_changes(run, run.primary), image_changes(run, run.primary)
+    cost = cost_section(run)
+    sections: list[Section | None] = [
+        contestants_section(run),
+        budget_section(run),
+        cost,
+        tree_section(run, by_class),
+        confusion_section(run),
+        classes_section(run, by_class),
+        galleries_section(run, by_image),
+        calibration_section(run),
+    ]
+    ran = {key for key, section in {"cost": cost}.items() if section}
+    sections += [limits_section(run, ran), provenance_section(run)]
+    return Document(
+        title=f"Flat or two-stage: {run.name}",
+        verdict=run.metrics["verdict"],
+        facts=_facts(run),
+        opening=opening(run),
+        sections=tuple(section for section in sections if section),
+    )
+
+
+def _facts(run: Run) -> str:
+    images = run.metrics.get("data", {}).get("images", {})
+    trained = f", trained on {images['train']} and {images['val']} images" if "train" in images else ""
+    return (
+        f"{run.metrics['n_test']} test images, {len(run.classes)} classes in {run.hierarchy.n_macros} macros, "
+        f"{len(run.metrics['seeds'])} seeds{trained}."
+    )

@@ -1,0 +1,56 @@
+"""What the contestants and the macros are called in a report, and what they are."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from .run import FLAT, Run
+
+_WHAT = {
+    "flat": "one head over all classes: the baseline",
+    "ensemble": "as many flat heads as the two-stage classifier has heads, averaged",
+    "hard": "the best class inside the router's most probable macro",
+    "soft": "router times sub-model, over all macros",
+    "implied": "flat's own macro probabilities in place of the router's, times the sub-models",
+    "hie": "flat times router, no sub-models",
+    "masked": "flat inside the macro that the router chose",
+    "beam": "soft over the most probable macros",
+    "threshold": "soft over the macros that are probable enough",
+    "climb": "the class if sure, else the macro",
+    "random": "control: random macros of the same sizes",
+    "hiclass": "HiClass on the same features: local classifier per parent node",
+    "logistic": "scikit-learn's logistic regression on the same features",
+    "column": "two-stage with the hierarchy that the manifest brings",
+    "file": "two-stage with the hierarchy that a person brings",
+    "backbone": "two-stage with the hierarchy learned from another backbone",
+}
+_CONTROL = re.compile(r"random", re.IGNORECASE)
+
+
+def is_control(name: str) -> bool:
+    """Say whether a contestant is a random partition."""
+    return bool(_CONTROL.search(name))
+
+
+def what_it_is(name: str, metrics: Mapping[str, Any]) -> str:
+    """Describe a contestant: as the study does, or by the routing rule in its name."""
+    figures = metrics.get("contestants", {}).get(name, {})
+    said = figures.get("what") or figures.get("description")
+    if said:
+        return str(said)
+    if is_control(name):
+        return "control: random macros of the same sizes"
+    for word in (name, *re.split(r"[-_:. ]+", name)):
+        if word.lower() in _WHAT:
+            return _WHAT[word.lower()]
+    return ""
+
+
+def color_class(run: Run, name: str) -> str:
+    """Give the drawing class of a contestant: flat and the primary have colors of their own."""
+    return {FLAT: "flat", run.primary: "two"}.get(name, "other")
+
+
+def macro_tag(index: int) -> str:
+    """Give the short name that ties a macro's places in the report together."""
+    return f"M{index + 1}"

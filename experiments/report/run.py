@@ -1,0 +1,228 @@
+"""A run folder read back: settings, figures, and every test image's probabilities."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ...data_prep.errors import DataError
+from ...hierarchy.clustering import ClassTree
+from ...hierarchy.taxonomy import Hierarchy
+
+FLAT = "flat"
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What a study left in its folder.
+
+    Attributes
+    ----------
+    folder : Path
+    metrics, settings, environment : dict
+        As their JSON files hold them; settings and environment are empty if there is no such file.
+    hierarchy : Hierarchy
+        Its `classes` are the columns of every class distribution.
+    tree : ClassTree or None
+    file_names, labels, products : ndarray of str of shape (n_test,)
+        Of the test images, as `predictions.csv` lists them.
+    paths : tuple of (Path or None)
+        Where their files are; None if `manifest.csv` does not tell.
+    seeds : mapping of str to tuple of int
+        Of each contestant.
+    classes_by : mapping of str to ndarray of shape (n_seeds, n_test, n_classes)
+        Each contestant's class distributions.
+    router_by : mapping of str to ndarray of shape (n_seeds, n_test, n_macros)
+        Of the contestants that have a router.
+    """
+
+    folder: Path
+    metrics: dict[str, Any]
+    settings: dict[str, Any]
+    environment: dict[str, Any]
+    hierarchy: Hierarchy
+    tree: ClassTree | None
+    file_names: np.ndarray
+    labels: np.ndarray
+    products: np.ndarray
+    paths: tuple[Path | None, ...]
+    seeds: Mapping[str, tuple[int, ...]]
+    classes_by: Mapping[str, np.ndarray]
+    router_by: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The folder's name."""
+        return self.folder.resolve().name
+
+    @property
+    def primary(self) -> str:
+        """The contestant whose comparison with flat was named beforehand."""
+        return self.metrics["comparisons"][0]["b"]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in column order."""
+        return self.hierarchy.classes
+
+    @cached_property
+    def truth(self) -> np.ndarray:
+        """The true class of each test image as index into `classes`."""
+        return np.searchsorted(np.array(self.classes), self.labels.astype(str))
+
+    @cached_property
+    def macro_of(self) -> np.ndarray:
+        """Macro index of each class; of a class in several macros the first."""
+        first = np.full(len(self.classes), -1)
+        for macro, column in zip(
+            self.hierarchy.slot_macro[::-1], self.hierarchy.slot_class[::-1], strict=True
+        ):
+            first[column] = macro
+        return first
+
+    @cached_property
+    def order(self) -> np.ndarray:
+        """Classes macro by macro, inside each as the tree has them, as indices into `classes`."""
+        place = np.arange(len(self.classes))
+        if self.tree is not None:
+            place = np.argsort(self.tree.leaves)
+        return np.lexsort((place, self.macro_of))
+
+    def answers(self, contestant: str) -> np.ndarray:
+        """Give the answered classes as indices, of shape (n_seeds, n_test); ties go to the first class."""
+        return self.classes_by[contestant].argmax(2)
+
+    def correct(self, contestant: str) -> np.ndarray:
+        """Say which answers are right, of shape (n_seeds, n_test)."""
+        return self.answers(contestant) == self.truth
+
+
+def read_run(folder: str | Path) -> Run:
+    """Read a run folder.
+
+    Raises
+    ------
+    DataError
+        If it is no folder of a finished study, or its files do not fit each other.
+    """
+    folder = Path(folder)
+    metrics = _json(folder, "metrics.json", needed=True)
+    hierarchy = _hierarchy(folder)
+    table = _predictions(folder)
+    groups = {str(name): rows for name, rows in table.groupby("contestant", sort=False)}
+    if FLAT not in groups or not metrics.get("comparisons"):
+        raise DataError(f"{folder} holds no comparison with {FLAT!r}. Run the study again: aisles benchmark.")
+    first = next(iter(_by_seed(groups[FLAT]).values()))
+    columns = {
+        "classes": [f"p:{name}" for name in hierarchy.classes],
+        "router": [f"m:{name}" for name in hierarchy.macros],
+    }
+    missing = [name for part in columns.values() for name in part if name not in table]
+    if missing or set(first["label"]) - set(hierarchy.classes):
+        raise DataError(
+            f"predictions.csv and hierarchy.json of {folder} name different classes. Only in one: "
+            f"{missing[:5] or sorted(set(first['label']) - set(hierarchy.classes))[:5]}. Run the study again."
+        )
+    seeds, classes_by, router_by = {}, {}, {}
+    for name, rows in groups.items():
+        parts = _by_seed(rows)
+        _check_images(folder, name, first, parts)
+        seeds[name] = tuple(parts)
+        classes_by[name] = np.stack(
+            [part[columns["classes"]].to_numpy(np.float64) for part in parts.values()]
+        )
+        router = np.stack([part[columns["router"]].to_numpy(np.float64) for part in parts.values()])
+        if not np.isnan(router).any():
+            router_by[name] = router
+    names, labels, products = (
+        first[column].to_numpy(dtype=object) for column in ("file_name", "label", "product")
+    )
+    return Run(
+        folder=folder,
+        metrics=metrics,
+        settings=_json(folder, "settings.json"),
+        environment=_json(folder, "environment.json"),
+        hierarchy=hierarchy,
+        tree=_tree(folder, hierarchy),
+        file_names=names,
+        labels=labels,
+        products=products,
+        paths=_paths(folder, names, labels),
+        seeds=seeds,
+        classes_by=classes_by,
+        router_by=router_by,
+    )
+
+
+def _json(folder: Path, name: str, needed: bool = False) -> dict[str, Any]:
+    try:
+        content = json.loads((folder / name).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        if not needed:
+            return {}
+        raise DataError(
+            f"{folder} is no finished run: it has no {name}. Make one with: aisles benchmark DATA -o {folder}"
+        ) from error
+    except ValueError as error:
+        raise DataError(f"{folder / name} is no JSON: {error}. Run the study again.") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{folder / name} must hold an object. Run the study again.")
+    return content
+
+
+def _hierarchy(folder: Path) -> Hierarchy:
+    try:
+        return Hierarchy.read(folder / "hierarchy.json")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder} is no finished run: {error}") from error
+
+
+def _tree(folder: Path, hierarchy: Hierarchy) -> ClassTree | None:
+    try:
+        tree = ClassTree.from_json((folder / "tree.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return tree if tree.classes == hierarchy.classes else None
+
+
+def _predictions(folder: Path) -> pd.DataFrame:
+    text = {"file_name", "product", "label", "macro", "contestant", "answer", "router_macro"}
+    numbers = {"seed": np.int64}
+    try:
+        heads = pd.read_csv(folder / "predictions.csv", nrows=0).columns
+        types = {name: numbers.get(name, str if name in text else np.float64) for name in heads}
+        return pd.read_csv(folder / "predictions.csv", dtype=types, keep_default_na=False, na_values=[""])
+    except (OSError, ValueError) as error:
+        raise DataError(f"{folder} is no finished run: predictions.csv can't be read ({error}).") from error
+
+
+def _by_seed(rows: pd.DataFrame) -> dict[int, pd.DataFrame]:
+    return {int(seed): part for seed, part in rows.groupby("seed", sort=True)}
+
+
+def _check_images(folder: Path, name: str, first: pd.DataFrame, parts: dict[int, pd.DataFrame]) -> None:
+    expected = list(zip(first["file_name"], first["label"], strict=True))
+    for seed, part in parts.items():
+        if list(zip(part["file_name"], part["label"], strict=True)) != expected:
+            raise DataError(
+                f"predictions.csv of {folder} lists other images for {name!r}, seed {seed}, than for {FLAT!r}. "
+                "Run the study again."
+            )
+
+
+def _paths(folder: Path, names: np.ndarray, labels: np.ndarray) -> tuple[Path | None, ...]:
+    """Find the test images' files: the manifest lists the same images in the same order, seen from the run."""
+    nowhere = (None,) * len(names)
+    try:
+        table = pd.read_csv(folder / "manifest.csv", dtype=str, keep_default_na=False)
+        test = table[table["split"] == "test"]
+    except (OSError, ValueError, KeyError):
+        return nowhere
+    if list(test["label"]) != list(labels):
+        return nowhere
+    return tuple(folder / name for name in test["file_name"])

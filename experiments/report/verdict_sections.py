@@ -1,0 +1,239 @@
+"""The sections of the verdict: what carries it, the contestants, where errors arise, and what accuracy costs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from .document import Block, Bullets, Column, Figure, Section, Table, Text, signed
+from .names import color_class, is_control, what_it_is
+from .run import FLAT, Run
+from .verdict_figures import BudgetShares, CostPoint, budget_figure, cost_figure, difference_figure
+
+COSTS = (
+    ("backbone_passes", "backbone passes an image"),
+    ("passes", "backbone passes an image"),
+    ("parameters", "parameters"),
+    ("bytes", "bytes on disk"),
+    ("seconds_per_image", "seconds an image"),
+    ("images_per_second", "images a second"),
+    ("training_seconds", "seconds of training"),
+)
+
+
+def opening(run: Run) -> tuple[Block, ...]:
+    """Give the figure that carries the verdict."""
+    comparisons = [c for c in run.metrics["comparisons"] if not is_control(c["b"])]
+    low, high = (100 * v for v in comparisons[0]["interval"])
+    level = 100 * (1 - comparisons[0]["alpha"])
+    caption = (
+        f"Difference in accuracy against flat. Diamond: mean; line: {level:g} % interval over products "
+        f"(for {run.primary}: {signed(low)} to {signed(high)} points); rings: single seeds. "
+        f"{run.primary} was named as the primary contestant beforehand"
+        + ("; the others are corrected for their number (Holm)." if len(comparisons) > 1 else ".")
+    )
+    return (Figure("difference", caption, difference_figure(comparisons)),)
+
+
+def contestants_section(run: Run) -> Section:
+    """Give the table of contestants, and the tests."""
+    rows, failed = [], []
+    compared = {c["b"]: c for c in run.metrics["comparisons"]}
+    for name, figures in run.metrics["contestants"].items():
+        if "accuracy" not in figures:
+            failed.append(
+                f"{name} failed: {figures.get('failed') or figures.get('reason') or 'no reason given'}"
+            )
+            continue
+        rows.append(_contestant_row(run, name, figures, compared.get(name)))
+    columns = (
+        Column("contestant"),
+        Column("accuracy", "share"),
+        Column("sd over seeds", "spread"),
+        Column("against flat", "points"),
+        Column("low", "points"),
+        Column("high", "points"),
+        Column("p", "p"),
+        Column("verdict", "word"),
+        Column("top-5", "share"),
+        Column("balanced", "share"),
+        Column("macro-F1", "share"),
+        Column("what it is"),
+    )
+    caption = (
+        f"Means over {len(run.metrics['seeds'])} seeds, {run.metrics['n_test']} test images. Low and high bound the "
+        "difference against flat. p: sign-flip test over products, Holm-corrected for all but the primary."
+    )
+    blocks: list[Block] = [Table("contestants", caption, columns, tuple(rows), sortable=True)]
+    blocks += _tests(run)
+    if failed:
+        blocks.append(Bullets(tuple(failed)))
+    return Section("contestants", "Contestants", tuple(blocks))
+
+
+def _contestant_row(
+    run: Run, name: str, figures: Mapping[str, Any], comparison: Mapping[str, Any] | None
+) -> tuple:
+    scores = [_mean(figures.get(key)) for key in ("top5_accuracy", "balanced_accuracy", "macro_f1")]
+    judged = (None, None, None, None, "baseline" if name == FLAT else "")
+    if comparison is not None:
+        low, high = comparison["interval"]
+        judged = (comparison["difference"], low, high, comparison["p_corrected"], comparison["verdict"])
+    return (
+        name,
+        _mean(figures["accuracy"]),
+        figures.get("accuracy_sd"),
+        *judged,
+        *scores,
+        what_it_is(name, run.metrics),
+    )
+
+
+def _tests(run: Run) -> list[Block]:
+    columns = (
+        Column("contestant"),
+        Column("rescued", "count"),
+        Column("lost", "count"),
+        Column("McNemar p by seed"),
+        Column("equivalence p", "p"),
+        Column("smallest difference shown", "spread"),
+    )
+    rows = []
+    for comparison in run.metrics["comparisons"]:
+        mcnemar = ", ".join(f"{test['p_value']:.2g}" for test in comparison.get("mcnemar", ()))
+        rows.append(
+            (
+                comparison["b"],
+                _mean(comparison.get("rescued")),
+                _mean(comparison.get("lost")),
+                mcnemar,
+                comparison.get("equivalence_p"),
+                comparison.get("smallest_detectable"),
+            )
+        )
+    first = run.metrics["comparisons"][0]
+    caption = (
+        "Rescued: images that only the contestant gets right; lost: that only flat gets right (means over seeds; their "
+        f"difference over {run.metrics['n_test']} is the difference in accuracy). Equivalence: within "
+        f"{100 * first['margin']:g} points. Smallest difference: what so many images would show 80 times in 100."
+    )
+    return [Table("tests", caption, columns, tuple(rows))]
+
+
+def budget_section(run: Run) -> Section | None:
+    """Give the error budget, R and S, and the ceilings if they were computed."""
+    budgets = run.metrics.get("error_budget")
+    if not budgets:
+        return None
+    shares, rows = [], []
+    for name, seeds in budgets.items():
+        seeds = seeds if isinstance(seeds, list) else [seeds]
+        counts = np.array([[s["right"], s["within_wrong"], s["router_wrong"]] for s in seeds], float)
+        right, within, router = (counts / counts.sum(axis=1, keepdims=True)).mean(axis=0).tolist()
+        shares.append(BudgetShares(name, right, within, router))
+        errors = counts[:, 1:].sum()
+        rows.append(
+            (
+                name,
+                right,
+                within,
+                router,
+                _mean([s["R"] for s in seeds]),
+                _mean([s["S"] for s in seeds]),
+                float(counts[:, 2].sum() / errors) if errors else None,
+                *_ceilings(run, name),
+            )
+        )
+    columns = (
+        Column("contestant"),
+        Column("right", "share"),
+        Column("right macro, wrong class", "share"),
+        Column("wrong macro", "share"),
+        Column("R", "share"),
+        Column("S", "share"),
+        Column("errors across macros", "share"),
+        Column("with an oracle router", "share"),
+        Column("with oracle sub-models", "share"),
+    )
+    if all(row[-2] is None and row[-1] is None for row in rows):
+        columns, rows = columns[:-2], [row[:-2] for row in rows]
+    caption = (
+        "R: share of images answered in the right macro; S: share of those answered with the right class. Accuracy is "
+        "R times S, so two stages win exactly when their R × S is above flat's."
+    )
+    drawn = [share for share in shares if not is_control(share.name)]
+    return Section(
+        "budget",
+        "Where errors arise",
+        (
+            Text(_budget_words(run, {share.name: share for share in shares})),
+            Figure("error-budget", "Every image once, mean over seeds.", budget_figure(drawn)),
+            Table("error_budget", caption, columns, tuple(rows)),
+        ),
+    )
+
+
+def _budget_words(run: Run, shares: Mapping[str, BudgetShares]) -> str:
+    flat, two = shares.get(FLAT), shares.get(run.primary)
+    if flat is None or two is None:
+        return "Every image is right, wrong inside the right macro, or in the wrong macro."
+    router, within = two.router_wrong - flat.router_wrong, two.within_wrong - flat.within_wrong
+    return (
+        f"Against flat, {run.primary} puts {signed(100 * router)} points of the images into a wrong macro and answers "
+        f"{signed(100 * within)} points with a wrong class of the right macro."
+    )
+
+
+def _ceilings(run: Run, name: str) -> tuple[float | None, float | None]:
+    own = run.metrics["contestants"].get(name, {}).get("ceilings") or run.metrics.get("ceilings", {}).get(
+        name
+    )
+    if isinstance(own, Mapping):
+        own = [own]
+    if not own:
+        return None, None
+    return _mean([c["oracle_router"] for c in own]), _mean([c["oracle_submodels"] for c in own])
+
+
+def cost_section(run: Run) -> Section | None:
+    """Give accuracy against cost, if the study measured cost."""
+    costs = {name: cost_of(run, name) for name in run.metrics["contestants"]}
+    known = {name: cost for name, cost in costs.items() if cost}
+    if not known:
+        return None
+    kinds = [(key, label) for key, label in COSTS if any(key in cost for cost in known.values())]
+    columns = (
+        Column("contestant"),
+        Column("accuracy", "share"),
+        *(Column(label, "number") for _, label in kinds),
+    )
+    accuracy = {name: _mean(run.metrics["contestants"][name].get("accuracy")) for name in known}
+    rows = tuple((name, accuracy[name], *(cost.get(key) for key, _ in kinds)) for name, cost in known.items())
+    blocks: list[Block] = []
+    for key, label in kinds[:1]:
+        points = []
+        for name, cost in known.items():
+            at, right = cost.get(key), accuracy[name]
+            if at is not None and right is not None and not is_control(name):
+                spread = run.metrics["contestants"][name].get("accuracy_sd") or 0.0
+                points.append(CostPoint(name, at, right, spread, color_class(run, name)))
+        if points:
+            caption = f"Each contestant's accuracy (bar: sd over seeds) at its cost in {label}."
+            blocks.append(Figure("cost", caption, cost_figure(points, label)))
+    blocks.append(Table("cost", "What each contestant costs.", columns, rows, sortable=True))
+    return Section("cost", "Accuracy against cost", tuple(blocks))
+
+
+def cost_of(run: Run, name: str) -> Mapping[str, float]:
+    """Give a contestant's costs, from its own figures or the run's, numbers only."""
+    found = (
+        run.metrics["contestants"].get(name, {}).get("cost") or run.metrics.get("cost", {}).get(name) or {}
+    )
+    return {k: v for k, v in found.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+
+
+def _mean(values: Sequence[float] | float | None) -> float | None:
+    if values is None or isinstance(values, int | float):
+        return values
+    numbers = [value for value in values if value is not None]
+    return float(np.mean(numbers)) if numbers else None

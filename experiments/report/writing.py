@@ -1,0 +1,83 @@
+"""The report, written: from a run folder to `report.html`, `report.md`, tables and figures."""
+
+import csv
+import io
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...data_prep.files import write_whole
+from .assembly import study_document
+from .document import Document, Table
+from .escaping import spreadsheet_safe
+from .html_page import html_page
+from .markdown_page import markdown_page
+from .run import read_run
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ReportFiles:
+    """What was written.
+
+    Attributes
+    ----------
+    html, markdown : Path
+    tables, figures : tuple of Path
+    """
+
+    html: Path
+    markdown: Path
+    tables: tuple[Path, ...]
+    figures: tuple[Path, ...]
+
+
+def write_report(run_folder: str | Path, output: str | Path | None = None) -> ReportFiles:
+    """Build the report of a study from its run folder; no model is loaded.
+
+    Parameters
+    ----------
+    run_folder : path
+        What `run_study` wrote. What the study did not run is left out of the report and named in it.
+    output : path, optional
+        The folder to write to; the run folder unless given.
+
+    Returns
+    -------
+    ReportFiles
+        `report.html` (one file, no request), `report.md`, `tables/*.csv`, `figures/*.svg`.
+
+    Raises
+    ------
+    DataError
+        If the folder is no finished run.
+    """
+    run = read_run(run_folder)
+    return write_document(study_document(run), Path(output or run_folder), "report")
+
+
+def write_document(document: Document, folder: Path, name: str) -> ReportFiles:
+    """Write a document as HTML and Markdown, with its tables and figures beside it."""
+    tables = [write_whole(folder / "tables" / f"{t.name}.csv", table_csv(t)) for t in document.tables]
+    figures = [write_whole(folder / "figures" / f"{f.name}.svg", f.drawing.file()) for f in document.figures]
+    files = ReportFiles(
+        write_whole(folder / f"{name}.html", html_page(document)),
+        write_whole(folder / f"{name}.md", markdown_page(document)),
+        tuple(tables),
+        tuple(figures),
+    )
+    logger.info("Wrote %s (%.1f MB).", files.html, files.html.stat().st_size / 1e6)
+    return files
+
+
+def table_csv(table: Table) -> str:
+    """Write a table as CSV with full numbers; texts that a spreadsheet would compute are made harmless."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow([spreadsheet_safe(column.name) for column in table.columns])
+    for row in table.rows:
+        writer.writerow(
+            ["" if v is None or v != v else spreadsheet_safe(v) if isinstance(v, str) else v for v in row]
+        )
+    return buffer.getvalue()

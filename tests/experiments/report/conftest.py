@@ -1,0 +1,136 @@
+"""A small run folder whose every figure can be worked out by hand: 4 classes, 2 macros, 8 test images, 2 seeds."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from aisles.hierarchy.clustering import cluster_classes
+from aisles.hierarchy.embeddings import ClassEmbeddings
+
+CLASSES = ("apple", "cherry", "lime", "moss")
+TRUTH = (0, 0, 1, 1, 2, 2, 3, 3)
+ANSWERS = {
+    "flat": ((0, 1, 1, 1, 2, 3, 3, 0), (0, 1, 1, 1, 2, 3, 3, 0)),
+    "soft": ((0, 0, 1, 0, 2, 2, 2, 3), (0, 0, 1, 1, 2, 3, 3, 3)),
+}
+"""Right of 8: flat 5 and 5; soft 6 and 7. Rescued 3 and 2, lost 2 and 0."""
+
+RunMaker = Callable[..., Path]
+
+
+@pytest.fixture
+def make_run(tmp_path) -> RunMaker:
+    """Give a function that writes a run folder."""
+
+    def make(
+        name: str = "run", classes: tuple[str, ...] = CLASSES, drop: tuple[str, ...] = (), **changes
+    ) -> Path:
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        order = np.argsort(np.array(classes))  # columns are sorted, whatever the names
+        names = np.array(classes)[order]
+        macros = {"warm": [classes[0], classes[1]], "cool": [classes[2], classes[3]]}
+        labels = [classes[i] for i in TRUTH]
+        _photographs(folder, labels)
+        _predictions(folder, classes, names, labels)
+        _json(folder / "hierarchy.json", {"macros": macros})
+        _json(folder / "metrics.json", metrics(names, macros) | changes)
+        _json(folder / "settings.json", {"comparison": {"primary": "soft"}})
+        vectors = np.eye(4)[np.argsort(order)] + 0.5 * (np.arange(4) < 2)[order][:, None]
+        unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        tree = cluster_classes(ClassEmbeddings(tuple(names.tolist()), unit))
+        (folder / "tree.json").write_text(tree.to_json(), encoding="utf-8")
+        for file in drop:
+            (folder / file).unlink()
+        return folder
+
+    return make
+
+
+def metrics(names, macros) -> dict:
+    """Give `metrics.json` as a study without any optional part writes it."""
+    comparison = {
+        "a": "flat", "b": "soft", "difference": 0.1875, "difference_per_seed": [0.125, 0.25],
+        "difference_sd": 0.0884, "interval": [-0.05, 0.4], "p_value": 0.25, "p_corrected": 0.25,
+        "mcnemar": [
+            {"rescued": 3, "lost": 2, "p_value": 1.0}, {"rescued": 2, "lost": 0, "p_value": 0.5},
+        ],
+        "rescued": [3, 2], "lost": [2, 0], "equivalence_interval": [-0.02, 0.39], "equivalence_p": 0.9,
+        "smallest_detectable": 0.4, "margin": 0.01, "alpha": 0.05, "verdict": "no difference shown",
+        "sentence": "No difference shown between soft and flat: +18.8 points.",
+    }  # fmt: skip
+    flat = {"router_wrong": 1, "within_wrong": 2, "right": 5, "R": 7 / 8, "S": 5 / 7}
+    return {
+        "n_test": 8,
+        "n_products": 8,
+        "seeds": [0, 1],
+        "classes": [str(name) for name in names],
+        "macros": macros,
+        "contestants": {
+            "flat": {"accuracy": [0.625, 0.625], "accuracy_mean": 0.625, "accuracy_sd": 0.0},
+            "soft": {"accuracy": [0.75, 0.875], "accuracy_mean": 0.8125, "accuracy_sd": 0.0884},
+        },
+        "error_budget": {
+            "flat": [flat, flat],
+            "soft": [
+                {"router_wrong": 0, "within_wrong": 2, "right": 6, "R": 1.0, "S": 0.75},
+                {"router_wrong": 0, "within_wrong": 1, "right": 7, "R": 1.0, "S": 0.875},
+            ],
+        },
+        "comparisons": [comparison],
+        "verdict": comparison["sentence"],
+        "data": {
+            "fingerprint": "f00d",
+            "images": {"train": 20, "val": 4, "test": 8},
+            "unreadable": 1,
+            "equal_files_across_splits_or_classes": 0,
+            "notes": ["Every image counts as its own product."],
+        },
+        "hierarchy": {"origin": "ward, 2 macros"},
+        "backbone": "drawn",
+    }
+
+
+def _photographs(folder: Path, labels: list[str]) -> None:
+    (folder / "pictures").mkdir()
+    for i in range(len(labels)):
+        Image.new("RGB", (40, 30), (30 * i, 200 - 20 * i, 90)).save(folder / "pictures" / f"{i}.png")
+    rows = [("pictures/0.png", labels[0], "train")]
+    rows += [(f"pictures/{i}.png", label, "test") for i, label in enumerate(labels)]
+    table = pd.DataFrame(rows, columns=["file_name", "label", "split"])
+    table.to_csv(folder / "manifest.csv", index=False)
+
+
+def _predictions(folder: Path, classes: tuple[str, ...], names, labels: list[str]) -> None:
+    place = {name: i for i, name in enumerate(names)}
+    parts = []
+    for contestant, seeds in ANSWERS.items():
+        for seed, answers in enumerate(seeds):
+            probs = np.full((8, 4), 0.1)
+            probs[np.arange(8), [place[classes[a]] for a in answers]] = 0.7
+            facts = pd.DataFrame(
+                {
+                    "file_name": [f"{i}.png" for i in range(8)],
+                    "product": [f"P{i}" for i in range(8)],
+                    "label": labels,
+                    "macro": ["warm" if i < 2 else "cool" for i in TRUTH],
+                    "seed": seed,
+                    "contestant": contestant,
+                    "answer": [classes[a] for a in answers],
+                    "router_macro": "" if contestant == "flat" else "warm",
+                }
+            )
+            routed = np.full((8, 2), np.nan) if contestant == "flat" else np.tile([0.9, 0.1], (8, 1))
+            columns = pd.DataFrame(probs, columns=[f"p:{name}" for name in names])
+            macros = pd.DataFrame(routed, columns=["m:warm", "m:cool"])
+            parts.append(pd.concat([facts, columns, macros], axis=1))
+    pd.concat(parts).to_csv(folder / "predictions.csv", index=False)
+
+
+def _json(path: Path, content: dict) -> None:
+    path.write_text(json.dumps(content), encoding="utf-8")

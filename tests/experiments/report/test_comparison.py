@@ -1,0 +1,94 @@
+import json
+
+import pandas as pd
+import pytest
+
+from aisles.data_prep.errors import DataError
+from aisles.experiments.report.comparison import compare_runs, write_comparison
+
+
+def change_predictions(folder, change) -> None:
+    table = pd.read_csv(folder / "predictions.csv", dtype=str, keep_default_na=False)
+    change(table).to_csv(folder / "predictions.csv", index=False)
+
+
+def test_a_run_compared_with_itself_differs_nowhere(make_run):
+    first, second = make_run("first"), make_run("second")
+
+    compared = compare_runs([first, second])
+
+    assert [(c.a, c.b) for c in compared.comparisons] == [
+        ("first: flat", "second: flat"),
+        ("first: soft", "second: soft"),
+    ]
+    assert all(c.difference == 0 and c.rescued == c.lost == (0, 0) for c in compared.comparisons)
+
+
+def test_images_are_paired_by_name_whatever_their_order(make_run):
+    first, second = make_run("first"), make_run("second")
+    change_predictions(second, lambda table: table.iloc[::-1])
+
+    compared = compare_runs([first, second])
+
+    assert all(c.difference == 0 and c.rescued == (0, 0) for c in compared.comparisons)
+
+
+def test_a_difference_between_runs_is_counted_image_by_image(make_run):
+    first, second = make_run("first"), make_run("second")
+
+    def swap(table):
+        return table.assign(contestant=table["contestant"].map({"flat": "soft", "soft": "flat"}))
+
+    change_predictions(second, swap)
+    flat, soft = compare_runs([first, second]).comparisons
+
+    assert flat.difference == 0.1875 and flat.rescued == (3, 2) and flat.lost == (2, 0)
+    assert soft.difference == -0.1875 and soft.rescued == (2, 0) and soft.lost == (3, 2)
+
+
+def test_other_test_images_are_refused_by_name(make_run):
+    first, second = make_run("first"), make_run("second")
+    change_predictions(second, lambda table: table.replace({"file_name": {"7.png": "8.png"}}))
+
+    with pytest.raises(DataError, match=r"7 agree; only in .*first: .*7\.png.*only in .*second: .*8\.png"):
+        compare_runs([first, second])
+
+
+def test_another_label_of_the_same_image_is_refused(make_run):
+    first, second = make_run("first"), make_run("second")
+
+    def relabel(table):
+        return table.assign(label=table["label"].where(table["file_name"] != "0.png", "moss"))
+
+    change_predictions(second, relabel)
+    with pytest.raises(DataError, match=r"0\.png \(apple\).*0\.png \(moss\)"):
+        compare_runs([first, second])
+
+
+def test_only_seeds_of_both_runs_are_paired(make_run):
+    first, second = make_run("first"), make_run("second")
+    change_predictions(second, lambda table: table[table["seed"] == "1"])
+
+    assert {c.n_seeds for c in compare_runs([first, second]).comparisons} == {1}
+
+    change_predictions(second, lambda table: table.assign(seed="7"))
+    with pytest.raises(DataError, match="no seed in common"):
+        compare_runs([first, second])
+
+
+def test_one_run_alone_is_no_comparison(make_run):
+    with pytest.raises(ValueError, match="at least two runs"):
+        compare_runs([make_run()])
+
+
+def test_the_page_shows_both_runs_and_what_differs(make_run, tmp_path):
+    first, second = make_run("one/run"), make_run("two/run")
+    (second / "settings.json").write_text(json.dumps({"comparison": {"primary": "hie"}}))
+
+    compared, files = write_comparison([first, second], tmp_path / "out")
+    page = files.html.read_text(encoding="utf-8")
+
+    assert compared.names == ("one/run", "two/run")
+    assert "2 runs on the same 8 test images" in page
+    assert '<th scope="row">comparison.primary</th><td class=t>soft</td><td class=t>hie</td>' in page
+    assert (tmp_path / "out" / "tables" / "comparisons.csv").is_file()

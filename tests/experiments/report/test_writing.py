@@ -1,0 +1,229 @@
+import csv
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from html.parser import HTMLParser
+
+import pytest
+
+from aisles.experiments.report.writing import write_report
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(2)>',
+    "a|b`*_[x](javascript:y)&amp;",
+    "=1+1",
+)
+ELSEWHERE = re.compile(
+    r"""(?:src|href|action|poster|data|srcset)\s*=\s*["']?\s*(?:https?:|//|ftp:)|url\(\s*["']?http"""
+)
+
+
+class Outline(HTMLParser):
+    """Tags, attributes and texts of a page; void elements aside, every tag must be closed."""
+
+    VOID = ("meta", "link", "img", "input", "br")
+
+    def __init__(self, page: str):
+        super().__init__()
+        self.tags: list[tuple[str, dict]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.feed(page)
+        self.close()
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.texts.append(data)
+
+    def named(self, tag: str) -> list[dict]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+@pytest.fixture
+def page(make_run) -> str:
+    return write_report(make_run()).html.read_text(encoding="utf-8")
+
+
+def test_the_report_opens_with_the_verdict_and_its_figure(page):
+    body = page[page.index("<body>") :]
+
+    assert body.index("No difference shown between soft and flat") < body.index("<svg") < body.index("<h2")
+    assert "soft +18.8 (−5.0 to +40.0)" in body[: body.index("<h2")]
+
+
+def test_every_tag_is_closed_and_every_id_unique(page):
+    outline = Outline(page)
+
+    ids = [attributes["id"] for _, attributes in outline.tags if "id" in attributes]
+    assert outline.open == [] and len(ids) == len(set(ids))
+    targets = {a["href"][1:] for a in outline.named("a")}
+    assert targets and targets <= set(ids)
+
+
+def test_no_request_leaves_the_file(page):
+    outline = Outline(page)
+
+    assert not ELSEWHERE.search(page) and "@import" not in page
+    assert all(a["src"].startswith("data:image/jpeg;base64,") for a in outline.named("img"))
+    assert [a["href"] for a in outline.named("link")] == ["data:,"]
+    policy = next(a["content"] for a in outline.named("meta") if a.get("http-equiv"))
+    assert (
+        policy.startswith("default-src 'none'; img-src data:;")
+        and "'unsafe-inline'; script-src 'sha256-" in policy
+    )
+
+
+def test_drawings_say_in_words_what_they_show(page):
+    drawings = re.findall(
+        r"<svg[^>]*aria-labelledby=\"([^\"]+)\"[^>]*><title id=[^>]+>[^<]+</title><desc", page
+    )
+
+    assert len(drawings) == page.count("<svg") >= 6
+
+
+def test_a_class_may_be_called_anything_and_nothing_is_injected(make_run):
+    files = write_report(make_run(classes=HOSTILE))
+    page = files.html.read_text(encoding="utf-8")
+    outline = Outline(page)
+
+    assert outline.open == []
+    assert len(outline.named("script")) == 1 and page.count("<script") == 1
+    assert all(
+        "onerror" not in attributes and attributes["src"].startswith("data:")
+        for attributes in outline.named("img")
+    )
+    assert any("<script>alert(1)</script>" in text for text in outline.texts)
+    assert "javascript:y" in "".join(outline.texts)
+    for figure in files.figures:
+        names = {element.tag.rpartition("}")[2] for element in ElementTree.parse(figure).iter()}
+        assert "script" not in names and "img" not in names
+
+
+def test_file_names_are_escaped_too(make_run):
+    folder = make_run()
+    predictions = folder / "predictions.csv"
+    predictions.write_text(predictions.read_text().replace("1.png", "<b onclick=x()>1.png"))
+
+    page = write_report(folder).html.read_text(encoding="utf-8")
+
+    assert "<b onclick" not in page and "&lt;b onclick=x()&gt;1.png" in page
+
+
+def test_control_characters_and_turned_writing_become_a_visible_mark(make_run):
+    files = write_report(make_run(classes=("a\x1bb", "c\u202ed", "lime", "moss")))
+
+    page = files.html.read_text(encoding="utf-8")
+    assert "\x1b" not in page and "\u202e" not in page and "a\ufffdb" in page
+    for figure in files.figures:
+        ElementTree.parse(figure)
+
+
+def test_tables_for_spreadsheets_hold_no_formula(make_run):
+    files = write_report(make_run(classes=HOSTILE))
+    classes = next(path for path in files.tables if path.name == "classes.csv")
+
+    with open(classes, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+
+    assert {row["class"] for row in rows} == {*HOSTILE[:3], "'=1+1"}
+
+
+def test_classes_stand_worst_first_with_exact_numbers(make_run):
+    files = write_report(make_run())
+    classes = next(path for path in files.tables if path.name == "classes.csv")
+
+    with open(classes, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+
+    assert [row["class"] for row in rows] == ["cherry", "lime", "moss", "apple"]
+    assert rows[0]["recall, soft"] == "0.75" and rows[0]["change"] == "-0.25" and rows[0]["lost"] == "0.5"
+    assert rows[0]["most often answered instead"] == "apple (0.5)"
+    assert rows[3]["most often answered instead"] == ""
+
+
+def test_the_table_of_contestants_shows_their_figures(page):
+    row = re.search(r'<tr><th scope="row">soft</th>(.*?)</tr>', page)
+
+    assert row is not None
+    shown = re.findall(r"<td[^>]*>([^<]*)</td>", row.group(1))
+    assert shown[:7] == ["81.2", "8.8", "+18.8", "−5.0", "+40.0", "0.25", "no difference shown"]
+
+
+def test_galleries_show_both_systems_probabilities(page):
+    rescued = page[page.index("Rescued: only soft is right") : page.index("Lost: only flat is right")]
+
+    assert rescued.count('<li class="card">') == 3 and "in 2 of 2 seeds" in rescued
+    assert "<dt>flat</dt><dd>cherry 70\u00a0%, true class 10\u00a0%</dd>" in rescued
+    assert "<dt>soft</dt><dd>apple 70\u00a0%</dd>" in rescued
+    assert "M1 warm 90\u00a0% (right)" in rescued and "M1 warm 90\u00a0% (wrong)" in rescued
+
+
+def test_a_photograph_that_is_gone_leaves_an_empty_place(make_run, caplog):
+    folder = make_run()
+    (folder / "pictures" / "1.png").unlink()
+
+    page = write_report(folder).html.read_text(encoding="utf-8")
+
+    assert page.count("no picture") == 1 and "No thumbnail of" in caplog.text
+
+
+def test_what_was_not_run_is_left_out_and_named(page):
+    limits = page[page.index('id="limits"') :]
+
+    assert 'id="cost"' not in page and 'id="forecast"' not in page
+    assert (
+        "Not run, or not kept in the run folder" in limits
+        and "the forecast from validation confusions" in limits
+    )
+    assert "8 test images of 8 products, 4 classes" in limits and "1 files could not be read" in limits
+    assert "A difference of 40.0 points would have been shown 80 times in 100" in limits
+
+
+def test_markdown_says_the_same_and_links_its_figures(make_run):
+    files = write_report(make_run(classes=HOSTILE))
+    text = files.markdown.read_text(encoding="utf-8")
+
+    assert "No difference shown between soft and flat" in text
+    for link in re.findall(r"\]\(((?:figures|tables)/[^)]+)\)", text):
+        assert (files.markdown.parent / link).is_file()
+    assert "<script>" not in text.replace("\\<", "")
+    assert not re.search(r"(?<!\\)\]\(javascript", text)
+
+
+def test_without_a_tree_the_classes_are_listed_macro_by_macro(make_run):
+    page = write_report(make_run(drop=("tree.json", "manifest.csv", "settings.json"))).html.read_text(
+        encoding="utf-8"
+    )
+
+    assert "Tree of classes" in page and page.count("no picture") == 5
+
+
+def test_the_same_run_gives_the_same_report_byte_for_byte(make_run):
+    folder = make_run()
+
+    assert write_report(folder).html.read_bytes() == write_report(folder).html.read_bytes()
+
+
+def test_a_report_needs_no_keras_and_no_matplotlib(make_run):
+    code = (
+        "import sys; from aisles.experiments.report.writing import write_report; write_report(sys.argv[1]);"
+        "print([m for m in sys.modules if m.split('.')[0] in ('keras', 'tensorflow', 'torch', 'matplotlib')])"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(make_run())], capture_output=True, text=True, check=True
+    )
+
+    assert done.stdout.strip() == "[]"
