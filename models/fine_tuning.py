@@ -9,12 +9,8 @@ in its folder as `trained/`; one whose training was interrupted goes on from its
 import hashlib
 import json
 import logging
-import os
-import shutil
-import tempfile
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -22,11 +18,11 @@ import tensorflow as tf
 from .augmentation import Augmentation
 from .backbones import Backbone, in_precision, offers_bfloat16
 from .checkpoints import Progress, read_checkpoint, write_checkpoint
-from .classifier import LabelModel
-from .curves import Epoch, best_accuracy, draw_curves, epochs_of, write_curves
+from .curves import Epoch, epochs_of
 from .features import extract
 from .heads import build_head
 from .image_training import ImageTrainer, LabeledImages, PhaseSettings, copied, weights_from
+from .trained import TrainedModel, load_trained, write_trained
 from .training import HeadTraining, train_head
 from .views import extract_views
 
@@ -137,52 +133,6 @@ class TwoPhaseTraining:
         )
 
 
-@dataclass(frozen=True, eq=False)
-class TrainedModel:
-    """A model that was trained on pictures.
-
-    Attributes
-    ----------
-    labels : tuple of str
-        In the order of the head's outputs.
-    trunk : Backbone
-        The network as it is after training, float32.
-    head : keras.Model
-        From the trunk's features to probabilities.
-    epochs : tuple of Epoch
-        The curves of both phases.
-    """
-
-    labels: tuple[str, ...]
-    trunk: Backbone
-    head: keras.Model
-    epochs: tuple[Epoch, ...]
-
-    @property
-    def classifier(self) -> LabelModel:
-        """The model in the form that flat and two-stage classifiers are made of."""
-        return LabelModel(self.labels, self.trunk, self.head)
-
-    def accuracy(self, phase: str) -> float | None:
-        """Give the validation accuracy of a phase's best epoch, None if the phase was left out."""
-        return best_accuracy(self.epochs, phase)
-
-
-def join(trunk: Backbone, head: keras.Model) -> keras.Model:
-    """Make one network of trunk and head: pixels (n, height, width, 3), RGB, 0-255, to probabilities.
-
-    Its layers `backbone` (preprocessing, network, pooling) and `head` are the two that were put in.
-    """
-    pixels = keras.Input((*trunk.input_size, 3), name="pixels")
-    return keras.Model(pixels, head(trunk.model(pixels)), name="model")
-
-
-def take_apart(model: keras.Model, facts: dict[str, str]) -> tuple[Backbone, keras.Model]:
-    """Give trunk and head of what `join` made; `facts` are the trunk's attributes apart from its model."""
-    inner: Any = model.get_layer("backbone")
-    return Backbone(model=inner, **facts), model.get_layer("head")
-
-
 def train_on_images(
     backbone: Backbone,
     train: LabeledImages,
@@ -206,8 +156,8 @@ def train_on_images(
         At least 2.
     training : TwoPhaseTraining
     folder : path
-        For the finished model (`trained/`: model.keras, curves.csv, curves.png, training.json) and, until then,
-        for the checkpoint.
+        For the finished model (`trained/`: trunk.keras, head.keras, curves.csv, curves.png, training.json) and,
+        until then, for the checkpoint.
     seed : int
         For the head's first weights, the order of images, dropout and augmentation.
     cache : path, optional
@@ -232,22 +182,6 @@ def train_on_images(
         tf.config.experimental.enable_op_determinism()
     run = _Run(backbone, train, val, tuple(labels), training, Path(folder), seed, cache)
     return load_trained(run.folder, run.key) or run.train_both_phases()
-
-
-def load_trained(folder: str | Path, key: str | None = None) -> TrainedModel | None:
-    """Load the model that `train_on_images` has finished in `folder`; None if there is none of this `key`."""
-    folder = Path(folder) / "trained"
-    try:
-        facts = json.loads((folder / "training.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    if key is not None and facts["key"] != key:
-        logger.warning("%s holds a model from other settings or images; it is trained anew.", folder)
-        return None
-    model: Any = keras.saving.load_model(folder / "model.keras", compile=False)
-    trunk, head = take_apart(model, facts["trunk"])
-    epochs = tuple(Epoch(**epoch) for epoch in facts["epochs"])
-    return TrainedModel(tuple(facts["labels"]), trunk, head, epochs)
 
 
 @dataclass(eq=False)
@@ -350,27 +284,7 @@ class _Run:
 
     def _finish(self, trunk: Backbone, head: keras.Model, epochs: list[Epoch]) -> TrainedModel:
         trunk = replace(in_precision(trunk, "float32"), weights=f"{self.backbone.weights}, fine-tuned")
-        trained = TrainedModel(self.labels, trunk, head, tuple(epochs))
-        facts = {
-            "key": self.key,
-            "labels": self.labels,
-            "trunk": {name: getattr(trunk, name) for name in ("name", "preprocessing", "color", "weights")},
-            "seed": self.seed,
-            "training": asdict(self.training),
-            "validation_accuracy": {phase: trained.accuracy(phase) for phase in ("frozen", "tuned")},
-            "epochs": [asdict(epoch) for epoch in epochs],
-        }
-        self.folder.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=".part-", dir=self.folder))
-        try:
-            join(trunk, head).save(part / "model.keras")
-            write_curves(epochs, part / "curves.csv")
-            draw_curves(epochs, part / "curves.png", f"{trunk.name}, head {self.training.head}")
-            (part / "training.json").write_text(json.dumps(facts, indent=1), encoding="utf-8")
-            part.chmod(0o755)
-            shutil.rmtree(self.folder / "trained", ignore_errors=True)
-            os.replace(part, self.folder / "trained")
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+        facts = {"key": self.key, "seed": self.seed, "training": asdict(self.training)}
+        trained = write_trained(self.folder, trunk, head, self.labels, epochs, facts)
         self.checkpoint.unlink(missing_ok=True)
         return trained
