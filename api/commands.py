@@ -18,15 +18,19 @@ class Commands(click.Group):
         """Run the command; a mistake of the user's is explained, not traced."""
         try:
             return super().invoke(ctx)
-        except (ValueError, OSError, TypeError) as error:
-            fault = click.ClickException(str(error))
-            fault.exit_code = _exit_code(error)
-            if fault.exit_code is None:
-                raise
-            raise fault from error
+        except (ValueError, OSError) as error:
+            raise _Fault(str(error), _exit_code(error)) from error
 
 
-def _exit_code(error: Exception) -> int | None:
+class _Fault(click.ClickException):
+    """One line for the user and an exit code."""
+
+    def __init__(self, message: str, exit_code: int):
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def _exit_code(error: Exception) -> int:
     from aisles.data_prep.errors import DataError
 
     if isinstance(error, DataError):
@@ -34,8 +38,6 @@ def _exit_code(error: Exception) -> int | None:
     names = {type_.__name__ for type_ in type(error).__mro__}  # without importing the models
     if "WeightsMissingError" in names:
         return EXIT_WEIGHTS
-    if isinstance(error, TypeError):
-        return None
     return 1
 
 

@@ -95,11 +95,13 @@ class _Recipe:
 
 
 def _inception_v3(size: tuple[int, int]) -> keras.Model:
-    return keras.applications.InceptionV3(include_top=False, weights=None, input_shape=(*size, 3))
+    shape = (*size, 3)
+    return keras.applications.InceptionV3(include_top=False, weights=None, input_shape=shape)  # pyright: ignore[reportArgumentType]
 
 
 def _vgg16(size: tuple[int, int]) -> keras.Model:
-    return keras.applications.VGG16(include_top=False, weights=None, input_shape=(*size, 3))
+    shape = (*size, 3)
+    return keras.applications.VGG16(include_top=False, weights=None, input_shape=shape)  # pyright: ignore[reportArgumentType]
 
 
 _RECIPES = {
@@ -291,7 +293,8 @@ def _load_weights(network: keras.Model, file: Path) -> None:
         if file.suffix == ".pth":
             load_tensors(network, read_tensors(file))
         elif file.suffix == ".keras":
-            network.set_weights(keras.saving.load_model(file, compile=False).get_weights())
+            other = keras.saving.load_model(file, compile=False)
+            network.set_weights(other.get_weights())  # pyright: ignore
         else:
             network.load_weights(file)
     except (ValueError, OSError, KeyError) as error:

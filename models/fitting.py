@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -42,7 +43,9 @@ class FittedModel:
 
     def on(self, trunk: Backbone, temperature: float = 1.0) -> LabelModel:
         """Give the model for pictures: this head on the trunk whose features it was trained on."""
-        head = keras.saving.load_model(self.head, compile=False) if isinstance(self.head, Path) else self.head
+        head: Any = (
+            keras.saving.load_model(self.head, compile=False) if isinstance(self.head, Path) else self.head
+        )
         return LabelModel(self.labels, None if head is None else trunk, head, temperature)
 
 
@@ -88,7 +91,7 @@ def fit_labels(
         ones = np.ones((len(features), 1))
         return FittedModel(labels, None, ones, ones, None, 0)
     training = training or HeadTraining()
-    place = {label: i for i, label in enumerate(labels)}
+    place: dict[str | None, int] = {label: i for i, label in enumerate(labels)}
     targets = np.array([place.get(label, -1) for label in image_labels], np.int32)
     splits = np.asarray(splits, dtype=object)
     train = np.flatnonzero((targets >= 0) & (splits == "train"))
@@ -146,9 +149,9 @@ def predict_features(head: keras.Model, features: np.ndarray) -> np.ndarray:
 
 def save_fitted(fitted: FittedModel, folder: Path) -> None:
     """Write a fitted model into an existing folder: `head.keras` and `fitted.npz`."""
-    if fitted.head is not None:
+    if isinstance(fitted.head, keras.Model):
         fitted.head.save(folder / "head.keras")
-    curves = {}
+    curves: dict[str, Any] = {}
     if fitted.history is not None:
         names = ("loss", "accuracy", "val_loss", "val_accuracy", "best_epoch")
         curves = {f"history_{name}": np.array(getattr(fitted.history, name)) for name in names}

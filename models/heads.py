@@ -4,6 +4,7 @@ Flat model, router and sub-model are the same head built for different labels.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -73,11 +74,15 @@ def build_head(variant: str | HeadVariant, dimension: int, n_outputs: int, *, se
     seeds = iter(np.random.SeedSequence(seed).generate_state(2 * len(variant.dense_units) + 1).tolist())
     features = x = keras.Input((dimension,), name="features")
     for number, units in enumerate(variant.dense_units):
-        x = layers.Dense(units, kernel_initializer=GlorotUniform(seed=next(seeds)), name=f"dense{number}")(x)
+        x = layers.Dense(units, kernel_initializer=_glorot(next(seeds)), name=f"dense{number}")(x)
         if variant.batch_norm:
             x = layers.BatchNormalization(name=f"norm{number}")(x)
         x = layers.ReLU(name=f"relu{number}")(x)
         if variant.dropout:
             x = layers.Dropout(variant.dropout, seed=next(seeds), name=f"dropout{number}")(x)
-    logits = layers.Dense(n_outputs, kernel_initializer=GlorotUniform(seed=next(seeds)), name="logits")(x)
+    logits = layers.Dense(n_outputs, kernel_initializer=_glorot(next(seeds)), name="logits")(x)
     return keras.Model(features, layers.Softmax(name="probabilities")(logits), name="head")
+
+
+def _glorot(seed: int) -> Any:  # Keras annotates initializers as str
+    return GlorotUniform(seed=seed)
