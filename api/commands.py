@@ -19,26 +19,26 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except (ValueError, OSError) as error:
-            raise _Fault(str(error), _exit_code(error)) from error
+            raise _fault(error) from error
 
 
-class _Fault(click.ClickException):
-    """One line for the user and an exit code."""
-
-    def __init__(self, message: str, exit_code: int):
-        super().__init__(message)
-        self.exit_code = exit_code
+class _DataFault(click.ClickException):
+    exit_code = EXIT_DATA
 
 
-def _exit_code(error: Exception) -> int:
+class _WeightsFault(click.ClickException):
+    exit_code = EXIT_WEIGHTS
+
+
+def _fault(error: Exception) -> click.ClickException:
     from aisles.data_prep.errors import DataError
 
     if isinstance(error, DataError):
-        return EXIT_DATA
-    names = {type_.__name__ for type_ in type(error).__mro__}  # without importing the models
-    if "WeightsMissingError" in names:
-        return EXIT_WEIGHTS
-    return 1
+        return _DataFault(str(error))
+    # By name, for a class of the models would bring Keras with it.
+    if "WeightsMissingError" in {type_.__name__ for type_ in type(error).__mro__}:
+        return _WeightsFault(str(error))
+    return click.ClickException(str(error))
 
 
 def settings_options(command: Callable) -> Callable:

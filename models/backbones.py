@@ -5,6 +5,7 @@ network, so nobody can forget it, and a saved model needs nothing of ours to be 
 """
 
 import hashlib
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +20,7 @@ from .efficientnet_lite0 import efficientnet_lite0, load_tensors
 from .torch_file import read_tensors
 from .weights import WeightsMissingError, find_weights
 
+logger = logging.getLogger(__name__)
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as JPEG's and Pillow's grey
 VGG_MEANS = (103.939, 116.779, 123.68)  # blue, green, red
 
@@ -204,6 +206,11 @@ def in_precision(backbone: Backbone, precision: str) -> Backbone:
     policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}.get(precision)
     if policy is None:
         raise ValueError(f"precision must be float32 or bfloat16. Received: {precision!r}.")
+
+    if precision == "bfloat16" and not offers_bfloat16():
+        logger.warning(
+            "This processor has neither AVX512-BF16 nor AMX: bfloat16 will be slower than float32."
+        )
 
     def convert(layer):
         if isinstance(layer, keras.Model):
