@@ -60,7 +60,7 @@ def balance(
         left_out = np.array([excluded.get(name, "") for name in table["image_id"]], dtype=object)
         reason = np.where(reason == "", left_out, reason)
     too_far = others & ~(table["similarity"].to_numpy(dtype=float) >= limits)
-    reason[(reason == "") & too_far] = "less similar than the threshold"
+    reason[(reason == "") & too_far] = "below the threshold"
     rank = _ranks(table, reason == "")
     reason[(reason == "") & (rank >= cap)] = "the class is full"
     table["reason"] = reason

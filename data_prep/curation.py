@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from .audit import audit_images
+from .audit import FAULTS, Measures, audit_images
 from .balancing import balance
 from .duplicates import duplicates_across, hash_images, join_products, near_duplicates
 from .errors import DataError
@@ -28,6 +28,7 @@ from .writing import Materialize, write_images, write_sheets
 log = logging.getLogger(__name__)
 
 Tables = dict[str, pd.DataFrame]
+AUDIT_NUMBERS = ("images", *FAULTS, "any", *Measures.__dataclass_fields__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,7 +143,9 @@ def curate(
         lambda: _score(catalogue, selected, embed, cap, every),
         ("similarity",),
     )
-    audited = steps.run("audit", recipe.audit.model_dump(), lambda: _audit(catalogue, scored, recipe))
+    audited = steps.run(
+        "audit", recipe.audit.model_dump(), lambda: _audit(catalogue, scored, recipe), AUDIT_NUMBERS
+    )
     balanced = steps.run(
         "balance", [threshold.model_dump(), cap], lambda: _balance(scored, audited, threshold, cap),
         ("similarity", "threshold", "n_main", "n_other", "n_images", "missing"),
@@ -151,7 +154,7 @@ def curate(
         "split",
         recipe.split.model_dump(),
         lambda: _split(catalogue, selected, balanced, recipe.split),
-        ("similarity",),
+        ("similarity", "distance", "across_splits", "across_labels"),
     )
     manifest = write_images(output, catalogue.root, split["images"], materialize, steps.key)
     if sheets:
@@ -200,7 +203,7 @@ def _audit(catalogue: _Catalogue, scored: Tables, recipe: Recipe) -> Tables:
     path_of = catalogue.paths(read_images(catalogue.index))
     audit = audit_images([path_of[name] for name in usable["image_id"]])
     told = usable.reset_index(drop=True).reindex(columns=["image_id", "label"])
-    flags = pd.concat([told, audit.flags], axis=1)
+    flags = pd.concat([told, audit.flags.astype(int)], axis=1)
     spared = flags["label"].isin(recipe.audit.spare)
     excluded = [
         "" if spare else ", ".join(fault for fault in recipe.audit.exclude if row[fault])
@@ -241,11 +244,10 @@ def _split(catalogue: _Catalogue, selected: Tables, balanced: Tables, settings: 
             )
     table = kept.rename(columns={"path": "file_name"})
     told = ["image_id", "label", "source", "similarity", "product", "split", "path"]
-    across = (
-        duplicates_across(Manifest(table, catalogue.root), duplicates)
-        if duplicates
-        else pd.DataFrame(columns=["file_a", "file_b"])
-    )
+    across = pd.DataFrame(columns=["file_a", "file_b", "across_splits", "across_labels"])
+    if duplicates:
+        across = duplicates_across(Manifest(table, catalogue.root), duplicates)
+        across = across.astype({"across_splits": int, "across_labels": int})
     return {"images": kept.reindex(columns=told), "near_duplicates": across}
 
 

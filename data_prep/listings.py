@@ -26,6 +26,7 @@ LISTING_COLUMNS = (
 )  # fmt: skip
 IMAGE_COLUMNS = ("image_id", "height", "width", "path")
 INDEX_VERSION = 1
+MALFORMED_LIMIT = 10_000  # in one file; if they are also the most, it is no file of listings
 _PARALLEL_FROM = 1 << 23  # bytes; below, starting processes takes longer than reading
 
 
@@ -188,6 +189,10 @@ def _parse_file(source: Source) -> tuple[bytes, int, list[tuple[str, int, str]]]
         except ValueError as error:
             if line.strip():
                 bad.append((source.name, number, str(error)))
+            if len(bad) > MALFORMED_LIMIT and len(bad) > n_rows:
+                raise DataError(
+                    f"{source.path}: most lines of {source.name} are no listings; line {number}: {error}."
+                ) from error
     # A lone surrogate can be written in JSON and not in UTF-8.
     return text.getvalue().encode("utf-8", "replace"), n_rows, bad
 

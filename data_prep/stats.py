@@ -145,7 +145,9 @@ def draw_examples(
         axes.fill_between(np.arange(1, len(order) + 1), values, step="mid", color="#0060b0")
         axes.set(yscale="log", xlabel="classes, the largest first")
     else:
-        axes.bar(np.arange(len(order)), values, color="#0060b0", label=names[0])
+        axes.bar(
+            np.arange(len(order)), values, color="#0060b0", label=names[0] if second is not None else None
+        )
         if second is not None:
             tops = [above.get(label, 0) for label in order]
             axes.bar(np.arange(len(order)), tops, bottom=values, color="#e8a060", label=names[1])

@@ -1,0 +1,201 @@
+import gzip
+import io
+import json
+import shutil
+import tarfile
+
+import pytest
+
+from aisles.data_prep.errors import DataError
+from aisles.data_prep.listings import (
+    LISTING_COLUMNS,
+    index_catalogue,
+    parse_listing,
+    read_images,
+    read_listings,
+)
+from aisles.data_prep.sources import find_image_root, find_listings, list_image_files
+
+IMAGES = b"image_id,height,width,path\n00123,10,20,aa/aa000001.jpg\n"
+
+
+def parsed(**listing):
+    return dict(
+        zip(LISTING_COLUMNS, parse_listing(json.dumps({"item_id": "B1", **listing}).encode()), strict=True)
+    )
+
+
+def write_catalogue(folder, lines, images=IMAGES, zipped=True):
+    (folder / "listings" / "metadata").mkdir(parents=True)
+    (folder / "images" / "metadata").mkdir(parents=True)
+    text = b"\n".join(lines) + b"\n"
+    name = "listings_0.json.gz" if zipped else "listings_0.json"
+    (folder / "listings" / "metadata" / name).write_bytes(gzip.compress(text) if zipped else text)
+    (folder / "images" / "metadata" / "images.csv.gz").write_bytes(gzip.compress(images))
+    return folder
+
+
+def unpack(catalogue, target):
+    for name in ("abo-listings.tar", "abo-images-small.tar"):
+        with tarfile.open(catalogue / name) as tar:
+            tar.extractall(target, filter="data")
+    return target
+
+
+def test_both_forms_of_product_type_mean_the_same():
+    assert parsed(product_type=[{"value": "SHOES"}]) == parsed(product_type="SHOES")
+    assert parsed(product_type="SHOES")["product_type"] == "SHOES"
+
+
+def test_what_a_listing_leaves_out_is_empty():
+    assert parsed() == dict.fromkeys(LISTING_COLUMNS, "") | {"item_id": "B1"}
+
+
+def test_the_english_name_is_taken_or_else_the_first():
+    german, english = (
+        {"language_tag": "de_DE", "value": "Stuhl"},
+        {"language_tag": "en_IN", "value": "A\n chair"},
+    )
+    assert parsed(item_name=[german, english])["item_name"] == "A chair"
+    assert parsed(item_name=[german])["item_name"] == "Stuhl"
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"item_id": "B1"', "delimiter"),
+        (b'["B1"]', "a JSON list, not an object"),
+        (b'{"country": "US"}', "no item_id"),
+        (b'{"item_id": ["B1"]}', "item_id is .* not a text"),
+        (b'{"item_id": "B1", "main_image_id": "a b"}', "main_image_id is 'a b'"),
+        (b'{"item_id": "B1", "other_image_id": [{}]}', "other_image_id|not a text"),
+        (b"[" * 100_000, "nested too deeply|JSON"),
+        (b"\xff\xfe{}", "decode|Expecting|item_id"),
+    ],
+)
+def test_a_malformed_line_has_a_reason(line, reason):
+    if b"[{}]" in line:  # an empty object is nothing, as a missing key is
+        assert parse_listing(line)[0] == "B1"
+        return
+    with pytest.raises(ValueError, match=reason):
+        parse_listing(line)
+
+
+def test_malformed_lines_are_listed_with_file_and_line_and_nothing_else_is_lost(drawn, catalogue):
+    found = index_catalogue(catalogue)
+    assert (found.n_listings, found.n_files) == (drawn.n_listings, 16)
+    lines = (found.folder / "malformed.csv").read_text().splitlines()[1:]
+    assert [line.split(",")[:2] for line in lines] == [
+        [name.rpartition("/")[2], str(number)] for name, number in drawn.malformed
+    ]
+
+
+def test_ids_that_look_like_numbers_stay_text(catalogue):
+    found = index_catalogue(catalogue)
+    listings, images = read_listings(found.folder), read_images(found.folder)
+    assert {"0312345678", "1234567890", "8100000001"} <= set(listings["item_id"])
+    assert {"00123456789", "71000000e11"} <= set(listings["main_image_id"]) & set(images["image_id"])
+    assert listings.map(lambda value: isinstance(value, str)).all().all()
+
+
+def test_archives_unpacked_folders_and_plain_json_give_the_same_tables(catalogue, tmp_path):
+    unpacked = unpack(catalogue, tmp_path / "unpacked")
+    plain = shutil.copytree(unpacked, tmp_path / "plain")
+    for path in (plain / "listings" / "metadata").iterdir():
+        (plain / path.name.removesuffix(".gz")).write_bytes(gzip.decompress(path.read_bytes()))
+        path.unlink()
+    folders = [index_catalogue(folder).folder for folder in (catalogue, unpacked, plain)]
+    for name in ("listings.csv", "images.csv"):
+        first, *others = ((folder / name).read_bytes() for folder in folders)
+        assert all(first == other for other in others)
+    tar, loose = (list_image_files(find_image_root(folder)) for folder in (catalogue, unpacked))
+    assert set(tar) == set(loose)
+
+
+def test_processes_give_what_one_process_gives(catalogue, tmp_path, monkeypatch):
+    index_catalogue(catalogue, tmp_path / "one", jobs=1)
+    monkeypatch.setattr("aisles.data_prep.listings._PARALLEL_FROM", 0)
+    import joblib
+
+    with joblib.parallel_config("threading"):
+        index_catalogue(catalogue, tmp_path / "two", jobs=2)
+    assert (tmp_path / "one" / "listings.csv").read_bytes() == (
+        tmp_path / "two" / "listings.csv"
+    ).read_bytes()
+
+
+def test_an_unchanged_catalogue_is_not_read_again(catalogue):
+    assert not index_catalogue(catalogue).reused
+    assert index_catalogue(catalogue).reused
+    (catalogue / "index" / "images.csv").unlink()
+    assert not index_catalogue(catalogue).reused
+
+
+def test_a_listing_without_main_image_and_one_with_a_lone_surrogate_are_read(tmp_path):
+    lines = [b'{"item_id": "B1", "item_name": [{"language_tag": "en_US", "value": "a \\ud800 b"}]}', b""]
+    found = index_catalogue(write_catalogue(tmp_path, lines))
+    assert (found.n_listings, found.n_malformed) == (1, 0)
+    assert read_listings(found.folder)["item_name"].tolist() == ["a ? b"]
+
+
+def test_an_image_path_that_leads_elsewhere_is_not_taken(tmp_path):
+    hostile = IMAGES + b"x,1,1,../../etc/passwd\ny,1,1,/etc/passwd\nz,1,1\n"
+    found = index_catalogue(write_catalogue(tmp_path, [b'{"item_id": "B1"}'], hostile))
+    assert read_images(found.folder)["image_id"].tolist() == ["00123"]
+    assert found.n_malformed == 3
+
+
+@pytest.mark.parametrize("zipped", [b"not gzip at all", gzip.compress(b"{}\n" * 99999)[:-100]])
+def test_damaged_gzip_is_named(tmp_path, zipped):
+    folder = write_catalogue(tmp_path, [b"{}"])
+    (folder / "listings" / "metadata" / "listings_0.json.gz").write_bytes(zipped)
+    with pytest.raises(DataError, match="listings_0.json.gz is damaged"):
+        index_catalogue(folder)
+
+
+def test_a_file_of_anything_but_listings_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("aisles.data_prep.listings.MALFORMED_LIMIT", 10)
+    with pytest.raises(DataError, match="no listings; line 11"):
+        index_catalogue(write_catalogue(tmp_path, [b"{}"] * 20))
+    many = [b'{"item_id": "B1"}'] * 30 + [b"{}"] * 20
+    assert index_catalogue(write_catalogue(tmp_path / "mostly", many)).n_malformed == 20
+
+
+def test_a_gzip_bomb_is_refused_and_nothing_is_left(tmp_path, monkeypatch):
+    monkeypatch.setattr("aisles.data_prep.sources.FREE_BYTES", 1 << 20)
+    folder = write_catalogue(tmp_path, [b"{}"])
+    bomb = gzip.compress(b'{"item_id": "B1"}\n' * 500_000)
+    (folder / "listings" / "metadata" / "listings_0.json.gz").write_bytes(bomb)
+    with pytest.raises(DataError, match="gzip bomb"):
+        index_catalogue(folder)
+    assert not list((folder / "index").glob("*"))
+
+
+def test_a_line_without_end_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("aisles.data_prep.sources.LINE_LIMIT", 1000)
+    monkeypatch.setattr("aisles.data_prep.sources.CHUNK_BYTES", 512)
+    with pytest.raises(DataError, match="line of more than"):
+        index_catalogue(write_catalogue(tmp_path, [b'"' + b"a" * 5000]))
+
+
+@pytest.mark.parametrize("name", ["../listings_0.json", "/tmp/listings_0.json"])
+def test_a_hostile_archive_is_refused(tmp_path, name):
+    with tarfile.open(tmp_path / "abo-listings.tar", "w") as tar:
+        member = tarfile.TarInfo(name)
+        member.size = 3
+        tar.addfile(member, io.BytesIO(b"{}\n"))
+    with pytest.raises(DataError, match="abo-listings.tar"):
+        find_listings(tmp_path)
+
+
+def test_a_folder_without_a_catalogue_says_what_to_do(tmp_path):
+    with pytest.raises(DataError, match="aisles data fetch"):
+        index_catalogue(tmp_path)
+
+
+def test_real_listings_are_read(shared):
+    first, second = (shared / "abo" / "listings_sample.jsonl").read_bytes().splitlines()
+    row = dict(zip(LISTING_COLUMNS, parse_listing(first), strict=True))
+    assert (row["item_id"], row["product_type"], row["country"]) == ("B06X9STHNG", "SHOES", "NL")
+    assert row["other_image_id"].split() == ["91mIRxgziUL", "91eqBkW06wL", "A1BHZSKNbkL"]
+    assert parse_listing(second)[3] == "CAKE"
