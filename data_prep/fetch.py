@@ -121,6 +121,7 @@ def _fetch(path: Path, url: str, size: int | None, attempts: int, timeout: float
                     break
                 problem: Exception = OSError("the connection was closed early")
             except urllib.error.HTTPError as error:
+                error.close()
                 if error.code not in (408, 429) and error.code < 500:
                     raise DataError(f"{url}: the server says {error.code} {error.reason}.") from error
                 problem = error
@@ -147,6 +148,7 @@ def _continue(part: Path, url: str, timeout: float, bar: tqdm) -> bool:
     try:
         response = urllib.request.urlopen(request, timeout=timeout)
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code == 416 and start and _total(error.headers.get("Content-Range")) == start:
             return True
         if error.code == 416 and start:
