@@ -3,16 +3,20 @@
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+Settings = TypeVar("Settings", bound=BaseModel)
 
-class _Section(BaseModel):
+
+class Section(BaseModel):
+    """Settings that refuse unknown keys and don't change."""
+
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class DataSettings(_Section):
+class DataSettings(Section):
     """What happens to the images before any model sees them."""
 
     label_column: str = "label"
@@ -28,7 +32,7 @@ class DataSettings(_Section):
         return {"train": self.train_share, "val": self.val_share, "test": self.test_share}
 
 
-class BackboneSettings(_Section):
+class BackboneSettings(Section):
     """Which pretrained network turns pixels into features."""
 
     name: str = "efficientnet_lite0"
@@ -39,7 +43,7 @@ class BackboneSettings(_Section):
     batch_size: int = Field(32, ge=1)
 
 
-class HierarchySettings(_Section):
+class HierarchySettings(Section):
     """How classes become macro-categories."""
 
     macros: int | Literal["auto"] = 5
@@ -54,7 +58,7 @@ class HierarchySettings(_Section):
         return value
 
 
-class TrainingSettings(_Section):
+class TrainingSettings(Section):
     """How every head is trained; the same for all contestants."""
 
     head: str = "v1.3"
@@ -67,7 +71,7 @@ class TrainingSettings(_Section):
     refit: bool = True
 
 
-class ComparisonSettings(_Section):
+class ComparisonSettings(Section):
     """How the contestants are compared; named before anything is measured."""
 
     seeds: int = Field(3, ge=1)
@@ -76,7 +80,7 @@ class ComparisonSettings(_Section):
     primary: str = "soft"
 
 
-class StudySettings(_Section):
+class StudySettings(Section):
     """Everything that decides a study, apart from the images."""
 
     data: DataSettings = DataSettings()
@@ -86,7 +90,9 @@ class StudySettings(_Section):
     comparison: ComparisonSettings = ComparisonSettings()
 
 
-def read_settings(path: str | Path | None = None, changes: Iterable[str] = ()) -> StudySettings:
+def read_settings(
+    path: str | Path | None = None, changes: Iterable[str] = (), kind: type[Settings] = StudySettings
+) -> Settings:
     """Read settings from TOML and apply changes.
 
     Parameters
@@ -95,6 +101,8 @@ def read_settings(path: str | Path | None = None, changes: Iterable[str] = ()) -
         A TOML file with some of the sections and keys; the defaults hold for the others.
     changes : iterable of str
         Such as `training.epochs=40` or `hierarchy.macros=auto`, applied in order.
+    kind : type
+        Which settings: `StudySettings`, or another model made of sections.
 
     Raises
     ------
@@ -110,7 +118,7 @@ def read_settings(path: str | Path | None = None, changes: Iterable[str] = ()) -
     for change in changes:
         _apply(content, change)
     try:
-        return StudySettings.model_validate(content)
+        return kind.model_validate(content)
     except ValidationError as error:
         raise ValueError(_explained(error)) from None
 

@@ -1,6 +1,8 @@
 """The drawings of the classes: the tree with what changes at each leaf, and the confusion matrix."""
 
 from collections import Counter
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -13,6 +15,19 @@ from .run import Run
 
 _LINE = 14
 _CELL = 10
+
+
+class GroupedClasses(Protocol):
+    """Classes, the macro of each, and the order in which they are drawn (macro by macro, as indices)."""
+
+    @property
+    def classes(self) -> Sequence[str]: ...  # noqa: D102
+
+    @property
+    def macro_of(self) -> np.ndarray: ...  # noqa: D102
+
+    @property
+    def order(self) -> np.ndarray: ...  # noqa: D102
 
 
 def tree_figure(run: Run, changes: ClassChanges, contestant: str) -> Drawing:
@@ -116,12 +131,12 @@ def _stroke(macro: int | None) -> str:
     return "l lm" if macro is None else f"l s{macro % len(PALETTE)}"
 
 
-def confusion_figure(run: Run, confusion: np.ndarray, contestant: str) -> Drawing:
+def confusion_figure(run: GroupedClasses, confusion: np.ndarray, contestant: str) -> Drawing:
     """Draw a confusion matrix in the hierarchy's order, macros framed; a cell holds its images, mean over seeds.
 
     Parameters
     ----------
-    run : Run
+    run : Run, or anything else with classes in an order
     confusion : ndarray of shape (n_classes, n_classes)
         Row true class, column answered, in class order.
     contestant : str
@@ -162,7 +177,7 @@ def _cells(drawing: Drawing, names: list[str], table: np.ndarray, edge: float) -
             )
 
 
-def _frames(drawing: Drawing, run: Run, order: np.ndarray, edge: float) -> None:
+def _frames(drawing: Drawing, run: GroupedClasses, order: np.ndarray, edge: float) -> None:
     sizes = Counter(run.macro_of[order].tolist())
     start = edge
     for macro in sorted(sizes):

@@ -1,0 +1,104 @@
+"""Settings of training on images: `aisles train`, `aisles ablate heads` and the recipes of the published study."""
+
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from ..models.augmentation import Augmentation
+from ..models.fine_tuning import TwoPhaseTraining
+from .config import BackboneSettings, DataSettings, HierarchySettings, Section, read_settings
+
+
+class ClassifierSettings(Section):
+    """What is trained.
+
+    `trunk` and `start` are explained in `aisles.models.trunks`. `published` names the study whose figures stand
+    beside the measured ones in an evaluation.
+    """
+
+    model: Literal["flat", "two-stage"] = "two-stage"
+    trunk: Literal["shared", "tuned", "separate"] = "tuned"
+    start: Literal["imagenet", "flat"] = "imagenet"
+    rule: str = "soft"
+    seed: int = Field(default=0, ge=0)
+    published: Literal["abo65"] | None = None
+
+
+class ImageSettings(Section):
+    """How a model is trained on images; see `aisles.models.fine_tuning.TwoPhaseTraining`."""
+
+    head: str = "v1.3"
+    frozen_epochs: int = Field(default=40, ge=0)
+    tuned_epochs: int = Field(default=25, ge=0)
+    frozen_rate: float = Field(default=1e-3, gt=0)
+    tuned_rate: float = Field(default=1e-4, gt=0)
+    batch_size: int = Field(default=32, ge=1)
+    optimizer: str = "adam"
+    cosine: bool = False
+    patience: int = Field(default=5, ge=1)
+    plateau: int = Field(default=0, ge=0)
+    tune_from: str | None = None
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    class_weights: bool = False
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    augment: bool = False
+    views: int = Field(default=0, ge=0)
+    max_steps: int | None = Field(default=None, ge=1)
+    deterministic: bool = False
+
+
+class AugmentationSettings(Section):
+    """How much pictures are changed where `images.augment` is true; see `aisles.models.augmentation`."""
+
+    flip: bool = True
+    rotation: float = Field(default=15.0, ge=0, le=180)
+    zoom: float = Field(default=0.15, ge=0, lt=1)
+    translation: float = Field(default=0.1, ge=0, lt=1)
+    contrast: float = Field(default=0.1, ge=0, lt=1)
+    brightness: float = Field(default=0.1, ge=0, lt=1)
+
+
+class TrainSettings(Section):
+    """Everything that decides a training, apart from the images."""
+
+    data: DataSettings = DataSettings()
+    backbone: BackboneSettings = BackboneSettings()
+    hierarchy: HierarchySettings = HierarchySettings()
+    classifier: ClassifierSettings = ClassifierSettings()
+    images: ImageSettings = ImageSettings()
+    augmentation: AugmentationSettings = AugmentationSettings()
+
+    @property
+    def training(self) -> TwoPhaseTraining:
+        """The settings in the form that the training takes."""
+        values = self.images.model_dump(exclude={"augment"})
+        augmentation = Augmentation(**self.augmentation.model_dump()) if self.images.augment else None
+        return TwoPhaseTraining(**values, augmentation=augmentation)
+
+
+def recipe_names() -> tuple[str, ...]:
+    """List the recipes that come with the package."""
+    folder = files("aisles.experiments") / "recipes"
+    return tuple(
+        sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
+    )
+
+
+def read_train_settings(config: str | Path | None = None, changes: Iterable[str] = ()) -> TrainSettings:
+    """Read settings from a TOML file, or from a recipe by its name, and apply changes.
+
+    Raises
+    ------
+    ValueError
+        As `read_settings`, or if there is neither such a file nor such a recipe.
+    """
+    if config is not None and not Path(config).is_file():
+        if str(config) not in recipe_names():
+            raise ValueError(
+                f"There is no file {config}, and no recipe of that name. Recipes: {', '.join(recipe_names())}."
+            )
+        config = Path(str(files("aisles.experiments") / "recipes" / f"{config}.toml"))
+    return read_settings(config, changes, TrainSettings)

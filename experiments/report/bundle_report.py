@@ -1,0 +1,93 @@
+"""The page that `aisles evaluate` writes: classes, confusion matrix, the most confident mistakes."""
+
+from pathlib import Path
+
+from ..bundle_evaluation import BundleEvaluation
+from .class_figures import confusion_figure
+from .document import Card, Column, Document, Figure, Gallery, Section, Table, Text
+from .gallery_sections import thumbnail
+from .names import macro_tag
+from .writing import ReportFiles, write_document
+
+PICTURES = 24
+
+
+def write_bundle_report(evaluation: BundleEvaluation, output: str | Path, name: str) -> ReportFiles:
+    """Write `evaluation.html` and `evaluation.md` with tables and figures into a folder.
+
+    Parameters
+    ----------
+    evaluation : BundleEvaluation
+    output : path
+    name : str
+        What the page calls the bundle.
+    """
+    return write_document(bundle_document(evaluation, name), Path(output), "evaluation")
+
+
+def bundle_document(evaluation: BundleEvaluation, name: str) -> Document:
+    """Put the page together."""
+    table = evaluation.per_class()
+    n_images = len(evaluation.truth)
+    right, f1 = 100 * evaluation.accuracy, 100 * table["f1"].mean()
+    verdict = f"{right:.1f} % of {n_images} images are right, macro F1 {f1:.1f} %."
+    if evaluation.published_f1:
+        both = table.dropna(subset="published_f1")
+        verdict += (
+            f" On the {len(both)} classes with published figures F1 is {100 * both['f1'].mean():.1f} %, published "
+            f"{100 * both['published_f1'].mean():.1f} %."
+        )
+    facts = f"{len(evaluation.classes)} classes, routing rule {evaluation.rule}."
+    sections = (_classes(evaluation), _confusion(evaluation), _mistakes(evaluation))
+    return Document(f"Evaluation of {name}", verdict, facts, (), sections)
+
+
+def _classes(evaluation: BundleEvaluation) -> Section:
+    table = evaluation.per_class()
+    columns = [
+        Column("class"),
+        *(Column(n, "share") for n in ("precision", "recall", "F1")),
+        Column("images", "count"),
+    ]
+    if evaluation.published_f1:
+        columns += [Column("published F1", "share"), Column("difference", "points")]
+    rows = tuple(tuple(None if value != value else value for value in row) for row in table.values.tolist())
+    caption = "The lowest F1 first."
+    return Section("classes", "Classes", (Table("classes", caption, tuple(columns), rows, sortable=True),))
+
+
+def _confusion(evaluation: BundleEvaluation) -> Section:
+    drawing = confusion_figure(evaluation, evaluation.confusion, "the bundle")
+    caption = "Rows are true classes, columns answers; a cell holds its images."
+    legend = []
+    if evaluation.hierarchy is not None:
+        caption += " Frames are macro-categories."
+        rows = tuple(
+            (macro_tag(i), macro, ", ".join(members))
+            for i, (macro, members) in enumerate(
+                zip(evaluation.hierarchy.macros, evaluation.hierarchy.members, strict=True)
+            )
+        )
+        columns = (Column("frame", "word"), Column("macro-category", "word"), Column("classes"))
+        legend = [Table("macros", "The frames.", columns, rows)]
+    figure = Figure("confusion", caption, drawing, zoomable=True)
+    return Section("confusion", "Confusion matrix", (figure, *legend))
+
+
+def _mistakes(evaluation: BundleEvaluation) -> Section:
+    rows = evaluation.mistakes(PICTURES).tolist()
+    if not rows:
+        return Section("mistakes", "Mistakes", (Text("There is none."),))
+    paths, table = evaluation.manifest.paths, evaluation.manifest.table
+    cards = []
+    for row in rows:
+        answer, truth = int(evaluation.answers[row]), int(evaluation.truth[row])
+        lines = (
+            ("answered", f"{evaluation.classes[answer]} {evaluation.probs[row, answer]:.0%}"),
+            ("true class", f"{evaluation.classes[truth]} {evaluation.probs[row, truth]:.0%}"),
+        )
+        title = evaluation.classes[truth]
+        cards.append(Card(thumbnail(paths[row]), title, str(table["file_name"].iloc[row]), lines))
+    n_wrong = int((evaluation.answers != evaluation.truth).sum())
+    caption = f"The {len(rows)} most confident of {n_wrong} mistakes; some may be wrong labels."
+    return Section("mistakes", "Most confident mistakes", (Gallery(caption, tuple(cards)),))

@@ -1,0 +1,69 @@
+"""The commands `train`, `evaluate` and `ablate heads`, as a person types them."""
+
+import json
+
+import pytest
+from click.testing import CliRunner
+
+from aisles.cli import main
+
+pytestmark = pytest.mark.keras
+TINY = [
+    "--weights", "none", "--set", "backbone.input_size=[32, 32]", "--set", "images.frozen_epochs=2",
+]  # fmt: skip
+
+
+def call(*words):
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def run(picture_folder, tmp_path_factory):
+    output = tmp_path_factory.mktemp("run")
+    result = call(
+        "train", picture_folder, "-o", output, "--trunk", "shared", "--macros", "2", "--cache", output / "cache",
+        "--seed", "1", *TINY,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    return output, result
+
+
+def test_train_prints_figures_and_the_next_step(run):
+    output, result = run
+    assert "macro-F1" in result.stdout
+    assert f"aisles evaluate {output}/bundle {output}/manifest.csv" in result.stdout
+
+
+def test_evaluate_prints_the_classes_and_writes_the_page(run, tmp_path):
+    output, _ = run
+    result = call("evaluate", output / "bundle", output / "manifest.csv", "--rule", "hard", "-o", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[0].split() == ["class", "precision", "recall", "f1", "support"]
+    assert "macro average precision" in result.stdout
+    assert (tmp_path / "evaluation.html").exists()
+
+
+def test_evaluate_gives_json(run):
+    output, _ = run
+    result = call("evaluate", output / "bundle", output / "manifest.csv", "--json")
+    content = json.loads(result.stdout)
+    assert content["rule"] == "soft"
+    assert {row["class"] for row in content["classes"]} <= {"apple", "cherry", "lime", "moss", "sea", "sky"}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["train", "nowhere", "-o", "run"], 3, "nowhere"),
+        (["train", "nowhere", "-o", "run", "--config", "abo66"], 2, "no recipe of that name"),
+        (["train", "nowhere", "-o", "run", "--set", "images.epochs=3"], 2, "images.epochs"),
+        (["evaluate", "nowhere", "nowhere"], 3, "is no bundle"),
+        (["ablate", "heads", "nowhere", "-o", "run", "--heads", "v9"], 2, "Heads are v1.1"),
+    ],
+    ids=["no data", "no recipe", "no setting", "no bundle", "no head"],
+)
+def test_mistakes_are_explained(words, code, told, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = call(*words)
+    assert result.exit_code == code, result.output
+    assert told in result.output
