@@ -130,12 +130,16 @@ def _recipe_options(command: Callable) -> Callable:
 @click.option(
     "--near-duplicates", type=click.Choice(["off", "report", "join"]), help="[default: the recipe's]"
 )
+@click.option(
+    "--audit", is_flag=True, help="Flag textures, text panels and rooms, per class and on the sheets."
+)
 @click.option("--materialize", type=click.Choice(["copy", "link"]), help="Also write one folder per class.")
 @click.option("--sheets/--no-sheets", default=True, help="Contact sheets of what was kept and dropped.")
 @json_option
 def curate(
     directory: Path, output: Path, recipe: str, changes: Sequence[str], backbone: str | None, weights: str,
-    cache: Path | None, score_all: bool, near_duplicates: str | None, materialize: Any, sheets: bool, json_: bool,
+    cache: Path | None, score_all: bool, near_duplicates: str | None, audit: bool, materialize: Any,
+    sheets: bool, json_: bool,
 ) -> None:  # fmt: skip
     """Make a manifest from the catalogue in DIRECTORY by a recipe: select, score, balance, split, write.
 
@@ -147,6 +151,7 @@ def curate(
     from aisles.data_prep.recipe import load_recipe
 
     more = [f"split.near_duplicates={near_duplicates}"] if near_duplicates else []
+    more += ["audit.report=true"] if audit else []
     chosen = load_recipe(recipe, _overrides([*changes, *more]))
     name = backbone or chosen.similarity.backbone
     chosen.similarity.threshold(name)
@@ -235,7 +240,11 @@ def _overrides(changes: Sequence[str]) -> dict[str, str]:
 
 def _embedding(name: str, weights: str, cache: Path | None) -> Callable[[Sequence[Path]], Any]:
     """Give what passes images through a backbone, which is built when it is first needed."""
+    from aisles.models.weights import find_weights
+
     built: list[Any] = []
+    if weights == "imagenet":
+        find_weights(name)  # before hours of reading, not after
 
     def embed(paths: Sequence[Path]):
         from aisles.models.backbones import build_backbone
@@ -254,6 +263,12 @@ def _told(result: Any, output: Path) -> str:
         f"  {row['n_images']:>7,}  {row['step']}: {row['reason']}"
         for row in result.dropped.to_dict("records")
     ]
+    if len(result.audited):
+        found = result.audited.drop(columns=["label", "images"]).sum().to_dict()
+        flagged = ", ".join(f"{fault} {int(count):,}" for fault, count in found.items())
+        lines.append(
+            f"Audited, flagged: {flagged}. Per class: {output / 'steps' / 'audit' / 'per_class.csv'}"
+        )
     if len(result.near_duplicates):
         where = output / "steps" / "split" / "near_duplicates.csv"
         lines.append(f"{len(result.near_duplicates):,} near-duplicates across splits or classes: {where}")

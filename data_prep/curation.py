@@ -48,7 +48,7 @@ class Curation:
     near_duplicates : DataFrame
         Pairs across splits or labels, as `duplicates.duplicates_across`; empty if not asked for.
     audited : DataFrame
-        Flagged images per class, as `audit.Audit.per_class`; empty if the recipe excludes nothing.
+        Flagged images per class, as `audit.Audit.per_class`; empty if the recipe asks for no audit.
     reused : tuple of str
         Steps that were not done again.
     """
@@ -159,7 +159,8 @@ def curate(
     manifest = write_images(output, catalogue.root, split["images"], materialize, steps.key)
     if sheets:
         path_of = catalogue.paths(selected["candidates"])
-        write_sheets(output / "sheets", balanced["images"], path_of, threshold, backbone, steps.key)
+        faults = dict(zip(audited["flags"]["image_id"], audited["flags"]["faults"], strict=True))
+        write_sheets(output / "sheets", balanced["images"], path_of, faults, threshold, backbone, steps.key)
     dropped = _count_reasons(select=selected["candidates"], balance=balanced["images"])
     result = Curation(
         manifest, selected["classes"], balanced["classes"], dropped, split["near_duplicates"],
@@ -197,9 +198,10 @@ def _score(catalogue: _Catalogue, selected: Tables, embed: Embed, cap: int, ever
 
 
 def _audit(catalogue: _Catalogue, scored: Tables, recipe: Recipe) -> Tables:
-    """Flag readable images if the recipe excludes any fault; otherwise nothing is measured."""
+    """Flag readable images if the recipe asks for it; otherwise nothing is measured."""
+    asked = recipe.audit.report or bool(recipe.audit.exclude)
     scores = scored["scores"]
-    usable = rows(scores, (scores["reason"] == "") & np.full(len(scores), bool(recipe.audit.exclude)))
+    usable = rows(scores, (scores["reason"] == "") & np.full(len(scores), asked))
     path_of = catalogue.paths(read_images(catalogue.index))
     audit = audit_images([path_of[name] for name in usable["image_id"]])
     told = usable.reset_index(drop=True).reindex(columns=["image_id", "label"])
@@ -209,8 +211,13 @@ def _audit(catalogue: _Catalogue, scored: Tables, recipe: Recipe) -> Tables:
         "" if spare else ", ".join(fault for fault in recipe.audit.exclude if row[fault])
         for spare, row in zip(spared, audit.flags.to_dict("records"), strict=True)
     ]
+    faults = [", ".join(fault for fault in FAULTS if row[fault]) for row in audit.flags.to_dict("records")]
     per_class = audit.per_class(usable["label"].to_numpy()).reset_index()
-    return {"flags": flags.assign(excluded=excluded), "measures": audit.measures, "per_class": per_class}
+    return {
+        "flags": flags.assign(faults=faults, excluded=excluded),
+        "measures": audit.measures,
+        "per_class": per_class,
+    }
 
 
 def _balance(scored: Tables, audited: Tables, threshold: Threshold, cap: int) -> Tables:

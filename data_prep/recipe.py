@@ -122,8 +122,12 @@ class Splitting(_Settings):
 
 
 class Auditing(_Settings):
-    """Which flagged images are left out (none in the published study), and in which classes never."""
+    """Whether images are audited, which flagged ones are left out, and in which classes never.
 
+    The published study left none out. Excluding a fault implies the audit.
+    """
+
+    report: bool = False
     exclude: tuple[AuditFault, ...] = ()
     spare: tuple[str, ...] = ("RUG",)
 

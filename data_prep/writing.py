@@ -63,6 +63,7 @@ def write_sheets(
     folder: Path,
     images: pd.DataFrame,
     path_of: Mapping[str, Path],
+    faults: Mapping[str, str],
     threshold: Threshold,
     backbone: str,
     key: str,
@@ -77,6 +78,8 @@ def write_sheets(
         As `balancing.Balance.images`.
     path_of : mapping of str to Path
         Where each image is, by image_id.
+    faults : mapping of str to str
+        What the audit flagged, by image_id; shown below the picture, as the reason of a dropped one is.
     threshold : Threshold
         For the heading.
     backbone : str
@@ -90,7 +93,8 @@ def write_sheets(
     pictures: dict[str, list[SheetPicture]] = {}
     for row in images.to_dict("records"):
         kept = row["decision"] == "kept"
-        caption = "main image" if row["source"] == "main" and kept else row["reason"]
+        caption = faults.get(row["image_id"]) if kept else row["reason"]
+        caption = caption or ("main image" if row["source"] == "main" else "")
         picture = SheetPicture(path_of[row["image_id"]], float(row["similarity"]), kept, caption)
         pictures.setdefault(row["label"], []).append(picture)
     exceptions = "".join(f", {label} from {value:g}" for label, value in sorted(threshold.exceptions.items()))

@@ -61,6 +61,17 @@ def test_a_sample_is_indexed_counted_and_curated(shop, tmp_path):
     assert len(json.loads(charted.stdout)["files"]) == 3
 
 
+def test_an_audit_counts_what_it_flags_and_leaves_nothing_out(shop, tmp_path):
+    plain, audited = (
+        run("curate", shop, *SMALL, *LOW, "--output", tmp_path / name, "--no-sheets", *more).stdout
+        for name, more in (("plain", ()), ("audited", ("--audit",)))
+    )
+    assert "Audited, flagged: " in audited and "Audited" not in plain
+    assert (tmp_path / "plain" / "metadata.csv").read_bytes() == (
+        tmp_path / "audited" / "metadata.csv"
+    ).read_bytes()
+
+
 def test_calibrate_proposes_a_threshold_with_a_picture(shop, tmp_path):
     told = json.loads(run("calibrate", shop, *SMALL, "--output", tmp_path, "--pairs", 100, "--json").stdout)
     assert 0 < told["threshold"] < 1 and (tmp_path / "efficientnet_lite0.png").is_file()
