@@ -42,3 +42,28 @@ def report(runs: tuple[Path, ...], output: Path | None, json_: bool) -> None:
     for comparison in compared.comparisons:
         click.echo(comparison.sentence())
     click.echo(f"\nLook at {files.html}.")
+
+
+@click.command("audit-labels")
+@click.argument("run", type=PATH)
+@click.option(
+    "--output", "-o", type=PATH, help="Folder to write to.  [default: RUN/audit, where the report looks]"
+)
+@click.option("--folds", default=5, show_default=True, help="How many folds.")
+@click.option("--seed", default=0, show_default=True, help="Which products go to which fold.")
+@click.option("--cache", type=PATH, help="Folder for cached features.")
+@click.option("--json", "json_", is_flag=True, help="Print audit.json.")
+def audit_labels(
+    run: Path, output: Path | None, folds: int, seed: int, cache: Path | None, json_: bool
+) -> None:
+    """List the photographs of a RUN whose labels look wrong.
+
+    Every image is judged by models that saw no photograph of its product. Nothing is changed: suspects.csv and contact
+    sheets are for a person to look at. Run `aisles report RUN` afterwards to have them in the report.
+
+    Example: aisles audit-labels run
+    """
+    from aisles.experiments.audited_run import audit_run
+
+    audit = audit_run(run, output=output, cache=cache, n_folds=folds, seed=seed)
+    click.echo(as_json(audit.facts) if json_ else audit.summary())

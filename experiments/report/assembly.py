@@ -1,5 +1,6 @@
 """Which sections a study's report has, and in which order."""
 
+from .audit_section import audit_section
 from .changes import class_changes, image_changes
 from .class_sections import classes_section, confusion_section, tree_section
 from .document import Document, Section
@@ -13,7 +14,7 @@ from .verdict_sections import budget_section, contestants_section, cost_section,
 def study_document(run: Run) -> Document:
     """Put a study's report together; sections whose figures the run lacks are left out and named under limits."""
     by_class, by_image = class_changes(run, run.primary), image_changes(run, run.primary)
-    cost = cost_section(run)
+    cost, audit = cost_section(run), audit_section(run)
     sections: list[Section | None] = [
         contestants_section(run),
         budget_section(run),
@@ -23,8 +24,9 @@ def study_document(run: Run) -> Document:
         classes_section(run, by_class),
         galleries_section(run, by_image),
         calibration_section(run),
+        audit,
     ]
-    ran = {key for key, section in {"cost": cost}.items() if section}
+    ran = {key for key, section in {"cost": cost, "audit": audit}.items() if section}
     sections += [limits_section(run, ran), provenance_section(run)]
     return Document(
         title=f"Flat or two-stage: {run.name}",

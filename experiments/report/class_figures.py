@@ -1,7 +1,6 @@
 """The drawings of the classes: the tree with what changes at each leaf, and the confusion matrix."""
 
 from collections import Counter
-from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -21,7 +20,7 @@ class GroupedClasses(Protocol):
     """Classes, the macro of each, and the order in which they are drawn (macro by macro, as indices)."""
 
     @property
-    def classes(self) -> Sequence[str]: ...  # noqa: D102
+    def classes(self) -> tuple[str, ...]: ...  # noqa: D102
 
     @property
     def macro_of(self) -> np.ndarray: ...  # noqa: D102
@@ -143,7 +142,7 @@ def confusion_figure(run: GroupedClasses, confusion: np.ndarray, contestant: str
     """
     order = run.order
     table = confusion[np.ix_(order, order)]
-    names = [run.classes[i] for i in order]
+    names = [run.classes[i] for i in order.tolist()]
     edge = text_width("n" * min(max(map(len, names)), 30), 8) + 10
     size = edge + _CELL * len(order) + 6
     drawing = Drawing(

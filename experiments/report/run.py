@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ...data_prep.errors import DataError
+from ...data_prep.tables import rows as table_rows
 from ...hierarchy.clustering import ClassTree
 from ...hierarchy.taxonomy import Hierarchy
 
@@ -75,17 +76,13 @@ class Run:
         """The true class of each test image as index into `classes`."""
         return np.searchsorted(np.array(self.classes), self.labels.astype(str))
 
-    @cached_property
+    @property
     def macro_of(self) -> np.ndarray:
         """Macro index of each class; of a class in several macros the first."""
-        first = np.full(len(self.classes), -1)
-        for macro, column in zip(
-            self.hierarchy.slot_macro[::-1], self.hierarchy.slot_class[::-1], strict=True
-        ):
-            first[column] = macro
-        return first
+        first = np.unique(self.hierarchy.slot_class, return_index=True)[1]
+        return self.hierarchy.slot_macro[first]
 
-    @cached_property
+    @property
     def order(self) -> np.ndarray:
         """Classes macro by macro, inside each as the tree has them, as indices into `classes`."""
         place = np.arange(len(self.classes))
@@ -202,7 +199,8 @@ def _predictions(folder: Path) -> pd.DataFrame:
 
 
 def _by_seed(rows: pd.DataFrame) -> dict[int, pd.DataFrame]:
-    return {int(seed): part for seed, part in rows.groupby("seed", sort=True)}
+    seeds = rows["seed"].to_numpy()
+    return {seed: table_rows(rows, seeds == seed) for seed in np.unique(seeds).tolist()}
 
 
 def _check_images(folder: Path, name: str, first: pd.DataFrame, parts: dict[int, pd.DataFrame]) -> None:

@@ -100,7 +100,8 @@ def _photographs(folder: Path, labels: list[str]) -> None:
     (folder / "pictures").mkdir()
     for i in range(len(labels)):
         Image.new("RGB", (40, 30), (30 * i, 200 - 20 * i, 90)).save(folder / "pictures" / f"{i}.png")
-    rows = [("pictures/0.png", labels[0], "train")]
+    Image.new("RGB", (40, 30), "white").save(folder / "pictures" / "train.png")
+    rows = [("pictures/train.png", labels[0], "train")]
     rows += [(f"pictures/{i}.png", label, "test") for i, label in enumerate(labels)]
     table = pd.DataFrame(rows, columns=["file_name", "label", "split"])
     table.to_csv(folder / "manifest.csv", index=False)
