@@ -14,7 +14,7 @@ import click
 import aisles
 from aisles.commands import Commands, as_json, settings_options
 from aisles.prediction_commands import export, predict
-from aisles.report_commands import report
+from aisles.report_commands import audit_labels, report
 from aisles.training_commands import ablate, evaluate, train
 
 EPILOG = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input data, 4 pretrained weights missing."
@@ -91,6 +91,7 @@ def quickstart(output: Path, seed: int, json_: bool) -> None:
 main.add_command(predict)
 main.add_command(export)
 main.add_command(report)
+main.add_command(audit_labels)
 main.add_command(train)
 main.add_command(evaluate)
 main.add_command(ablate)
