@@ -73,7 +73,7 @@ def predict(
     with ExitStack() as stack, _closed_pipe():
         page = None
         if explain is not None:
-            from aisles.models.explanation_page import open_page
+            from aisles.explanation_page import open_page
 
             page = stack.enter_context(
                 open_page(

@@ -1,4 +1,4 @@
-"""Export: a bundle as one model in a format that other programs run, compared with the bundle before it is given out."""
+"""Export: a bundle as one model in a format that other programs run, compared with the bundle first."""
 
 import importlib
 import json

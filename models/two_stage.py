@@ -200,6 +200,32 @@ class TwoStageClassifier(Classifier):
             rule=rule,
         )
 
+    def predict_within_proba(
+        self, images: Iterable[Picture], *, batch_size: int = BATCH_SIZE, calibrated: bool = True
+    ) -> np.ndarray:
+        """Give every sub-model's distribution, of shape (n, n_slots), columns in the order of `hierarchy.slots`."""
+        parts = [
+            np.hstack([self._passed(name, batch, calibrated=calibrated) for name in self._submodel_names])
+            for batch, _ in self._batches(
+                images, self._stacks(self._submodel_names), batch_size, batch_size, True
+            )
+        ]
+        return np.concatenate(parts) if parts else np.zeros((0, self.hierarchy.n_slots))
+
+    def model_proba(
+        self, name: str, images: Iterable[Picture], *, batch_size: int = BATCH_SIZE, calibrated: bool = True
+    ) -> np.ndarray:
+        """Give one model's distribution over its own labels, running no other network.
+
+        `name` is `router`, `flat`, or `submodel 0` and so on by the position of the macro.
+        """
+        width = len(self._model(name).labels)
+        parts = [
+            self._passed(name, batch, calibrated=calibrated)
+            for batch, _ in self._batches(images, self._stacks([name]), batch_size, batch_size, True)
+        ]
+        return np.concatenate(parts) if parts else np.zeros((0, width))
+
     def with_rule(self, rule: str) -> "TwoStageClassifier":
         """Give the same classifier with another rule of its own."""
         other = TwoStageClassifier(
