@@ -7,13 +7,8 @@ import tarfile
 import pytest
 
 from aisles.data_prep.errors import DataError
-from aisles.data_prep.listings import (
-    LISTING_COLUMNS,
-    index_catalogue,
-    parse_listing,
-    read_images,
-    read_listings,
-)
+from aisles.data_prep.listing_lines import LISTING_COLUMNS, parse_listing
+from aisles.data_prep.listings import index_catalogue, read_images, read_listings
 from aisles.data_prep.sources import find_image_root, find_listings, list_image_files
 
 IMAGES = b"image_id,height,width,path\n00123,10,20,aa/aa000001.jpg\n"
@@ -154,7 +149,7 @@ def test_damaged_gzip_is_named(tmp_path, zipped):
 
 
 def test_a_file_of_anything_but_listings_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("aisles.data_prep.listings.MALFORMED_LIMIT", 10)
+    monkeypatch.setattr("aisles.data_prep.listing_lines.MALFORMED_LIMIT", 10)
     with pytest.raises(DataError, match="no listings; line 11"):
         index_catalogue(write_catalogue(tmp_path, [b"{}"] * 20))
     many = [b'{"item_id": "B1"}'] * 30 + [b"{}"] * 20
