@@ -133,6 +133,13 @@ def test_a_listing_without_main_image_and_one_with_a_lone_surrogate_are_read(tmp
     assert read_listings(found.folder)["item_name"].tolist() == ["a ? b"]
 
 
+def test_an_image_table_in_another_order_or_quoted_is_read(tmp_path):
+    shuffled = b'\xef\xbb\xbfpath,image_id,more,width,height\r\n"aa/1.jpg",0012,"x, y",20,10\r\n\r\n'
+    found = index_catalogue(write_catalogue(tmp_path, [b'{"item_id": "B1"}'], shuffled))
+    assert read_images(found.folder).to_numpy().tolist() == [["0012", "10", "20", "aa/1.jpg"]]
+    assert found.n_malformed == 0
+
+
 def test_an_image_path_that_leads_elsewhere_is_not_taken(tmp_path):
     hostile = IMAGES + b"x,1,1,../../etc/passwd\ny,1,1,/etc/passwd\nz,1,1\n"
     found = index_catalogue(write_catalogue(tmp_path, [b'{"item_id": "B1"}'], hostile))
