@@ -3,37 +3,48 @@
 from .audit_section import audit_section
 from .changes import class_changes, image_changes
 from .class_sections import classes_section, confusion_section, tree_section
+from .design_sections import (
+    controls_section,
+    distances_section,
+    forecast_section,
+    stability_section,
+    sweep_section,
+)
 from .document import Document, Section
 from .gallery_sections import galleries_section
 from .limits_section import limits_section, provenance_section
 from .run import Run
-from .trust_sections import calibration_section
+from .trust_sections import calibration_section, has_temperatures
 from .verdict_sections import budget_section, contestants_section, cost_section, opening
 
 
 def study_document(run: Run) -> Document:
     """Put a study's report together; sections whose figures the run lacks are left out and named under limits."""
     by_class, by_image = class_changes(run, run.primary), image_changes(run, run.primary)
-    cost, audit = cost_section(run), audit_section(run)
     sections: list[Section | None] = [
         contestants_section(run),
         budget_section(run),
-        cost,
+        cost_section(run),
         tree_section(run, by_class),
         confusion_section(run),
         classes_section(run, by_class),
         galleries_section(run, by_image),
         calibration_section(run),
-        audit,
+        forecast_section(run),
+        sweep_section(run),
+        controls_section(run),
+        stability_section(run),
+        distances_section(run),
+        audit_section(run),
     ]
-    ran = {key for key, section in {"cost": cost, "audit": audit}.items() if section}
-    sections += [limits_section(run, ran), provenance_section(run)]
+    kept = [section for section in sections if section]
+    ran = {section.anchor for section in kept} | ({"calibrated"} if has_temperatures(run) else set())
     return Document(
         title=f"Flat or two-stage: {run.name}",
         verdict=run.metrics["verdict"],
         facts=_facts(run),
         opening=opening(run),
-        sections=tuple(section for section in sections if section),
+        sections=(*kept, limits_section(run, ran), provenance_section(run)),
     )
 
 

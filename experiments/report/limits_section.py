@@ -12,13 +12,17 @@ _OPTIONAL = (
     ("cost", "what each contestant costs (parameters, passes, time)"),
     ("calibrated", "calibration after temperature scaling"),
     ("forecast", "the forecast from validation confusions"),
-    ("stability", "how stable the macros are under other images or another backbone"),
-    ("controls", "random partitions of the same sizes as the control"),
     ("sweep", "other numbers of macros and linkages"),
+    ("controls", "random partitions and other hierarchies as controls"),
+    ("stability", "how stable the macros are under other images or another backbone"),
     ("distances", "how far mistakes fall in the tree, and in an independent one"),
-    ("references", "outside references (HiClass, logistic regression)"),
-    ("audit", "the audit of labels"),
+    ("audit", "the audit of labels (aisles audit-labels)"),
 )
+_REFERENCES = {
+    "logistic": "scikit-learn's logistic regression",
+    "hiclass": "HiClass",
+    "ensemble": "a flat ensemble",
+}
 
 
 def limits_section(run: Run, ran: set[str]) -> Section:
@@ -32,6 +36,7 @@ def limits_section(run: Run, ran: set[str]) -> Section:
     """
     items = [*_size(run), *_split(run), *_leaks(run), *_scope(run)]
     missing = [words for key, words in _OPTIONAL if key not in ran]
+    missing += [words for name, words in _REFERENCES.items() if name not in run.metrics["contestants"]]
     if missing:
         items.append(f"Not run, or not kept in the run folder: {'; '.join(missing)}.")
     return Section("limits", "Limits of this study", (Bullets(tuple(items)),))
@@ -84,9 +89,15 @@ def _split(run: Run) -> list[str]:
     if images:
         items.append(
             f"Split: {images.get('train', 0)} training, {images.get('val', 0)} validation and {images.get('test', 0)} "
-            "test images; no product stands in two of them. Test images chose nothing."
+            f"test images. {_by_product(run)} Test images chose nothing."
         )
     return items + [str(note) for note in data.get("notes", ())]
+
+
+def _by_product(run: Run) -> str:
+    if run.settings.get("data", {}).get("split_by") == "image":
+        return "Photographs of one product may stand in several of them, which flatters every accuracy."
+    return "No product stands in two of them."
 
 
 def _leaks(run: Run) -> list[str]:

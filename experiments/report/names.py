@@ -24,12 +24,12 @@ _WHAT = {
     "file": "two-stage with the hierarchy that a person brings",
     "backbone": "two-stage with the hierarchy learned from another backbone",
 }
-_CONTROL = re.compile(r"random", re.IGNORECASE)
+_CONTROL = re.compile(r"random(\W\d+)?$", re.IGNORECASE)
 
 
 def is_control(name: str) -> bool:
-    """Say whether a contestant is a random partition."""
-    return bool(_CONTROL.search(name))
+    """Say whether a contestant is one of the random partitions."""
+    return bool(_CONTROL.match(name))
 
 
 def what_it_is(name: str, metrics: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from ...data_prep.errors import DataError
+from ...data_prep.manifest import shortened
 from ...data_prep.tables import rows as table_rows
 from ...hierarchy.clustering import ClassTree
 from ...hierarchy.taxonomy import Hierarchy
@@ -25,8 +26,8 @@ class Run:
     Attributes
     ----------
     folder : Path
-    metrics, settings, environment : dict
-        As their JSON files hold them; settings and environment are empty if there is no such file.
+    metrics, settings, environment, costs : dict
+        As their JSON files hold them; all but the first are empty if there is no such file.
     hierarchy : Hierarchy
         Its `classes` are the columns of every class distribution.
     tree : ClassTree or None
@@ -36,8 +37,10 @@ class Run:
         Where their files are; None if `manifest.csv` does not tell.
     seeds : mapping of str to tuple of int
         Of each contestant.
+    answers_by : mapping of str to ndarray of int of shape (n_seeds, n_test)
+        Each contestant's answers as indices into `classes`.
     classes_by : mapping of str to ndarray of shape (n_seeds, n_test, n_classes)
-        Each contestant's class distributions.
+        The class distributions of those contestants whose distributions were kept; flat and the primary at least.
     router_by : mapping of str to ndarray of shape (n_seeds, n_test, n_macros)
         Of the contestants that have a router.
     """
@@ -46,6 +49,7 @@ class Run:
     metrics: dict[str, Any]
     settings: dict[str, Any]
     environment: dict[str, Any]
+    costs: dict[str, Any]
     hierarchy: Hierarchy
     tree: ClassTree | None
     file_names: np.ndarray
@@ -53,6 +57,7 @@ class Run:
     products: np.ndarray
     paths: tuple[Path | None, ...]
     seeds: Mapping[str, tuple[int, ...]]
+    answers_by: Mapping[str, np.ndarray]
     classes_by: Mapping[str, np.ndarray]
     router_by: Mapping[str, np.ndarray] = field(default_factory=dict)
 
@@ -91,8 +96,8 @@ class Run:
         return np.lexsort((place, self.macro_of))
 
     def answers(self, contestant: str) -> np.ndarray:
-        """Give the answered classes as indices, of shape (n_seeds, n_test); ties go to the first class."""
-        return self.classes_by[contestant].argmax(2)
+        """Give the answered classes as indices, of shape (n_seeds, n_test)."""
+        return self.answers_by[contestant]
 
     def correct(self, contestant: str) -> np.ndarray:
         """Say which answers are right, of shape (n_seeds, n_test)."""
@@ -108,34 +113,27 @@ def read_run(folder: str | Path) -> Run:
         If it is no folder of a finished study, or its files do not fit each other.
     """
     folder = Path(folder)
-    metrics = _json(folder, "metrics.json", needed=True)
-    hierarchy = _hierarchy(folder)
+    metrics, hierarchy = _json(folder, "metrics.json", needed=True), _hierarchy(folder)
     table = _predictions(folder)
-    groups = {str(name): rows for name, rows in table.groupby("contestant", sort=False)}
+    groups = {str(name): _by_seed(rows) for name, rows in table.groupby("contestant", sort=False)}
     if FLAT not in groups or not metrics.get("comparisons"):
         raise DataError(f"{folder} holds no comparison with {FLAT!r}. Run the study again: aisles benchmark.")
-    first = next(iter(_by_seed(groups[FLAT]).values()))
-    columns = {
-        "classes": [f"p:{name}" for name in hierarchy.classes],
-        "router": [f"m:{name}" for name in hierarchy.macros],
-    }
-    missing = [name for part in columns.values() for name in part if name not in table]
-    if missing or set(first["label"]) - set(hierarchy.classes):
+    first = next(iter(groups[FLAT].values()))
+    unknown = (set(table["label"]) | set(table["answer"])) - set(hierarchy.classes)
+    columns = [f"p:{name}" for name in hierarchy.classes]
+    if unknown or not set(columns) <= set(table):
+        only = sorted(unknown) or sorted(set(columns) - set(table))
         raise DataError(
             f"predictions.csv and hierarchy.json of {folder} name different classes. Only in one: "
-            f"{missing[:5] or sorted(set(first['label']) - set(hierarchy.classes))[:5]}. Run the study again."
+            f"{shortened(only)}. Run the study again."
         )
-    seeds, classes_by, router_by = {}, {}, {}
-    for name, rows in groups.items():
-        parts = _by_seed(rows)
+    for name, parts in groups.items():
         _check_images(folder, name, first, parts)
-        seeds[name] = tuple(parts)
-        classes_by[name] = np.stack(
-            [part[columns["classes"]].to_numpy(np.float64) for part in parts.values()]
+    classes_by, router_by = _distributions(folder, groups, hierarchy)
+    if FLAT not in classes_by or metrics["comparisons"][0]["b"] not in classes_by:
+        raise DataError(
+            f"{folder} lacks the probabilities of flat or the primary contestant. Run the study again."
         )
-        router = np.stack([part[columns["router"]].to_numpy(np.float64) for part in parts.values()])
-        if not np.isnan(router).any():
-            router_by[name] = router
     names, labels, products = (
         first[column].to_numpy(dtype=object) for column in ("file_name", "label", "product")
     )
@@ -144,16 +142,58 @@ def read_run(folder: str | Path) -> Run:
         metrics=metrics,
         settings=_json(folder, "settings.json"),
         environment=_json(folder, "environment.json"),
+        costs=_json(folder, "costs.json"),
         hierarchy=hierarchy,
         tree=_tree(folder, hierarchy),
         file_names=names,
         labels=labels,
         products=products,
         paths=_paths(folder, names, labels),
-        seeds=seeds,
+        seeds={name: tuple(parts) for name, parts in groups.items()},
+        answers_by={name: _answers(parts, hierarchy) for name, parts in groups.items()},
         classes_by=classes_by,
         router_by=router_by,
     )
+
+
+def _answers(parts: dict[int, pd.DataFrame], hierarchy: Hierarchy) -> np.ndarray:
+    classes = np.array(hierarchy.classes)
+    return np.stack([np.searchsorted(classes, part["answer"].to_numpy(dtype=str)) for part in parts.values()])
+
+
+def _distributions(
+    folder: Path, groups: dict[str, dict[int, pd.DataFrame]], hierarchy: Hierarchy
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Give the class and macro distributions of contestants, from their archives or else from the table."""
+    classes_by, router_by = {}, {}
+    for name, parts in groups.items():
+        shape = (len(parts), len(next(iter(parts.values()))))
+        found = _archive(folder, name)
+        for kind, names, kept in (("p", hierarchy.classes, classes_by), ("m", hierarchy.macros, router_by)):
+            probs = found.get({"p": "probs", "m": "macro_probs"}[kind])
+            if probs is None:
+                columns = [f"{kind}:{column}" for column in names]
+                probs = np.stack(
+                    [part.reindex(columns=columns).to_numpy(np.float64) for part in parts.values()]
+                )
+            if probs.shape == (*shape, len(names)) and not np.isnan(probs).any():
+                kept[name] = probs.astype(np.float64)
+    return classes_by, router_by
+
+
+def _archive(folder: Path, contestant: str) -> dict[str, np.ndarray]:
+    try:
+        with np.load(
+            folder / "probabilities" / f"{_file_name_of(contestant)}.npz", allow_pickle=False
+        ) as arrays:
+            return {key: arrays[key] for key in ("probs", "macro_probs") if key in arrays}
+    except (OSError, ValueError):
+        return {}
+
+
+def _file_name_of(contestant: str) -> str:
+    """Name a contestant's file as the study does: `beam:2` is `beam-2`."""
+    return "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in contestant)
 
 
 def _json(folder: Path, name: str, needed: bool = False) -> dict[str, Any]:

@@ -1,84 +1,101 @@
-"""The sections of trust: calibration, risk and coverage."""
+"""The section of trust: calibration, risk against coverage, and answering coarser instead of wrong."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from ..calibration_figures import brier, ece, nll, risk_coverage
-from .document import Block, Column, Figure, Section, Table
+from .document import Block, Column, Figure, Section, Table, Text
 from .names import color_class, is_control
 from .run import FLAT, Run
 from .trust_figures import Curve, chart, reliability, reliability_figure, thinned
 
+_KEYS = ("ece", "nll", "brier")
+
 
 def calibration_section(run: Run) -> Section:
-    """Give how far probabilities can be believed, and what answering fewer images buys."""
+    """Give how far probabilities can be believed, and what answering fewer or coarser buys."""
     pair = (FLAT, run.primary)
     tables = {
         name: reliability(run.classes_by[name].max(axis=2).ravel(), run.correct(name).ravel())
         for name in pair
     }
     colors = {name: color_class(run, name) for name in pair}
-    rows = tuple(_calibration_row(run, name) for name in run.classes_by if not is_control(name))
-    columns = [
-        Column("contestant"),
-        Column("ECE", "number"),
-        Column("NLL", "number"),
-        Column("Brier", "number"),
-        Column("ECE after temperature", "number"),
-        Column("NLL after temperature", "number"),
-        Column("Brier after temperature", "number"),
-        Column("area under risk-coverage", "number"),
-    ]
-    if all(row[4] is None for row in rows):
-        rows = tuple((*row[:4], row[7]) for row in rows)
-        columns = [*columns[:4], columns[7]]
-    caption = (
-        "Lower is better everywhere. ECE: expected calibration error in 15 equal bins; NLL: mean negative log of the "
-        "true class's probability; Brier: over all classes, from 0 to 2. Means over seeds."
-    )
-    blocks: tuple[Block, ...] = (
+    blocks: list[Block] = [
         Figure(
             "calibration",
             "Answers of all seeds in 15 bins of their probability; empty bins are left out.",
             reliability_figure(tables, colors),
         ),
-        Table("calibration", caption, tuple(columns), rows),
-        _risk_figure(run, pair),
-    )
-    return Section("calibration", "Calibration", blocks)
-
-
-def _calibration_row(run: Run, name: str) -> tuple:
-    said = _stored(run, name)
-    probs = run.classes_by[name]
-    sums = probs.sum(axis=2)
-    # A contestant of scores only (an outside reference may have none better) has no calibration.
-    if not np.allclose(sums, 1, atol=1e-3):
-        return (name, *(None,) * 7)
-    before = [np.mean([figure(seed, run.truth) for seed in probs]) for figure in (ece, nll, brier)]
-    after = said.get("after") or said.get("scaled") or {}
-    risk = [
-        risk_coverage(seed.max(axis=1), right).aurc
-        for seed, right in zip(probs, run.correct(name), strict=True)
+        _table(run),
     ]
-    scaled = [_mean(after.get(key)) for key in ("ece", "nll", "brier")]
-    return (name, *(float(v) for v in before), *scaled, float(np.mean(risk)))
+    stages = run.metrics.get("calibrated_stages")
+    if stages:
+        figures = ", ".join(f"{key.upper()} {_mean(stages[key]):.3g}" for key in _KEYS)
+        blocks.append(
+            Text(
+                f"With one temperature for the router and one for each sub-model, {run.primary} reaches {figures} "
+                f"and an accuracy of {100 * (_mean(stages['accuracy']) or 0):.1f} %."
+            )
+        )
+    blocks.append(_risk_figure(run, pair))
+    if run.metrics.get("climb"):
+        blocks.append(_climb_figure(run, run.metrics["climb"]))
+    return Section("calibration", "Calibration", tuple(blocks))
 
 
-def _stored(run: Run, name: str) -> Mapping[str, Any]:
-    own = run.metrics["contestants"].get(name, {}).get("calibration")
-    return own or run.metrics.get("calibration", {}).get(name) or {}
+def has_temperatures(run: Run) -> bool:
+    """Say whether the study fitted temperatures."""
+    return any((f.get("calibration") or {}).get("after") for f in run.metrics["contestants"].values())
+
+
+def _table(run: Run) -> Table:
+    rows = tuple(_row(run, name) for name in run.metrics["contestants"] if not is_control(name))
+    columns = [
+        Column("contestant"),
+        *(Column(name, "number") for name in ("ECE", "NLL", "Brier")),
+        *(Column(f"{name} after temperature", "number") for name in ("ECE", "NLL", "Brier")),
+        Column("area under risk-coverage", "number"),
+    ]
+    if not has_temperatures(run):
+        rows = tuple((*row[:4], row[7]) for row in rows)
+        columns = [*columns[:4], columns[7]]
+    caption = (
+        "Lower is better everywhere. ECE: expected calibration error in 15 equal bins; NLL: mean negative log of the "
+        "true class's probability; Brier: over all classes, from 0 to 2. Means over seeds; temperatures were fitted on "
+        "validation images."
+    )
+    return Table("calibration", caption, tuple(columns), tuple(row for row in rows if row[1] is not None))
+
+
+def _row(run: Run, name: str) -> tuple:
+    figures = run.metrics["contestants"][name]
+    said = figures.get("calibration") or {}
+    after = said.get("after") or {}
+    scaled = [_mean(after.get(key)) for key in _KEYS]
+    if said.get("before"):
+        before = [_mean(said["before"].get(key)) for key in _KEYS]
+    elif "calibration" in figures or name not in run.classes_by:  # bare answers have no calibration
+        return (name, *(None,) * 7)
+    else:
+        before = [
+            float(np.mean([f(seed, run.truth) for seed in run.classes_by[name]])) for f in (ece, nll, brier)
+        ]
+    area = _mean((figures.get("risk_coverage") or {}).get("aurc"))
+    if area is None and name in run.classes_by:
+        area = float(np.mean([curve.aurc for curve in _risks(run, name)]))
+    return (name, *before, *scaled, area)
+
+
+def _risks(run: Run, name: str):
+    pairs = zip(run.classes_by[name], run.correct(name), strict=True)
+    return [risk_coverage(probs.max(axis=1), right) for probs, right in pairs]
 
 
 def _risk_figure(run: Run, pair: tuple[str, str]) -> Figure:
     curves, ends = [], []
     for i, name in enumerate(pair):
-        found = [
-            risk_coverage(seed.max(axis=1), right)
-            for seed, right in zip(run.classes_by[name], run.correct(name), strict=True)
-        ]
+        found = _risks(run, name)
         coverage, risk = thinned(found[0].coverage, np.mean([curve.risk for curve in found], axis=0))
         curves.append(
             Curve(name, 100 * coverage, 100 * risk, color_class(run, name), dashed=i > 0, points=False)
@@ -97,5 +114,27 @@ def _risk_figure(run: Run, pair: tuple[str, str]) -> Figure:
     return Figure("risk-coverage", "What answering only the surest images buys; means over seeds.", drawing)
 
 
+def _climb_figure(run: Run, climb: dict[str, Any]) -> Figure:
+    curves = []
+    for i, (name, figures) in enumerate(climb.items()):
+        x = [100 * share for share in figures["class_share"]]
+        y = [float("nan") if value is None else 100 * value for value in figures["accuracy"]]
+        curves.append(Curve(name, x, y, color_class(run, name), dashed=i > 0))
+    drawing = chart(
+        curves,
+        "Answering coarser instead of wrong",
+        "Each point is a threshold: the class is answered if its probability reaches it, else the macro if its does, "
+        "else nothing.",
+        x_name="answered with a class, %",
+        y_name="right among all answered, %",
+    )
+    caption = (
+        "climb: the class if probable enough, else the macro, else nothing; right at the level answered."
+    )
+    return Figure("climb", caption, drawing)
+
+
 def _mean(values: Any) -> float | None:
-    return None if values is None else float(np.mean(values))
+    if isinstance(values, int | float):
+        return float(values)
+    return None if not values else float(np.mean(values))

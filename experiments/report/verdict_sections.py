@@ -6,18 +6,29 @@ from typing import Any
 import numpy as np
 
 from .document import Block, Bullets, Column, Figure, Section, Table, Text, signed
+from .drawing import Drawing
 from .names import color_class, is_control, what_it_is
 from .run import FLAT, Run
 from .verdict_figures import BudgetShares, CostPoint, budget_figure, cost_figure, difference_figure
 
-COSTS = (
+PREDICTION = (
     ("backbone_passes", "backbone passes an image"),
-    ("passes", "backbone passes an image"),
+    ("head_passes", "heads an image passes"),
     ("parameters", "parameters"),
-    ("bytes", "bytes on disk"),
-    ("seconds_per_image", "seconds an image"),
-    ("images_per_second", "images a second"),
+)
+TRAINING = (
+    ("image_steps", "images seen in training"),
+    ("epochs", "epochs"),
     ("training_seconds", "seconds of training"),
+)
+COSTS = (
+    *PREDICTION,
+    ("head_parameters", "parameters of the heads"),
+    ("weight_bytes", "bytes of weights"),
+    ("bytes_on_disk", "bytes of heads on disk"),
+    ("images_per_second", "images a second"),
+    ("heads", "heads"),
+    *TRAINING,
 )
 
 
@@ -37,15 +48,14 @@ def opening(run: Run) -> tuple[Block, ...]:
 
 def contestants_section(run: Run) -> Section:
     """Give the table of contestants, and the tests."""
-    rows, failed = [], []
     compared = {c["b"]: c for c in run.metrics["comparisons"]}
-    for name, figures in run.metrics["contestants"].items():
-        if "accuracy" not in figures:
-            failed.append(
-                f"{name} failed: {figures.get('failed') or figures.get('reason') or 'no reason given'}"
-            )
-            continue
-        rows.append(_contestant_row(run, name, figures, compared.get(name)))
+    rows = [
+        _contestant_row(run, name, figures, compared.get(name))
+        for name, figures in run.metrics["contestants"].items()
+        if not is_control(name) and figures.get("accuracy")
+    ]
+    rows += _controls_row(run)
+    failed = tuple(f"{name} failed: {_reason(said)}" for name, said in _failed(run.metrics).items())
     columns = (
         Column("contestant"),
         Column("accuracy", "share"),
@@ -67,7 +77,7 @@ def contestants_section(run: Run) -> Section:
     blocks: list[Block] = [Table("contestants", caption, columns, tuple(rows), sortable=True)]
     blocks += _tests(run)
     if failed:
-        blocks.append(Bullets(tuple(failed)))
+        blocks.append(Bullets(failed))
     return Section("contestants", "Contestants", tuple(blocks))
 
 
@@ -87,6 +97,36 @@ def _contestant_row(
         *scores,
         what_it_is(name, run.metrics),
     )
+
+
+def _controls_row(run: Run) -> list[tuple]:
+    """Put all random partitions into one row."""
+    parts = [f for name, f in run.metrics["contestants"].items() if is_control(name) and f.get("accuracy")]
+    if not parts:
+        return []
+    accuracy = [_mean(figures["accuracy"]) or 0.0 for figures in parts]
+    spread = float(np.std(accuracy, ddof=1)) if len(accuracy) > 1 else None
+    scores = [
+        _mean([_mean(figures.get(key)) for figures in parts])
+        for key in ("top5_accuracy", "balanced_accuracy", "macro_f1")
+    ]
+    flat = _mean(run.metrics["contestants"][FLAT]["accuracy"]) or 0.0
+    what = f"control: {len(parts)} random partitions of the same sizes (sd over partitions)"
+    judged = (float(np.mean(accuracy)) - flat, None, None, None, "control")
+    return [("random", float(np.mean(accuracy)), spread, *judged, *scores, what)]
+
+
+def _failed(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    found = metrics.get("failed") or {}
+    listed = found if isinstance(found, Mapping) else dict.fromkeys(found, "no reason given")
+    without = {name: f for name, f in metrics["contestants"].items() if not f.get("accuracy")}
+    return {**without, **listed}
+
+
+def _reason(said: Any) -> str:
+    if isinstance(said, Mapping):
+        said = said.get("reason") or said.get("failed") or said.get("error")
+    return str(said or "no reason given")
 
 
 def _tests(run: Run) -> list[Block]:
@@ -197,7 +237,7 @@ def _ceilings(run: Run, name: str) -> tuple[float | None, float | None]:
 
 def cost_section(run: Run) -> Section | None:
     """Give accuracy against cost, if the study measured cost."""
-    costs = {name: cost_of(run, name) for name in run.metrics["contestants"]}
+    costs = {name: cost_of(run, name) for name in run.metrics["contestants"] if not is_control(name)}
     known = {name: cost for name, cost in costs.items() if cost}
     if not known:
         return None
@@ -210,18 +250,39 @@ def cost_section(run: Run) -> Section | None:
     accuracy = {name: _mean(run.metrics["contestants"][name].get("accuracy")) for name in known}
     rows = tuple((name, accuracy[name], *(cost.get(key) for key, _ in kinds)) for name, cost in known.items())
     blocks: list[Block] = []
-    for key, label in kinds[:1]:
+    for name, group, when in (("cost", PREDICTION, "prediction"), ("training-cost", TRAINING, "training")):
+        drawn = _cost_drawing(run, known, accuracy, group)
+        if drawn is not None:
+            label, drawing = drawn
+            caption = f"Accuracy (bar: sd over seeds) against the cost of {when} in {label}."
+            blocks.append(Figure(name, caption, drawing))
+    blocks.append(Table("cost", _COST_CAPTION, columns, rows, sortable=True))
+    return Section("cost", "Accuracy against cost", tuple(blocks))
+
+
+_COST_CAPTION = (
+    "What each contestant costs, a mean over seeds. Backbone and heads are counted; times, where given, are of one "
+    "machine and leave decoding out."
+)
+
+
+def _cost_drawing(
+    run: Run,
+    known: Mapping[str, Mapping[str, float]],
+    accuracy: Mapping[str, float | None],
+    group: Sequence[tuple[str, str]],
+) -> tuple[str, Drawing] | None:
+    """Draw accuracy against the first of some costs in which contestants differ; None if they differ in none."""
+    for key, label in group:
         points = []
         for name, cost in known.items():
             at, right = cost.get(key), accuracy[name]
             if at is not None and right is not None and not is_control(name):
                 spread = run.metrics["contestants"][name].get("accuracy_sd") or 0.0
                 points.append(CostPoint(name, at, right, spread, color_class(run, name)))
-        if points:
-            caption = f"Each contestant's accuracy (bar: sd over seeds) at its cost in {label}."
-            blocks.append(Figure("cost", caption, cost_figure(points, label)))
-    blocks.append(Table("cost", "What each contestant costs.", columns, rows, sortable=True))
-    return Section("cost", "Accuracy against cost", tuple(blocks))
+        if len({point.cost for point in points}) > 1:
+            return label, cost_figure(points, label)
+    return None
 
 
 def cost_of(run: Run, name: str) -> Mapping[str, float]:
@@ -232,7 +293,7 @@ def cost_of(run: Run, name: str) -> Mapping[str, float]:
     return {k: v for k, v in found.items() if isinstance(v, int | float) and not isinstance(v, bool)}
 
 
-def _mean(values: Sequence[float] | float | None) -> float | None:
+def _mean(values: Sequence[float | None] | float | None) -> float | None:
     if values is None or isinstance(values, int | float):
         return values
     numbers = [value for value in values if value is not None]
