@@ -10,7 +10,8 @@ from .names import color_class, is_control
 from .run import FLAT, Run
 from .trust_figures import Curve, chart, reliability, reliability_figure, thinned
 
-_KEYS = ("ece", "nll", "brier")
+_NAMES = {"ece": "ECE", "nll": "NLL", "brier": "Brier score"}
+_KEYS = tuple(_NAMES)
 
 
 def calibration_section(run: Run) -> Section:
@@ -31,7 +32,7 @@ def calibration_section(run: Run) -> Section:
     ]
     stages = run.metrics.get("calibrated_stages")
     if stages:
-        figures = ", ".join(f"{key.upper()} {_mean(stages[key]):.3g}" for key in _KEYS)
+        figures = ", ".join(f"{_NAMES[key]} {_mean(stages[key]):.3g}" for key in _KEYS)
         blocks.append(
             Text(
                 f"With one temperature for the router and one for each sub-model, {run.primary} reaches {figures} "

@@ -47,7 +47,7 @@ def test_predictions_of_other_classes_are_refused(make_run):
     other = {"macros": {"warm": ["apple", "cherry"], "cool": ["lime", "mint"]}}
     (folder / "hierarchy.json").write_text(json.dumps(other), encoding="utf-8")
 
-    with pytest.raises(DataError, match="name different classes. Only in one: .*p:mint"):
+    with pytest.raises(DataError, match="name different classes. Only in one: .*moss"):
         read_run(folder)
 
 
