@@ -3,10 +3,19 @@
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from ..hierarchy.routing import parse_rule
+
+FULL = (
+    "flat", "ensemble", "hard", "soft", "beam:2", "threshold:0.1", "implied", "hie", "masked", "random", "logistic",
+    "hiclass",
+)  # fmt: skip
+"""Contestants of a full study; those of the quick one are the defaults of `ComparisonSettings`."""
+OTHER_CONTESTANTS = ("flat", "ensemble", "random", "logistic", "hiclass")
+OTHER_HIERARCHIES = ("column", "file", "backbone")
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
@@ -17,11 +26,19 @@ class Section(BaseModel):
 
 
 class DataSettings(Section):
-    """What happens to the images before any model sees them."""
+    """What happens to the images before any model sees them.
+
+    `resplit` makes new splits where the manifest brings some; `split_by="image"` lets photographs of one product fall
+    into several splits, which leaks and is there to show how much. `min_similarity` leaves out training images from
+    secondary listing photographs (source `other`) below that similarity.
+    """
 
     label_column: str = "label"
     strict: bool = False
     split_seed: int = 0
+    split_by: Literal["product", "image"] = "product"
+    resplit: bool = False
+    min_similarity: float | None = None
     train_share: float = Field(0.64, gt=0)
     val_share: float = Field(0.16, gt=0)
     test_share: float = Field(0.2, gt=0)
@@ -44,11 +61,20 @@ class BackboneSettings(Section):
 
 
 class HierarchySettings(Section):
-    """How classes become macro-categories."""
+    """How classes become macro-categories.
+
+    `file` (JSON) or `column` (of the manifest) brings a hierarchy; otherwise classes are clustered. `independent` names
+    the column with a grouping that nobody learned from these images, on which the distance of mistakes is measured
+    too: "auto" takes the first extra column that gives every class one of several names, "none" does without.
+    `bootstraps` are those of the hierarchy's stability.
+    """
 
     macros: int | Literal["auto"] = 5
     linkage: Literal["ward", "average", "complete"] = "ward"
     file: str | None = None
+    column: str | None = None
+    independent: str = "auto"
+    bootstraps: int = Field(20, ge=1)
 
     @field_validator("macros")
     @classmethod
@@ -56,6 +82,12 @@ class HierarchySettings(Section):
         if isinstance(value, int) and value < 2:
             raise ValueError("there must be at least 2 macros, or 'auto'")
         return value
+
+    @model_validator(mode="after")
+    def _brought_once(self) -> Self:
+        if self.file is not None and self.column is not None:
+            raise ValueError("a hierarchy is brought as a file or as a column of the manifest, not as both")
+        return self
 
 
 class TrainingSettings(Section):
@@ -72,12 +104,49 @@ class TrainingSettings(Section):
 
 
 class ComparisonSettings(Section):
-    """How the contestants are compared; named before anything is measured."""
+    """Who is compared, and how; named before anything is measured.
 
+    Contestants are `flat`; routing rules (`soft`, `hard`, `beam:2`, `threshold:0.1`, `implied`, `hie`, `masked`);
+    `ensemble` (as many flat heads as the two-stage classifier has heads, averaged); `random` (random partitions of the
+    same sizes, under the primary rule); `logistic` and `hiclass` (other libraries on the same features); and other
+    hierarchies under the primary rule: `column:NAME` of the manifest, `file:PATH`, `backbone:NAME` or
+    `backbone:NAME:gray` (learned from that backbone's features, while the heads keep the study's).
+    """
+
+    contestants: tuple[str, ...] = ("flat", "hard", "soft", "implied", "hie", "masked")
     seeds: int = Field(3, ge=1)
     margin: float = Field(0.01, gt=0, lt=1)
     alpha: float = Field(0.05, gt=0, lt=0.5)
     primary: str = "soft"
+    random_partitions: int = Field(5, ge=1)
+
+    @field_validator("contestants")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            _check_contestant(name)
+        if len(set(names)) < len(names):
+            raise ValueError("every contestant may be named once")
+        return names
+
+    @field_validator("primary")
+    @classmethod
+    def _answers_with_classes(cls, rule: str) -> str:
+        if parse_rule(rule).name == "climb":
+            raise ValueError("climb answers at two levels; the primary rule must answer with classes")
+        return rule
+
+    @property
+    def everyone(self) -> tuple[str, ...]:
+        """The contestants' names, flat and the primary rule among them in any case."""
+        return tuple(dict.fromkeys(("flat", *self.contestants, self.primary)))
+
+
+class SweepSettings(Section):
+    """Which cuts of the tree a sweep tries, each with the primary rule."""
+
+    macros: tuple[int, ...] = tuple(range(2, 13))
+    linkages: tuple[Literal["ward", "average", "complete"], ...] = ("ward",)
 
 
 class StudySettings(Section):
@@ -88,6 +157,17 @@ class StudySettings(Section):
     hierarchy: HierarchySettings = HierarchySettings()
     training: TrainingSettings = TrainingSettings()
     comparison: ComparisonSettings = ComparisonSettings()
+    sweep: SweepSettings = SweepSettings()
+
+
+def _check_contestant(name: str) -> None:
+    kind, _, rest = name.partition(":")
+    if name in OTHER_CONTESTANTS or (kind in OTHER_HIERARCHIES and rest):
+        return
+    if parse_rule(name).name == "climb":
+        raise ValueError(
+            "climb answers at two levels; its figures belong to soft, it is no contestant of its own"
+        )
 
 
 def read_settings(
@@ -146,3 +226,14 @@ def _explained(error: ValidationError) -> str:
         where = ".".join(str(part) for part in fault["loc"])
         faults.append(f"{where}: {fault['msg']}. Received: {fault['input']!r}.")
     return "The settings are not valid. " + " ".join(faults)
+
+
+def explained_difference(before: StudySettings, after: StudySettings) -> list[str]:
+    """List the settings that differ, as `section.key: before -> after`."""
+    old, new = before.model_dump(), after.model_dump()
+    return [
+        f"{section}.{key}: {old[section][key]} -> {value}"
+        for section, values in new.items()
+        for key, value in values.items()
+        if old[section][key] != value
+    ]

@@ -1,108 +1,272 @@
-"""The contestants of a study: trained on the same images, features, seeds and budget."""
+"""The contestants of a study: what each of them trains, and what it says of validation and test images."""
 
 import logging
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
-import pandas as pd
 
+from ..hierarchy.routing import macro_from_flat, parse_rule, route
 from ..hierarchy.taxonomy import Hierarchy
-from ..models.fitting import FittedModel, FittedTwoStage, fit_labels, load_fitted, macro_labels, save_fitted
-from ..models.training import HeadTraining
-from .config import TrainingSettings
-from .preparation import PreparedData
-from .stages import stage
+from .config import OTHER_HIERARCHIES, StudySettings
+from .heads import HeadJob, Trainer, flat_job, router_job, two_stage_jobs
+from .preparation import PreparedData, column_hierarchy, read_hierarchy
 
 logger = logging.getLogger(__name__)
+Made = TypeVar("Made")
+REFERENCES = ("logistic", "hiclass")
 
 
 @dataclass(frozen=True, eq=False)
-class Trainer:
-    """Trains heads on one set of features, each kept as a stage of the run.
+class Contestant:
+    """What one contestant says, and what that rests on.
 
     Attributes
     ----------
-    folder : Path
-        Where the stages lie.
-    prepared : PreparedData
-    features : ndarray of shape (n_images, dimension)
-    feature_key : str
-        What the features depend on, apart from the images.
-    settings : TrainingSettings
-        The same for every contestant.
+    name : str
+    role : str
+        `flat`, `ensemble`, `two-stage`, `hierarchy` (the primary rule on another hierarchy), `control` (on random
+        macros) or `reference` (another library).
+    probs, val_probs : ndarray of float32 of shape (n_seeds, n_images, n_classes)
+        Class distributions of the test and of the validation images, those of the latter from heads that never
+        trained on them.
+    jobs : tuple of tuple of HeadJob
+        For each seed the heads that prediction needs; empty for references.
+    hierarchy : Hierarchy or None
+        None for contestants without macros.
+    macro_probs, val_macro_probs : ndarray of float32 of shape (n_seeds, n_images, n_macros), or None
+        What the contestant's router says; None without a router.
+    head_passes : float
+        Heads that an image passes when it is predicted, on average.
     """
 
-    folder: Path
+    name: str
+    role: str
+    probs: np.ndarray
+    val_probs: np.ndarray
+    jobs: tuple[tuple[HeadJob, ...], ...] = ()
+    hierarchy: Hierarchy | None = None
+    macro_probs: np.ndarray | None = None
+    val_macro_probs: np.ndarray | None = None
+    head_passes: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class Roster:
+    """All contestants of a study by name: their heads to be trained, then their answers.
+
+    Attributes
+    ----------
+    trainer : Trainer
+    prepared : PreparedData
+    hierarchy : Hierarchy
+        The study's.
+    settings : StudySettings
+    learn_elsewhere : callable
+        From a backbone's name (`vgg16`, `efficientnet_lite0:gray`) to the hierarchy learned from its features.
+    """
+
+    trainer: Trainer
     prepared: PreparedData
-    features: np.ndarray
-    feature_key: str
-    settings: TrainingSettings
+    hierarchy: Hierarchy
+    settings: StudySettings
+    learn_elsewhere: Callable[[str], Hierarchy]
 
-    def flat(self, seed: int) -> FittedModel:
-        """Train the flat model of a seed."""
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Contestants with heads, `random` replaced by its partitions; references left out."""
+        comparison, names = self.settings.comparison, []
+        for name in comparison.everyone:
+            if name == "random":
+                names += [f"random-{i + 1}" for i in range(comparison.random_partitions)]
+            elif name not in REFERENCES:
+                names.append(name)
+        return tuple(names)
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Contestants of other libraries."""
+        return tuple(name for name in self.settings.comparison.everyone if name in REFERENCES)
+
+    @property
+    def seeds(self) -> range:
+        """The seeds, 0 and up."""
+        return range(self.settings.comparison.seeds)
+
+    def jobs(self, name: str) -> list[HeadJob]:
+        """List the heads of a contestant, over all seeds.
+
+        Raises
+        ------
+        ValueError, OSError
+            If its hierarchy can't be had.
+        """
+        return [job for seed in self.seeds for job in self._jobs(name, seed)]
+
+    def answers(self, name: str) -> Contestant:
+        """Give a contestant's answers; its heads are trained if they aren't yet.
+
+        Raises
+        ------
+        ValueError, OSError
+            If its hierarchy can't be had, or the training of a head failed.
+        """
+        jobs = tuple(tuple(self._jobs(name, seed)) for seed in self.seeds)
+        if name in ("flat", "ensemble"):
+            return self._flat_heads(name, jobs)
+        return self._two_stage(name, jobs)
+
+    def hierarchy_of(self, name: str) -> Hierarchy:
+        """Give the hierarchy that a contestant routes by."""
+        return self._hierarchies.get(name) or self._hierarchies.setdefault(name, self._find_hierarchy(name))
+
+    @cached_property
+    def _hierarchies(self) -> dict[str, Hierarchy]:
+        return {}
+
+    def _find_hierarchy(self, name: str) -> Hierarchy:
+        if name.startswith("random-"):
+            return self.hierarchy.same_sizes_at_random(int(name.removeprefix("random-")))
+        kind, _, rest = name.partition(":")
         manifest = self.prepared.manifest
-        return self._fit(f"seed-{seed}/flat", manifest.labels, manifest.classes, seed)
+        if kind == "column":
+            return column_hierarchy(manifest, rest)
+        if kind == "file":
+            return read_hierarchy(rest, manifest.classes)
+        return self.learn_elsewhere(rest) if kind == "backbone" else self.hierarchy
 
-    def two_stage(self, hierarchy: Hierarchy, seed: int, name: str = "two-stage") -> FittedTwoStage:
-        """Train router and sub-models of a hierarchy; `name` keeps several hierarchies of one study apart."""
-        labels = self.prepared.manifest.labels
-        router = self._fit(
-            f"seed-{seed}/{name}/router", macro_labels(hierarchy, labels), hierarchy.macros, seed
+    def _jobs(self, name: str, seed: int) -> list[HeadJob]:
+        classes = self.prepared.manifest.classes
+        flat = flat_job(classes, seed)
+        if name == "flat":
+            return [flat]
+        hierarchy = self.hierarchy_of(name)
+        two_stage = two_stage_jobs(hierarchy, seed)
+        if name == "ensemble":
+            return [flat_job(classes, seed, member) for member in range(len(two_stage))]
+        rule = self.rule(name)
+        if "within_probs" not in rule.needs:
+            return [flat, two_stage[0]]
+        return two_stage if "macro_probs" in rule.needs else [flat, *two_stage[1:]]
+
+    def rule(self, name: str):
+        """Give the routing rule of a two-stage contestant: its own, or the primary one on another hierarchy."""
+        other = name.partition(":")[0] in OTHER_HIERARCHIES or name.startswith("random-")
+        return parse_rule(self.settings.comparison.primary if other else name)
+
+    def _flat_heads(self, name: str, jobs: tuple[tuple[HeadJob, ...], ...]) -> Contestant:
+        fitted = [[self.trainer.fitted(job) for job in of_seed] for of_seed in jobs]
+        test, val = (
+            _as_float32([np.mean([getattr(m, key)[rows] for m in models], axis=0) for models in fitted])
+            for key, rows in self._parts
         )
-        submodels = [
-            self._fit(f"seed-{seed}/{name}/submodel-{i:02d}", labels, members, seed)
-            for i, members in enumerate(hierarchy.members)
+        return Contestant(name, name, test, val, jobs, head_passes=float(len(jobs[0])))
+
+    def _two_stage(self, name: str, jobs: tuple[tuple[HeadJob, ...], ...]) -> Contestant:
+        rule, hierarchy = self.rule(name), self.hierarchy_of(name)
+        tables = [
+            [self._tables(seed, hierarchy, rule.needs, *part) for seed in self.seeds] for part in self._parts
         ]
-        return FittedTwoStage(hierarchy, router, tuple(submodels))
+        test, val = (_as_float32([route(rule, hierarchy=hierarchy, **t) for t in some]) for some in tables)
+        macro, val_macro = (_as_float32([_macro_probs(t, hierarchy) for t in some]) for some in tables)
+        role = "two-stage"
+        if name.startswith("random-"):
+            role = "control"
+        elif name.partition(":")[0] in OTHER_HIERARCHIES:
+            role = "hierarchy"
+        passes = _head_passes(rule, macro, hierarchy, len(jobs[0]))
+        return Contestant(name, role, test, val, jobs, hierarchy, macro, val_macro, passes)
 
-    def _fit(self, name: str, image_labels: np.ndarray, labels: tuple[str, ...], seed: int) -> FittedModel:
-        inputs = {
-            "data": self.prepared.fingerprint,
-            "features": self.feature_key,
-            "training": self.settings.model_dump(),
-            "labels": list(labels),
-            "groups": _groups(image_labels, self.prepared.manifest.labels),
-            "seed": seed,
-            "name": name,
-        }
+    def _tables(
+        self, seed: int, hierarchy: Hierarchy, needs: tuple[str, ...], key: str, rows: np.ndarray
+    ) -> dict:
+        tables: dict[str, np.ndarray] = {}
+        if "flat_probs" in needs:
+            tables["flat_probs"] = getattr(self.trainer.flat(seed), key)[rows]
+        if "macro_probs" in needs:
+            tables["macro_probs"] = getattr(self.trainer.fitted(router_job(hierarchy, seed)), key)[rows]
+        if "within_probs" in needs:
+            tables["within_probs"] = self.trainer.within(hierarchy, seed, key)[rows]
+        return tables
 
-        def make(part: Path) -> None:
-            fitted = fit_labels(
-                self.features,
-                image_labels,
-                self.prepared.manifest.splits,
-                labels,
-                head=self.settings.head,
-                training=head_training(self.settings),
-                refit=self.settings.refit,
-                seed=seed,
-                name=name,
-            )
-            save_fitted(fitted, part)
-            if fitted.history:
-                curves = {k: v for k, v in asdict(fitted.history).items() if k != "best_epoch"}
-                pd.DataFrame(curves).to_csv(part / "history.csv", index_label="epoch")
-
-        folder = self.folder / name
-        if stage(folder, inputs, make):
-            logger.info("Trained %s (%d labels).", name, len(labels))
-        return load_fitted(folder)
+    @cached_property
+    def _parts(self) -> tuple[tuple[str, np.ndarray], tuple[str, np.ndarray]]:
+        return ("probs", self.prepared.rows("test")), ("val_probs", self.prepared.rows("val"))
 
 
-def head_training(settings: TrainingSettings) -> HeadTraining:
-    """Give the settings in the form that the training takes."""
-    return HeadTraining(
-        epochs=settings.epochs,
-        patience=settings.patience,
-        learning_rate=settings.learning_rate,
-        batch_size=settings.batch_size,
-        label_smoothing=settings.label_smoothing,
-        class_weights=settings.class_weights,
-    )
+def collect(
+    names: tuple[str, ...], make: Callable[[str], Made], must: tuple[str, ...]
+) -> tuple[dict[str, Made], dict[str, str]]:
+    """Ask every contestant for its answers; one that fails becomes a reason.
+
+    Parameters
+    ----------
+    names : tuple of str
+    make : callable
+        Gives what is wanted of a contestant, by its name, or raises.
+    must : tuple of str
+        Contestants without which there is nothing to compare: their failure is raised.
+
+    Returns
+    -------
+    tuple of dict
+        What was made by name, and reasons by name.
+    """
+    found: dict[str, Made] = {}
+    failed: dict[str, str] = {}
+    for name in names:
+        try:
+            found[name] = make(name)
+        except Exception as error:
+            if name in must:
+                raise
+            failed[name] = f"{type(error).__name__}: {error}"
+            logger.warning("The contestant %s failed: %s", name, error)
+    return found, failed
 
 
-def _groups(image_labels: np.ndarray, classes: np.ndarray) -> Mapping[str, str]:
-    """Say which label each class stands for, so that another hierarchy is another stage."""
-    return {str(name): str(label) for name, label in sorted(set(zip(classes, image_labels, strict=True)))}
+def check_same_terms(trainer: Trainer, contestants: Mapping[str, Contestant]) -> None:
+    """See that every head was trained on the same images, features, settings and seeds as flat's.
+
+    Raises
+    ------
+    ValueError
+        Naming the head that differs, and in what.
+    """
+    flat = contestants["flat"]
+    common = ("data", "features", "training")
+    wanted = {key: trainer.made_from(flat.jobs[0][0])[key] for key in common}
+    for name, contestant in contestants.items():
+        for seed, jobs in enumerate(contestant.jobs):
+            for job in jobs:
+                had = trainer.made_from(job)
+                differing = [key for key in common if had[key] != wanted[key]]
+                if differing or had["seed"] != seed:
+                    raise ValueError(
+                        f"Every contestant must be trained on the same terms. {job.name} of {name} differs in "
+                        f"{differing or ['seed']}. Delete its folder and start the study again."
+                    )
+
+
+def _macro_probs(tables: dict[str, np.ndarray], hierarchy: Hierarchy) -> np.ndarray:
+    if "macro_probs" in tables:
+        return tables["macro_probs"]
+    return macro_from_flat(tables["flat_probs"], hierarchy)
+
+
+def _head_passes(rule, macro: np.ndarray, hierarchy: Hierarchy, n_heads: int) -> float:
+    """Count the heads that an image passes: those of the macros that the rule looks into, and router or flat."""
+    if rule.name not in ("hard", "beam", "threshold"):
+        return float(n_heads)
+    has_head = np.array([size > 1 for size in hierarchy.sizes])
+    place = np.argsort(np.argsort(-macro, axis=2, kind="stable"), axis=2)
+    kept = place < (rule.parameter if rule.name == "beam" else 1)
+    if rule.name == "threshold":
+        kept |= macro >= rule.parameter
+    return 1.0 + float((kept & has_head).sum(axis=2).mean())
+
+
+def _as_float32(tables: list[np.ndarray]) -> np.ndarray:
+    return np.stack(tables).astype(np.float32)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from ..data_prep.errors import DataError
-from ..data_prep.manifest import Manifest, read_manifest
+from ..data_prep.manifest import COLUMNS, Manifest, read_manifest
 from ..data_prep.scan import find_leaks, scan_images
 from ..data_prep.splitting import ensure_splits
 from ..hierarchy.clustering import ClassTree, choose_n_macros, cluster_classes
@@ -70,8 +70,14 @@ def prepare_data(data: str | Path, settings: DataSettings) -> PreparedData:
             f"There must be at least 2 classes with readable images. {len(scan.reasons)} of {len(manifest)} images "
             "can't be read. Repair them (the messages above say what is wrong)."
         )
-    split = ensure_splits(kept, settings.shares, settings.split_seed)
+    split = _split(kept, settings)
     sha256 = scan.sha256[scan.readable]
+    if settings.min_similarity is not None:
+        enough = similar_enough(split, settings.min_similarity)
+        split, sha256 = (
+            split.keep(enough, f"{int((~enough).sum())} dissimilar training images left out."),
+            sha256[enough],
+        )
     for note in split.notes:
         logger.info("%s", note)
     leaks = find_leaks(split, sha256)
@@ -80,6 +86,25 @@ def prepare_data(data: str | Path, settings: DataSettings) -> PreparedData:
             "%d groups of files are equal byte for byte and stand in several splits or classes.", len(leaks)
         )
     return PreparedData(split, sha256, scan.reasons, leaks)
+
+
+def _split(manifest: Manifest, settings: DataSettings) -> Manifest:
+    if not settings.resplit and settings.split_by == "product":
+        return ensure_splits(manifest, settings.shares, settings.split_seed)
+    blank = manifest.with_columns("New splits are made.", split=[""] * len(manifest))
+    if settings.split_by == "product":
+        return ensure_splits(blank, settings.shares, settings.split_seed)
+    alone = blank.with_columns(product=[f"image-{row}" for row in range(len(manifest))])
+    split = ensure_splits(alone, settings.shares, settings.split_seed)
+    note = "Splits by image: photographs of one product may stand in several splits."
+    return split.with_columns(note, product=manifest.products)
+
+
+def similar_enough(manifest: Manifest, threshold: float) -> np.ndarray:
+    """Say which images stay: all but training images of source `other` whose similarity is below the threshold."""
+    table = manifest.table
+    below = (table["source"] == "other") & (table["similarity"] < threshold) & (table["split"] == "train")
+    return ~below.to_numpy(dtype=bool)
 
 
 def prepare_features(
@@ -132,14 +157,16 @@ def find_hierarchy(
     ValueError
         If a hierarchy file doesn't fit the classes, or there are fewer classes than macros.
     """
-    train, classes = prepared.rows("train"), prepared.manifest.classes
-    tree = cluster_classes(
-        class_embeddings(features[train], prepared.manifest.labels[train]), settings.linkage
-    )
+    classes = prepared.manifest.classes
+    tree = class_tree(prepared, features, settings.linkage)
+    if settings.column is not None:
+        return FoundHierarchy(
+            column_hierarchy(prepared.manifest, settings.column), tree, f"column {settings.column}"
+        )
     if settings.file is not None:
-        hierarchy = Hierarchy.read(settings.file)
-        hierarchy.check_classes(classes)
-        return FoundHierarchy(hierarchy, tree, f"brought: {Path(settings.file).name}")
+        return FoundHierarchy(
+            read_hierarchy(settings.file, classes), tree, f"brought: {Path(settings.file).name}"
+        )
     if settings.macros == "auto":
         chosen = choose_n_macros(tree).n_macros
         return FoundHierarchy(tree.cut(chosen), tree, f"{settings.linkage}, {chosen} macros by silhouette")
@@ -147,3 +174,52 @@ def find_hierarchy(
     if k < settings.macros and settings.macros != HierarchySettings().macros:
         k = settings.macros  # the error of `cut` explains
     return FoundHierarchy(tree.cut(k), tree, f"{settings.linkage}, {k} macros")
+
+
+def class_tree(prepared: PreparedData, features: np.ndarray, linkage: str) -> ClassTree:
+    """Cluster the classes by their training images."""
+    train = prepared.rows("train")
+    return cluster_classes(class_embeddings(features[train], prepared.manifest.labels[train]), linkage)
+
+
+def read_hierarchy(path: str | Path, classes: tuple[str, ...]) -> Hierarchy:
+    """Read a hierarchy file and check that its classes are the manifest's."""
+    hierarchy = Hierarchy.read(path)
+    hierarchy.check_classes(classes)
+    return hierarchy
+
+
+def column_hierarchy(manifest: Manifest, column: str) -> Hierarchy:
+    """Read the hierarchy off a column of the manifest.
+
+    Raises
+    ------
+    ValueError
+        If there is no such column, or a class comes with several names in it.
+    """
+    if column not in manifest.table.columns:
+        extra = [name for name in manifest.table.columns if name not in COLUMNS]
+        raise ValueError(f"The manifest has no column {column!r}. Further columns: {extra or 'none'}.")
+    return Hierarchy.from_labels(manifest.labels.tolist(), manifest.table[column].astype(str).tolist())
+
+
+def independent_hierarchy(manifest: Manifest, settings: HierarchySettings) -> tuple[str, Hierarchy] | None:
+    """Find the grouping that a manifest brings and nobody learned from its images.
+
+    Returns
+    -------
+    tuple of str and Hierarchy, or None
+        The column's name, and the grouping; None if the manifest brings none.
+    """
+    if settings.independent == "none":
+        return None
+    if settings.independent != "auto":
+        return settings.independent, column_hierarchy(manifest, settings.independent)
+    for column in (name for name in manifest.table.columns if name not in COLUMNS):
+        try:
+            found = column_hierarchy(manifest, column)
+        except ValueError:
+            continue
+        if 1 < found.n_macros < found.n_classes:
+            return column, found
+    return None

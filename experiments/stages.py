@@ -53,6 +53,16 @@ def stage(folder: str | Path, inputs: Mapping[str, Any], make: Callable[[Path], 
     return True
 
 
+def is_made(folder: str | Path, inputs: Mapping[str, Any]) -> bool:
+    """Say whether a stage was made from these inputs."""
+    return _made_from(Path(folder)) == fingerprint(inputs)
+
+
+def made_from(folder: str | Path) -> dict[str, Any]:
+    """Give the inputs that a stage was made from, as the stage itself records them."""
+    return json.loads((Path(folder) / STAMP).read_text())["inputs"]
+
+
 def fingerprint(inputs: Mapping[str, Any]) -> str:
     """Give the SHA-256 of values that JSON can hold, independent of the order of keys."""
     return hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()

@@ -5,8 +5,8 @@ products in `resampling`, the figures on probabilities in `calibration_figures`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +39,7 @@ __all__ = [
     "RiskCoverage",
     "adjusted_rand",
     "apply_holm",
+    "as_json",
     "aurc",
     "brier",
     "cluster_sign_flip",
@@ -269,6 +270,31 @@ def apply_holm(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
         _judged(replace(comparison, p_corrected=float(p), equivalence_p_corrected=float(q)))
         for comparison, p, q in zip(comparisons, differences, equivalences, strict=True)
     )
+
+
+def as_json(comparison: Comparison) -> dict[str, Any]:
+    """Give a comparison as `metrics.json` holds it: its attributes, its counts, and its sentence."""
+    return {
+        "a": comparison.a,
+        "b": comparison.b,
+        "difference": comparison.difference,
+        "difference_per_seed": list(comparison.difference_per_seed),
+        "difference_sd": comparison.difference_sd,
+        "interval": list(comparison.interval),
+        "p_value": comparison.p_value,
+        "p_corrected": comparison.p_corrected,
+        "mcnemar": [asdict(test) for test in comparison.mcnemar],
+        "rescued": list(comparison.rescued),
+        "lost": list(comparison.lost),
+        "equivalence_interval": list(comparison.equivalence_interval),
+        "equivalence_p": comparison.equivalence_p,
+        "equivalence_p_corrected": comparison.equivalence_p_corrected,
+        "smallest_detectable": comparison.smallest_detectable,
+        "margin": comparison.margin,
+        "alpha": comparison.alpha,
+        "verdict": comparison.verdict,
+        "sentence": comparison.sentence(),
+    }
 
 
 def _judged(comparison: Comparison) -> Comparison:

@@ -1,33 +1,46 @@
 """One study: flat against two-stage on one manifest, from photographs to a verdict and saved models."""
 
-import json
-import logging
-import os
-import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..data_prep.files import write_whole
-from ..data_prep.manifest import write_manifest
-from ..hierarchy.calibration import Temperatures, fit_composed_temperatures, fit_temperature
-from ..hierarchy.dendrogram import draw_dendrogram
-from ..hierarchy.routing import hard, soft
+from ..hierarchy.clustering import ClassTree
+from ..hierarchy.routing import parse_rule, route
+from ..hierarchy.taxonomy import Hierarchy
 from ..models.backbones import Backbone
-from ..models.bundle import save_bundle
-from ..models.fitting import FittedModel, FittedTwoStage
-from ..models.two_stage import FlatClassifier, TwoStageClassifier
-from .config import StudySettings
-from .contestants import Trainer
+from .baselines import run_reference
+from .config import BackboneSettings, StudySettings
+from .contestants import Contestant, Roster, check_same_terms, collect
+from .costs import contestant_cost, measured_costs, reference_cost
 from .evaluation import evaluate
+from .forecasts import confusion_of_seeds, described, forecast_cuts, what_happened
+from .heads import Trainer, flat_job, router_job, two_stage_jobs
+from .hierarchy_quality import agreement, hierarchy_quality
 from .predictions import Predictions
-from .preparation import FoundHierarchy, PreparedData, find_hierarchy, prepare_data, prepare_features
+from .preparation import (
+    FoundHierarchy,
+    PreparedData,
+    class_tree,
+    find_hierarchy,
+    independent_hierarchy,
+    prepare_data,
+    prepare_features,
+)
+from .provenance import check_resumable, environment
+from .run_folder import data_facts, log_counts, make_run_folder, write_inputs, write_json
+from .stages import stage
+from .study_bundles import save_bundles
+from .sweeps import sweep_cuts
 
-logger = logging.getLogger(__name__)
+__all__ = ["StudyResult", "environment", "make_run_folder", "run_study", "write_json"]
+
+LINKAGES = ("ward", "average", "complete")
+FORECAST_MACROS = tuple(range(2, 13))
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,6 +66,10 @@ def run_study(
     *,
     cache: str | Path | None = None,
     backbone: Backbone | None = None,
+    jobs: int | None = None,
+    sweep: bool = False,
+    resume: bool = False,
+    replace: bool = False,
 ) -> StudyResult:
     """Compare flat and two-stage on a folder of labelled photographs.
 
@@ -69,175 +86,245 @@ def run_study(
         Folder for cached features.
     backbone : Backbone, optional
         One of your own, in place of the one that the settings name.
+    jobs : int, optional
+        Processes that train heads; by default as many as there are processors, where it pays. To train elsewhere,
+        call this inside `joblib.parallel_config`; the run folder must then be one that all of them see.
+    sweep : bool
+        Whether to try the cuts that `settings.sweep` names, too.
+    resume : bool
+        Refuse to start anew: there must be a study in the folder.
+    replace : bool
+        Replace the results of a study with other settings or images, which is refused otherwise.
 
     Returns
     -------
     StudyResult
+
+    Raises
+    ------
+    ValueError
+        If the run folder holds another study, or flat or the primary rule can't be trained.
     """
     settings, output = settings or StudySettings(), Path(output)
     make_run_folder(output)
     prepared = prepare_data(data, settings.data)
-    _log_counts(prepared)
+    log_counts(prepared)
     trunk, features = prepare_features(prepared, settings.backbone, cache, backbone)
+    facts = {"data": prepared.fingerprint, "backbone": trunk.key}
+    check_resumable(output, settings, facts, resume=resume, replace=replace)
     found = find_hierarchy(prepared, features, settings.hierarchy)
-    _write_inputs(output, settings, prepared, found, trunk)
-
-    trainer = Trainer(output / "models", prepared, features, trunk.key, settings.training)
-    flats, two_stages = [], []
-    for seed in range(settings.comparison.seeds):
-        flats.append(trainer.flat(seed))
-        two_stages.append(trainer.two_stage(found.hierarchy, seed))
-        logger.info("Seed %d of %d is trained.", seed + 1, settings.comparison.seeds)
-
-    predictions = _predictions(prepared, found, flats, two_stages)
-    predictions.write(output / "predictions.csv")
-    figures = evaluate(predictions, settings.comparison)
-    figures |= {"data": _data_facts(prepared), "hierarchy": {"origin": found.origin}, "backbone": trunk.key}
-    _save_bundles(output / "bundles", prepared, found, trunk, flats[0], two_stages[0], figures, settings)
-    write_json(output / "metrics.json", figures)
+    write_inputs(output, settings, prepared, found, facts)
+    study = _Study(output, settings, prepared, trunk, features, found, cache, jobs)
+    figures = study.run(sweep)
     return StudyResult(output, figures)
 
 
-def make_run_folder(output: Path) -> None:
-    """Make the run folder and see that it can be written.
+@dataclass(frozen=True, eq=False)
+class _Study:
+    """The parts of one study, each computed once, when it is asked for."""
 
-    Raises
-    ------
-    OSError
-        If it can't be.
-    """
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        write_whole(output / ".writable", "")
-        (output / ".writable").unlink()
-    except OSError as error:
-        raise OSError(f"The output folder {output} can't be written: {error}. Choose another.") from error
+    output: Path
+    settings: StudySettings
+    prepared: PreparedData
+    trunk: Backbone
+    features: np.ndarray
+    found: FoundHierarchy
+    cache: str | Path | None
+    jobs: int | None
 
+    def run(self, sweep: bool) -> dict[str, Any]:
+        forecast = self.forecast()
+        write_json(self.output / "forecast.json", forecast)
+        predictions, failed = self.predictions()
+        check_same_terms(self.trainer, predictions.contestants)
+        predictions.write(self.output)
+        figures = evaluate(predictions, self.settings.comparison, self.found.tree.linkage)
+        for name, contestant in predictions.contestants.items():
+            figures["contestants"][name]["cost"] = self.cost(contestant)
+        figures |= {
+            "failed": failed,
+            "data": data_facts(self.prepared),
+            "hierarchy": {"origin": self.found.origin} | self.quality(predictions.contestants),
+            "backbone": self.trunk.key,
+            "forecast": forecast | {"happened": self.happened(predictions)},
+        }
+        if sweep:
+            figures["sweep"] = self.sweep(predictions, forecast)
+        self.write_costs(predictions.contestants)
+        self.save_bundles(figures)
+        write_json(self.output / "metrics.json", figures)
+        return figures
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON that a person can read, whole or not at all."""
-    write_whole(path, json.dumps(content, indent=1, ensure_ascii=False, default=_plain) + "\n")
+    @cached_property
+    def trainer(self) -> Trainer:
+        return Trainer(
+            self.output / "models",
+            self.prepared,
+            self.features,
+            self.trunk.key,
+            self.settings.training,
+            self.jobs,
+        )
 
+    @cached_property
+    def roster(self) -> Roster:
+        return Roster(self.trainer, self.prepared, self.found.hierarchy, self.settings, self.learn_elsewhere)
 
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else str(value)
+    @cached_property
+    def trees(self) -> dict[str, ClassTree]:
+        """One tree a linkage, the study's first."""
+        own = self.found.tree
+        others = [name for name in LINKAGES if name != own.method]
+        return {own.method: own} | {name: class_tree(self.prepared, self.features, name) for name in others}
 
+    @cached_property
+    def rows(self) -> dict[str, np.ndarray]:
+        return {split: self.prepared.rows(split) for split in ("train", "val", "test")}
 
-def _log_counts(prepared: PreparedData) -> None:
-    counts = {split: len(prepared.rows(split)) for split in ("train", "val", "test")}
-    logger.info(
-        "%d images of %d classes: %s.",
-        len(prepared.manifest),
-        len(prepared.manifest.classes),
-        ", ".join(f"{count} {split}" for split, count in counts.items()),
-    )
+    @cached_property
+    def val_truth(self) -> np.ndarray:
+        classes = np.array(self.prepared.manifest.classes)
+        return np.searchsorted(classes, self.prepared.manifest.labels[self.rows["val"]].astype(str))
 
+    def forecast(self) -> dict[str, Any]:
+        """Train flat, and forecast what its validation confusions promise, before anything else is trained."""
+        classes, seeds = self.prepared.manifest.classes, self.roster.seeds
+        self.trainer.train([flat_job(classes, seed) for seed in seeds])
+        flat_val = np.stack([self.trainer.flat(seed).val_probs[self.rows["val"]] for seed in seeds])
+        cuts = forecast_cuts(list(self.trees.values()), self.val_truth, flat_val, FORECAST_MACROS)
+        confusions = confusion_of_seeds(self.val_truth, flat_val)
+        return cuts | {"used": {"origin": self.found.origin} | described(confusions, self.found.hierarchy)}
 
-def _write_inputs(
-    output: Path, settings: StudySettings, prepared: PreparedData, found: FoundHierarchy, trunk: Backbone
-) -> None:
-    write_json(output / "settings.json", settings.model_dump(mode="json"))
-    write_json(output / "environment.json", environment())
-    write_manifest(prepared.manifest, output / "manifest.csv")
-    prepared.unreadable.to_csv(output / "unreadable.csv", index=False)
-    prepared.leaks.to_csv(output / "leaks.csv", index=False)
-    found.hierarchy.write(output / "hierarchy.json")
-    write_whole(output / "tree.json", found.tree.to_json())
-    if not found.hierarchy.overlapping:
-        draw_dendrogram(found.tree, found.hierarchy, output / "dendrogram")
+    def predictions(self) -> tuple[Predictions, dict[str, str]]:
+        """Train everybody, and collect the answers and the reasons of those that failed."""
+        roster, comparison = self.roster, self.settings.comparison
+        _, unknown = collect(roster.names, roster.jobs, ("flat", comparison.primary))
+        known = [name for name in roster.names if name not in unknown]
+        own = [job for seed in roster.seeds for job in two_stage_jobs(self.found.hierarchy, seed)]
+        self.trainer.train([*own, *(job for name in known for job in roster.jobs(name))])
+        found, failed = collect(tuple(known), roster.answers, ("flat", comparison.primary))
+        references, failed_references = collect(roster.references, self.reference, ())
+        tables = {
+            key: self._stages(key, self.rows[split])
+            for key, split in (("probs", "test"), ("val_probs", "val"))
+        }
+        test, manifest = self.rows["test"], self.prepared.manifest
+        predictions = Predictions(
+            manifest.table["file_name"].to_numpy(dtype=object)[test],
+            manifest.products[test],
+            manifest.labels[test],
+            self.found.hierarchy,
+            tuple(roster.seeds),
+            found | references,
+            manifest.labels[self.rows["val"]],
+            tables["probs"][0],
+            tables["val_probs"][0],
+            tables["probs"][1],
+            tables["val_probs"][1],
+            independent_hierarchy(manifest, self.settings.hierarchy),
+        )
+        return predictions, unknown | failed | failed_references
 
+    def _stages(self, key: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Give what router and sub-models of the study's hierarchy say, (n_seeds, n, n_macros) and (.., n_slots)."""
+        hierarchy, seeds = self.found.hierarchy, self.roster.seeds
+        router = [getattr(self.trainer.fitted(router_job(hierarchy, seed)), key)[rows] for seed in seeds]
+        within = [self.trainer.within(hierarchy, seed, key)[rows] for seed in seeds]
+        return np.stack(router).astype(np.float32), np.stack(within).astype(np.float32)
 
-def environment() -> dict[str, Any]:
-    """Tell what a run was made with: versions, machine, processors."""
-    packages = ("aisles", "keras", "tensorflow", "numpy", "scipy", "scikit-learn", "pandas", "pillow")
-    return {
-        "python": platform.python_version(),
-        "packages": {name: version(name) for name in packages},
-        "system": f"{platform.system()} {platform.machine()}",
-        "processors": os.cpu_count(),
-    }
+    def reference(self, name: str) -> Contestant:
+        folder, n_seeds = self.reference_folder(name), len(self.roster.seeds)
+        return run_reference(
+            name, folder, self.prepared, self.features, self.trunk.key, self.found.hierarchy, n_seeds
+        )
 
+    def reference_folder(self, name: str) -> Path:
+        return self.output / "models" / name
 
-def _predictions(
-    prepared: PreparedData, found: FoundHierarchy, flats: list[FittedModel], two_stages: list[FittedTwoStage]
-) -> Predictions:
-    test, manifest = prepared.rows("test"), prepared.manifest
-    routers = [fitted.router.probs[test] for fitted in two_stages]
-    withins = [fitted.within()[test] for fitted in two_stages]
-    pairs = list(zip(routers, withins, strict=True))
-    return Predictions(
-        manifest.table["file_name"].to_numpy(dtype=object)[test],
-        manifest.products[test],
-        manifest.labels[test],
-        found.hierarchy,
-        tuple(range(len(flats))),
-        {
-            "flat": np.stack([fitted.probs[test] for fitted in flats]),
-            "hard": np.stack([hard(*pair, found.hierarchy) for pair in pairs]),
-            "soft": np.stack([soft(*pair, found.hierarchy) for pair in pairs]),
-        },
-        np.stack(routers),
-    )
+    def cost(self, contestant: Contestant) -> dict[str, float]:
+        parameters = self.trunk.model.count_params()
+        if contestant.role == "reference":
+            return reference_cost(self.reference_folder(contestant.name), parameters)
+        return contestant_cost(contestant, self.trainer, parameters)
 
+    def write_costs(self, contestants: Mapping[str, Contestant]) -> None:
+        """Measure once for the same contestants and features: going on with a study need not measure again."""
+        inputs = {
+            "contestants": list(contestants),
+            "backbone": self.trunk.key,
+            "data": self.prepared.fingerprint,
+        }
 
-def _data_facts(prepared: PreparedData) -> dict[str, Any]:
-    return {
-        "fingerprint": prepared.fingerprint,
-        "images": {split: len(prepared.rows(split)) for split in ("train", "val", "test")},
-        "products": len(set(prepared.manifest.products)),
-        "unreadable": len(prepared.unreadable),
-        "equal_files_across_splits_or_classes": len(prepared.leaks),
-        "notes": list(prepared.manifest.notes),
-    }
+        def make(part: Path) -> None:
+            write_json(
+                part / "costs.json", measured_costs(contestants, self.trainer, self.trunk, self.features)
+            )
 
+        stage(self.output / "costs", inputs, make)
+        write_whole(self.output / "costs.json", (self.output / "costs" / "costs.json").read_bytes())
 
-def _save_bundles(
-    folder: Path,
-    prepared: PreparedData,
-    found: FoundHierarchy,
-    trunk: Backbone,
-    flat: FittedModel,
-    two_stage: FittedTwoStage,
-    figures: dict[str, Any],
-    settings: StudySettings,
-) -> None:
-    """Save the first seed's models, each with the temperatures that validation images ask for."""
-    val = prepared.rows("val")
-    truth = np.searchsorted(np.array(prepared.manifest.classes), prepared.manifest.labels[val].astype(str))
-    flat_temperature = fit_temperature(_log(flat.val_probs[val]), truth)
-    temperatures = fit_composed_temperatures(
-        _log(two_stage.router.val_probs[val]),
-        _log(two_stage.within("val_probs")[val]),
-        found.hierarchy,
-        truth,
-    )
-    flat_model = flat.on(trunk, flat_temperature)
-    facts = {
-        "data": {k: v for k, v in _data_facts(prepared).items() if k != "notes"},
-        "settings": {"head": settings.training.head, "seed": 0, "hierarchy": found.origin},
-    }
-    save_bundle(
-        FlatClassifier(flat_model, found.hierarchy), folder / "flat", facts=facts | _accuracy(figures, "flat")
-    )
-    classifier = TwoStageClassifier(
-        *_stages(two_stage, trunk, temperatures),
-        found.hierarchy,
-        flat=flat_model,
-        rule=settings.comparison.primary,
-    )
-    save_bundle(
-        classifier, folder / "two-stage", facts=facts | _accuracy(figures, settings.comparison.primary)
-    )
+    def quality(self, contestants: Mapping[str, Contestant]) -> dict[str, Any]:
+        train, labels = self.rows["train"], self.prepared.manifest.labels
+        own = self.found.hierarchy
+        figures = hierarchy_quality(
+            own, self.found.tree, self.features[train], labels[train], self.settings.hierarchy.bootstraps
+        )
+        others = {
+            name: c.hierarchy for name, c in contestants.items() if c.role == "hierarchy" and c.hierarchy
+        }
+        brought = independent_hierarchy(self.prepared.manifest, self.settings.hierarchy)
+        if brought is not None:
+            others[f"independent: {brought[0]}"] = brought[1]
+        others |= {
+            f"linkage {name}": tree.cut(own.n_macros)
+            for name, tree in self.trees.items()
+            if tree is not self.found.tree
+        }
+        return figures | {"agreement": agreement(own, others, others.__getitem__)}
 
+    def happened(self, predictions: Predictions) -> dict[str, float]:
+        routed = predictions.router.argmax(2)
+        answers = predictions.answers(self.settings.comparison.primary)
+        return what_happened(
+            predictions.truth, predictions.answers("flat"), routed, answers, self.found.hierarchy
+        )
 
-def _stages(two_stage: FittedTwoStage, trunk: Backbone, temperatures: Temperatures):
-    submodels = [m.on(trunk, t) for m, t in zip(two_stage.submodels, temperatures.submodels, strict=True)]
-    return two_stage.router.on(trunk, temperatures.router), submodels
+    def sweep(self, predictions: Predictions, forecast: Mapping[str, Any]) -> dict[str, Any]:
+        chosen = {linkage: self.trees[linkage] for linkage in self.settings.sweep.linkages}
+        macros = tuple(k for k in self.settings.sweep.macros if 2 <= k <= len(self.prepared.manifest.classes))
+        seeds, test = self.roster.seeds, self.rows["test"]
+        cuts = [tree.cut(k) for tree in chosen.values() for k in macros]
+        self.trainer.train([job for cut in cuts for seed in seeds for job in two_stage_jobs(cut, seed)])
+        rule = parse_rule(self.settings.comparison.primary)
 
+        def answers(hierarchy: Hierarchy) -> tuple[np.ndarray, np.ndarray]:
+            tables = [
+                {
+                    "macro_probs": self.trainer.fitted(router_job(hierarchy, seed)).probs[test],
+                    "within_probs": self.trainer.within(hierarchy, seed)[test],
+                    "flat_probs": predictions.probs("flat")[seed],
+                }
+                for seed in seeds
+            ]
+            given = [route(rule, hierarchy=hierarchy, **table).argmax(1) for table in tables]
+            return np.stack(given), np.stack([table["macro_probs"].argmax(1) for table in tables])
 
-def _accuracy(figures: dict[str, Any], contestant: str) -> dict[str, Any]:
-    return {"figures": {"accuracy": round(figures["contestants"][contestant]["accuracy"][0], 4)}}
+        said = {(c["linkage"], c["macros"]): c for c in forecast["candidates"]}
+        return sweep_cuts(
+            chosen, macros, answers, predictions.correct("flat"), predictions.truth, predictions.products,
+            self.settings.comparison, said,
+        )  # fmt: skip
 
+    def learn_elsewhere(self, name: str) -> Hierarchy:
+        """Learn the hierarchy from another backbone's features: `vgg16`, `efficientnet_lite0:gray`, `:none`."""
+        base, _, variant = name.partition(":")
+        changes = {"color": "gray"} if variant == "gray" else {"weights": variant} if variant else {}
+        changes |= {"name": base, "batch_size": self.settings.backbone.batch_size}
+        settings = BackboneSettings().model_copy(update=changes)
+        _, features = prepare_features(self.prepared, settings, self.cache)
+        return class_tree(self.prepared, features, self.found.tree.method).cut(self.found.hierarchy.n_macros)
 
-def _log(probs: np.ndarray) -> np.ndarray:
-    return np.log(np.maximum(probs, 1e-12))
+    def save_bundles(self, figures: dict[str, Any]) -> None:
+        flat, two_stage = self.trainer.flat(0), self.trainer.two_stage(self.found.hierarchy, 0)
+        folder = self.output / "bundles"
+        save_bundles(folder, self.prepared, self.found, self.trunk, flat, two_stage, figures, self.settings)

@@ -1,0 +1,86 @@
+"""What a study writes into its run folder, apart from stages and predictions."""
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..data_prep.files import write_whole
+from ..data_prep.manifest import write_manifest
+from ..hierarchy.dendrogram import draw_dendrogram
+from .config import StudySettings
+from .preparation import FoundHierarchy, PreparedData
+from .provenance import environment
+
+logger = logging.getLogger(__name__)
+
+
+def make_run_folder(output: Path) -> None:
+    """Make the run folder and see that it can be written.
+
+    Raises
+    ------
+    OSError
+        If it can't be.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        write_whole(output / ".writable", "")
+        (output / ".writable").unlink()
+    except OSError as error:
+        raise OSError(f"The output folder {output} can't be written: {error}. Choose another.") from error
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON that a person can read, whole or not at all."""
+    write_whole(path, json.dumps(content, indent=1, ensure_ascii=False, default=_plain) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else str(value)
+
+
+def log_counts(prepared: PreparedData) -> None:
+    """Say how many images there are."""
+    counts = {split: len(prepared.rows(split)) for split in ("train", "val", "test")}
+    logger.info(
+        "%d images of %d classes: %s.",
+        len(prepared.manifest),
+        len(prepared.manifest.classes),
+        ", ".join(f"{count} {split}" for split, count in counts.items()),
+    )
+
+
+def write_inputs(
+    output: Path,
+    settings: StudySettings,
+    prepared: PreparedData,
+    found: FoundHierarchy,
+    facts: Mapping[str, str],
+) -> None:
+    """Write what a study starts from: settings, inputs, environment, images, hierarchy and tree."""
+    write_json(output / "settings.json", settings.model_dump(mode="json"))
+    write_json(output / "inputs.json", facts)
+    write_json(output / "environment.json", environment())
+    write_manifest(prepared.manifest, output / "manifest.csv")
+    prepared.unreadable.to_csv(output / "unreadable.csv", index=False)
+    prepared.leaks.to_csv(output / "leaks.csv", index=False)
+    found.hierarchy.write(output / "hierarchy.json")
+    write_whole(output / "tree.json", found.tree.to_json())
+    if not found.hierarchy.overlapping:
+        draw_dendrogram(found.tree, found.hierarchy, output / "dendrogram")
+
+
+def data_facts(prepared: PreparedData) -> dict[str, Any]:
+    """Tell what a study says of its images."""
+    return {
+        "fingerprint": prepared.fingerprint,
+        "images": {split: len(prepared.rows(split)) for split in ("train", "val", "test")},
+        "products": len(set(prepared.manifest.products)),
+        "unreadable": len(prepared.unreadable),
+        "equal_files_across_splits_or_classes": len(prepared.leaks),
+        "notes": list(prepared.manifest.notes),
+    }

@@ -1,0 +1,67 @@
+"""The models of a study, saved for use: the first seed's, calibrated."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..hierarchy.calibration import Temperatures, fit_composed_temperatures, fit_temperature
+from ..models.backbones import Backbone
+from ..models.bundle import save_bundle
+from ..models.fitting import FittedModel, FittedTwoStage
+from ..models.two_stage import FlatClassifier, TwoStageClassifier
+from .config import StudySettings
+from .preparation import FoundHierarchy, PreparedData
+from .run_folder import data_facts
+
+
+def save_bundles(
+    folder: Path,
+    prepared: PreparedData,
+    found: FoundHierarchy,
+    trunk: Backbone,
+    flat: FittedModel,
+    two_stage: FittedTwoStage,
+    figures: dict[str, Any],
+    settings: StudySettings,
+) -> None:
+    """Save the first seed's models, each with the temperatures that validation images ask for."""
+    val = prepared.rows("val")
+    truth = np.searchsorted(np.array(prepared.manifest.classes), prepared.manifest.labels[val].astype(str))
+    flat_temperature = fit_temperature(_log(flat.val_probs[val]), truth)
+    temperatures = fit_composed_temperatures(
+        _log(two_stage.router.val_probs[val]),
+        _log(two_stage.within("val_probs")[val]),
+        found.hierarchy,
+        truth,
+    )
+    flat_model = flat.on(trunk, flat_temperature)
+    facts = {
+        "data": {k: v for k, v in data_facts(prepared).items() if k != "notes"},
+        "settings": {"head": settings.training.head, "seed": 0, "hierarchy": found.origin},
+    }
+    save_bundle(
+        FlatClassifier(flat_model, found.hierarchy), folder / "flat", facts=facts | _accuracy(figures, "flat")
+    )
+    classifier = TwoStageClassifier(
+        *_stages(two_stage, trunk, temperatures),
+        found.hierarchy,
+        flat=flat_model,
+        rule=settings.comparison.primary,
+    )
+    save_bundle(
+        classifier, folder / "two-stage", facts=facts | _accuracy(figures, settings.comparison.primary)
+    )
+
+
+def _stages(two_stage: FittedTwoStage, trunk: Backbone, temperatures: Temperatures):
+    submodels = [m.on(trunk, t) for m, t in zip(two_stage.submodels, temperatures.submodels, strict=True)]
+    return two_stage.router.on(trunk, temperatures.router), submodels
+
+
+def _accuracy(figures: dict[str, Any], contestant: str) -> dict[str, Any]:
+    return {"figures": {"accuracy": round(figures["contestants"][contestant]["accuracy"][0], 4)}}
+
+
+def _log(probs: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(probs, 1e-12))
