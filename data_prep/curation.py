@@ -23,7 +23,7 @@ from .sources import find_image_root, list_image_files
 from .splitting import crossing_products, split_by_image, split_by_product
 from .steps import Steps
 from .tables import rows
-from .writing import Materialize, write_images, write_sheets
+from .writing import Materialize, remove_unfinished, write_images, write_sheets
 
 log = logging.getLogger(__name__)
 
@@ -130,6 +130,7 @@ def curate(
         raise DataError(
             f"Links need loose files, and {catalogue.root} is inside an archive. Unpack it, or copy."
         )
+    remove_unfinished(output)
     steps = Steps(output / "steps", _fingerprint(catalogue))
     cap = recipe.selection.cap
     every = score_all or bool(recipe.audit.exclude)

@@ -103,6 +103,14 @@ def write_sheets(
     write_whole(note, key)
 
 
+def remove_unfinished(output: Path) -> None:
+    """Remove the unfinished files that a killed curation left in its folders."""
+    folders = [output, *(output / name for name in ("images", "sheets", "steps"))]
+    for folder in folders:
+        for stray in folder.glob("**/.part-*" if folder != output else ".part-*"):
+            stray.unlink()
+
+
 def _materialize(
     output: Path, root: Path, images: pd.DataFrame, put: Callable[[Path, Path], None], made: str
 ) -> list[str]:

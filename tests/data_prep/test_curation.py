@@ -270,11 +270,11 @@ def killed_at_random_moments(catalogue, tmp_path, recipe, moments: int):
         )
     assert killed_run(arguments, 120)
     assert (tmp_path / "killed" / "metadata.csv").read_bytes() == wanted
-    images = [
-        sorted(p.relative_to(tmp_path / n) for p in (tmp_path / n).rglob("*.jpg"))
-        for n in ("whole", "killed")
+    files = [
+        sorted(path.relative_to(tmp_path / name) for path in (tmp_path / name).rglob("*"))
+        for name in ("whole", "killed")
     ]
-    assert images[0] == images[1]
+    assert files[0] == files[1]
 
 
 def test_a_killed_curation_goes_on_to_the_same_manifest(catalogue, small_recipe, tmp_path):
