@@ -45,6 +45,9 @@ def benchmark(data: Path, output: Path, settings, cache: Path | None, json_: boo
 
     Example: aisles benchmark photos --output run --macros 5
     """
+    from aisles.models.loading import load_quietly
+
+    load_quietly()
     from aisles.experiments.study import run_study
     from aisles.experiments.tables import summary
 
@@ -83,6 +86,9 @@ def quickstart(output: Path, seed: int, json_: bool) -> None:
 
     Example: aisles quickstart --output aisles-quickstart
     """
+    from aisles.models.loading import load_quietly
+
+    load_quietly()
     from aisles.quickstart import run_quickstart
 
     click.echo(run_quickstart(output, seed=seed, json_=json_))

@@ -40,7 +40,8 @@ body { font: 15px/1.45 system-ui, sans-serif; color: var(--ink); background: var
  max-width: 76rem; padding: 0 1rem; }
 h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin: 0 0 .2rem; overflow-wrap: anywhere; }
 h3 { font-size: .95rem; margin: .2rem 0 .4rem; overflow-wrap: anywhere; }
-section { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 1.1rem; margin: 1.2rem 0; }
+section { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 1.1rem;
+ margin: 1.2rem 0; }
 .answer { font-size: 1.05rem; margin: 0 0 1rem; } .soft { color: var(--soft); font-size: .86rem; }
 .row { display: flex; flex-wrap: wrap; gap: 1.4rem; align-items: flex-start; }
 figure { margin: 0; } figcaption { color: var(--soft); font-size: .82rem; max-width: 20rem; overflow-wrap: anywhere; }

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import balanced_accuracy_score, precision_recall_fscore_support
+from sklearn.metrics import precision_recall_fscore_support
 
 from ..hierarchy.routing import ClimbAnswers
 from ..hierarchy.taxonomy import Hierarchy
@@ -74,9 +74,7 @@ def summarize(
         rule=rule,
         accuracy=float(right.mean()),
         top5_accuracy=float((rank < 5).mean()),
-        balanced_accuracy=float(balanced_accuracy_score(truth, best))
-        if len(set(truth)) > 1
-        else float(right.mean()),
+        balanced_accuracy=float(np.mean(parts[1])),
         macro_f1=float(np.mean(parts[2])),
         log_loss=float(-np.log(np.maximum(probs[np.arange(len(truth)), truth], 1e-12)).mean()),
         macro_accuracy=None if macro_right is None else float(macro_right.mean()),

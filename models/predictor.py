@@ -45,7 +45,7 @@ class Classifier:
 
     def _arrange(self, models: dict[str, AnyModel], residents: Residents | None) -> None:
         """Put models that share a trunk into one stack; called once, at the end of the constructor."""
-        self.residents = residents or Residents()
+        self.residents = Residents() if residents is None else residents
         places = make_stacks(list(models.values()), self.residents)
         self._places: dict[str, tuple[Stack, slice]] = {
             name: places[position] for position, name in enumerate(models) if position in places

@@ -111,28 +111,27 @@ class PictureBatch:
 
     def __init__(self, pixels: dict[Size, np.ndarray], n: int, batch_size: int):
         self.pixels, self.n, self.batch_size = pixels, n, batch_size
-        self._outputs: dict[Stack, tuple[np.ndarray, np.ndarray]] = {}
+        self._outputs: dict[Stack, np.ndarray] = {}
+        self._known: dict[Stack, np.ndarray] = {}
 
     def __len__(self) -> int:
         return self.n
 
     def outputs(self, stack: Stack, rows: np.ndarray) -> np.ndarray:
         """Give a stack's outputs (len(rows), width); pictures that have passed don't pass again."""
-        if stack not in self._outputs:
-            self._outputs[stack] = (np.zeros((self.n, stack.width), np.float32), np.zeros(self.n, bool))
-        values, known = self._outputs[stack]
+        known = self._known.setdefault(stack, np.zeros(self.n, bool))
         new = rows[~known[rows]]
         for start in range(0, len(new), self.batch_size):
             some = new[start : start + self.batch_size]
-            everything = len(some) == self.n
             pixels = self.pixels[stack.input_size]
-            values[some] = stack.run(pixels if everything else pixels[some])
+            outputs = stack.run(pixels if len(some) == self.n else pixels[some])
+            self._outputs.setdefault(stack, np.zeros((self.n, stack.width), outputs.dtype))[some] = outputs
             known[some] = True
-        return values[rows]
+        return self._outputs[stack][rows] if len(rows) else np.zeros((0, stack.width), np.float32)
 
     def passed(self, stack: Stack) -> bool:
         """Whether every picture has passed the stack."""
-        return stack in self._outputs and bool(self._outputs[stack][1].all())
+        return stack in self._known and bool(self._known[stack].all())
 
 
 def _given(model: GivenModel) -> _Loaded:

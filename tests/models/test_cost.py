@@ -1,0 +1,134 @@
+"""Cost follows need: which networks run for which pictures, and which are in memory."""
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+
+from aisles.models.bundle import load_bundle, save_bundle
+from aisles.models.stored import Residents
+
+
+@pytest.fixture
+def asked(hierarchy, table_classifier, make_tables):
+    """Fifty pictures, and a classifier that remembers which of them each model saw."""
+    macro, within, flat = make_tables(hierarchy, 50, 5)
+    return table_classifier(hierarchy, macro, within, flat), macro
+
+
+def test_hard_runs_only_the_submodel_a_picture_is_routed_to(asked):
+    made, macro = asked
+    made.classifier.predict(made.pictures, rule="hard")
+    assert made.router.passes == 50 and made.flat.passes == 0
+    for index, table in enumerate(made.submodels):
+        routed = np.flatnonzero(macro.argmax(1) == index)
+        expected = [] if index == 1 else routed.tolist()  # the macro of one class has no sub-model
+        assert sorted(sum(table.asked, [])) == expected
+
+
+def test_pictures_routed_to_the_same_submodel_are_gathered_into_full_batches(asked):
+    made, macro = asked
+    made.classifier.predict(made.pictures, rule="hard", batch_size=4)
+    for index in (0, 2):
+        sizes = [len(numbers) for numbers in made.submodels[index].asked]
+        assert all(size == 4 for size in sizes[:-1]) and len(sizes) == -(
+            -(macro.argmax(1) == index).sum() // 4
+        )
+
+
+def test_beam_runs_k_submodels_a_picture(asked):
+    made, macro = asked
+    made.classifier.predict(made.pictures, rule="beam:2")
+    kept = np.argsort(-macro, axis=1)[:, :2]
+    for index in (0, 2):
+        assert made.submodels[index].passes == (kept == index).sum()
+
+
+def test_threshold_runs_the_submodels_of_macros_above_it(asked):
+    made, macro = asked
+    made.classifier.predict(made.pictures, rule="threshold:0.25")
+    for index in (0, 2):
+        assert made.submodels[index].passes == ((macro >= 0.25)[:, index] | (macro.argmax(1) == index)).sum()
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.55, 0.9])
+def test_climb_spares_submodels_that_cannot_lift_a_class_so_far_and_answers_the_same(asked, threshold):
+    made, macro = asked
+    rule = f"climb:{threshold}"
+    answers = made.classifier.predict(made.pictures, rule=rule)
+    for index in (0, 2):
+        assert made.submodels[index].passes == (macro[:, index] >= threshold).sum()
+    soft = made.classifier.predict_proba(made.pictures, rule=rule)  # complete, whatever the threshold
+    for answer, row, macros in zip(answers, soft, macro, strict=True):
+        expected = "class" if row.max() >= threshold else "macro" if macros.max() >= threshold else "none"
+        assert answer.answered == expected
+        if expected == "class":
+            assert answer.label == made.classifier.classes_[row.argmax()]
+        for name, share in answer.top:  # only classes whose sub-model ran
+            assert share == pytest.approx(row[list(made.classifier.classes_).index(name)], abs=1e-12)
+
+
+def test_hie_and_masked_run_no_submodel(asked):
+    made, _ = asked
+    for rule in ("hie", "masked"):
+        made.classifier.predict(made.pictures, rule=rule)
+    assert [table.passes for table in made.submodels] == [0, 0, 0]
+
+
+def test_implied_runs_no_router(asked):
+    made, _ = asked
+    made.classifier.predict(made.pictures, rule="implied")
+    assert made.router.passes == 0 and made.flat.passes == 50
+
+
+def test_climb_over_overlapping_macros_spares_nothing_that_counts(overlapping, table_classifier, make_tables):
+    macro, within, _ = make_tables(overlapping, 200, 1, 0.3)
+    made = table_classifier(overlapping, macro, within)
+    soft = made.classifier.predict_proba(made.pictures)
+    for answer, row in zip(made.classifier.predict(made.pictures, rule="climb:0.5"), soft, strict=True):
+        assert (answer.answered == "class") == (row.max() >= 0.5)
+
+
+@pytest.mark.keras
+def test_a_shared_trunk_passes_each_picture_once_for_everything(
+    hierarchy, make_two_stage, pictures, monkeypatch
+):
+    classifier = make_two_stage(hierarchy)
+    stacks = {stack for stack, _ in classifier._places.values()}
+    assert len(stacks) == 1
+    (stack,) = stacks
+    seen, run = [], stack.run
+    monkeypatch.setattr(stack, "run", lambda pixels: seen.append(len(pixels)) or run(pixels))
+    for rule in ("soft", "hie", "climb:0.5"):
+        seen.clear()
+        classifier.predict(pictures, rule=rule)
+        assert sum(seen) == len(pictures)
+
+
+@pytest.mark.keras
+def test_networks_load_when_needed_and_at_most_n_stay(hierarchy, make_two_stage, pictures, tmp_path):
+    bundle = save_bundle(make_two_stage(hierarchy, separate=True), tmp_path / "bundle")
+    unlimited = load_bundle(bundle)
+    assert len(unlimited.residents) == 0
+    expected = unlimited.predict_proba(pictures, rule="soft")
+    assert len(unlimited.residents) == 3  # router and two sub-models: the flat model was not needed
+    unlimited.predict(pictures, rule="hie")
+    assert len(unlimited.residents) == 4 and unlimited.residents.loads == 4
+
+    strict = load_bundle(bundle, resident=1)
+    np.testing.assert_allclose(strict.predict_proba(pictures, rule="soft"), expected, atol=1e-6)
+    assert len(strict.residents) == 1 and strict.residents.loads == 3
+    held = weakref.ref(next(iter(strict.residents._held.values())))
+    strict.predict_macro_proba(pictures)  # the router takes the place
+    gc.collect()
+    assert held() is None
+    with pytest.raises(ValueError, match="At least 1"):
+        load_bundle(bundle, resident=0)
+
+
+def test_the_least_recently_used_goes_first():
+    residents = Residents(2)
+    for key in ("a", "b", "a", "c"):
+        residents.get(key, lambda: object())
+    assert list(residents._held) == ["a", "c"] and residents.loads == 3
