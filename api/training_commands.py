@@ -1,4 +1,4 @@
-"""`aisles train`, `aisles evaluate` and `aisles ablate heads`: training on images, and what came of it."""
+"""`aisles train`, `aisles evaluate` and `aisles ablate`: training on images, and what came of it."""
 
 import json
 from collections.abc import Callable
@@ -84,7 +84,10 @@ def train_options(command: Callable) -> Callable:
 
     decorated: Callable = with_settings
     shared = [
-        click.option("--config", help="Settings: a TOML file, abo65-flat or abo65-two-stage."),
+        click.option(
+            "--config",
+            help="Settings: a TOML file, or a recipe: abo65-flat, abo65-two-stage, grocery16-trunks.",
+        ),
         click.option(
             "--set", "changes", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one setting."
         ),
@@ -203,6 +206,29 @@ def heads(
         raise click.UsageError(f"Heads are {', '.join(HEADS)}. Received: {', '.join(unknown)}.")
     table = ablate_heads(data, output, settings, heads=chosen, cache=cache)
     click.echo(as_json(table.to_dict("records")) if json_ else _as_text(table))
+
+
+@ablate.command()
+@click.argument("data", type=PATH)
+@click.option("--output", "-o", type=PATH, required=True, help="The run folder.")
+@train_options
+@click.option("--json", "json_", is_flag=True, help="Print as JSON.")
+def trunks(data: Path, output: Path, settings: Any, cache: Path | None, json_: bool) -> None:
+    """Fine-tune a flat model on DATA, train two-stage classifiers with each trunk, and give the verdicts.
+
+    Example: aisles ablate trunks photos --output trunks
+    """
+    from aisles.experiments.trunk_comparison import compare_trunks
+
+    result = compare_trunks(data, output, settings, cache=cache)
+    if json_:
+        rows = result.table.astype(object).where(result.table.notna(), None).to_dict("records")
+        click.echo(
+            as_json({"contestants": rows, "verdicts": result.sentences, "validation": result.validation})
+        )
+        return
+    click.echo(_as_text(result.table.fillna({"verdict": ""})))
+    click.echo("\n" + "\n".join(result.sentences))
 
 
 def _summary(found: "BundleEvaluation", table: "pd.DataFrame") -> str:

@@ -5,7 +5,10 @@ network, so nobody can forget it, and a saved model needs nothing of ours to be 
 """
 
 import hashlib
+import json
 import logging
+import re
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -83,9 +86,15 @@ class Backbone:
         height, width = self.input_size
         color = "" if self.color == "rgb" else f"-{self.color}"
         precision = "" if self.precision == "float32" else f"-{self.precision}"
-        return (
-            f"{self.name}-{self.preprocessing}-{height}x{width}{color}{precision}-{digest(self.model)[:16]}"
-        )
+        return f"{self.name}-{self.preprocessing}-{height}x{width}{color}{precision}-{self._identity[:16]}"
+
+    @cached_property
+    def _identity(self) -> str:
+        """Tell networks apart: the named ones by their weights, others by their layers too."""
+        weights = digest(self.model)
+        if self.name in BACKBONES:
+            return weights
+        return hashlib.sha256((weights + _layers(self.network)).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -184,6 +193,12 @@ def wrap_backbone(
     color : {'rgb', 'gray'}
         Whether the network sees colors or luma only.
     """
+    if not re.fullmatch(r"[\w.+-]+", name) or name.startswith("."):
+        raise ValueError(
+            f"A backbone's name becomes a file name: letters, digits, _ . + -. Received: {name!r}."
+        )
+    if name in BACKBONES:
+        raise ValueError(f"{name} is a backbone of its own here. Give your network another name.")
     shape = network.input_shape
     if len(shape) != 4 or shape[-1] != 3 or None in shape[1:]:
         raise ValueError(
@@ -198,14 +213,15 @@ def in_precision(backbone: Backbone, precision: str) -> Backbone:
     Parameters
     ----------
     backbone : Backbone
-    precision : {'float32', 'bfloat16'}
-        bfloat16 is fast where the processor has AVX512-BF16 or AMX (`offers_bfloat16`).
+    precision : {'float32', 'bfloat16', 'float16'}
+        bfloat16 is fast where the processor has AVX512-BF16 or AMX (`offers_bfloat16`), float16 on GPUs.
     """
     if precision == backbone.precision:
         return backbone
-    policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}.get(precision)
+    policies = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
+    policy = policies.get(precision)
     if policy is None:
-        raise ValueError(f"precision must be float32 or bfloat16. Received: {precision!r}.")
+        raise ValueError(f"precision must be float32, bfloat16 or float16. Received: {precision!r}.")
 
     if precision == "bfloat16" and not offers_bfloat16():
         logger.warning(
@@ -239,6 +255,18 @@ def digest(model: keras.Model) -> str:
         total.update(str((weight.shape, weight.dtype.str)).encode())
         total.update(np.ascontiguousarray(weight).tobytes())
     return total.hexdigest()
+
+
+def _layers(network: keras.Model) -> str:
+    """Describe a network's layers and their settings, without the names that Keras numbers on."""
+
+    def describe(layer: keras.Layer) -> str:
+        if isinstance(layer, keras.Model):
+            return f"[{','.join(describe(inner) for inner in layer.layers)}]"
+        settings = {key: value for key, value in layer.get_config().items() if key != "name"}
+        return f"{type(layer).__name__}{json.dumps(settings, sort_keys=True, default=str)}"
+
+    return describe(network)
 
 
 def _scale(scale: float, offset: float) -> Callable:
@@ -297,12 +325,18 @@ def _weights_file(name: str, weights: str) -> Path | None:
 
 def _load_weights(network: keras.Model, file: Path) -> None:
     try:
-        if file.suffix == ".pth":
-            load_tensors(network, read_tensors(file))
-        elif file.suffix == ".keras":
-            other = keras.saving.load_model(file, compile=False)
-            network.set_weights(other.get_weights())  # pyright: ignore
-        else:
-            network.load_weights(file)
-    except (ValueError, OSError, KeyError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # Keras only warns of layers that the file lacks
+            _read_weights(network, file)
+    except (ValueError, OSError, KeyError, UserWarning) as error:
         raise ValueError(f"{file} doesn't fit the network {network.name}: {error}") from error
+
+
+def _read_weights(network: keras.Model, file: Path) -> None:
+    if file.suffix == ".pth":
+        load_tensors(network, read_tensors(file))
+    elif file.suffix == ".keras":
+        other = keras.saving.load_model(file, compile=False)
+        network.set_weights(other.get_weights())  # pyright: ignore
+    else:
+        network.load_weights(file)

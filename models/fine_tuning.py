@@ -58,8 +58,9 @@ class TwoPhaseTraining:
     class_weights : bool
         Weight each image by n_images / (n_labels * images of its label).
     precision : str
-        `float32`, `bfloat16`, `float16` (for GPUs, with a scaled loss), or `auto`: bfloat16 where the
-        processor multiplies it in hardware, else float32. Weights and what is saved are float32.
+        `float32`, `bfloat16`, `float16` (for GPUs, with a scaled loss), or `auto`: bfloat16 where it is faster
+        (the processor multiplies it in hardware, the network has no depthwise convolutions), else float32.
+        Weights and what is saved are float32.
     augmentation : Augmentation, optional
         None for none.
     views : int
@@ -184,6 +185,12 @@ def train_on_images(
     return load_trained(run.folder, run.key) or run.train_both_phases()
 
 
+def _gains_from_bfloat16(network: keras.Model) -> bool:
+    """Say whether training is faster in bfloat16: depthwise convolutions are slower in it, in hardware or not."""
+    depthwise = any(isinstance(layer, keras.layers.DepthwiseConv2D) for layer in network.layers)
+    return offers_bfloat16() and not depthwise
+
+
 @dataclass(eq=False)
 class _Run:
     backbone: Backbone
@@ -210,7 +217,7 @@ class _Run:
         training = self.training
         precision = training.precision
         if precision == "auto":
-            precision = "bfloat16" if offers_bfloat16() else "float32"
+            precision = "bfloat16" if _gains_from_bfloat16(self.backbone.network) else "float32"
         trunk = copied(self.backbone, precision)
         head = build_head(training.head, trunk.dimension, len(self.labels), seed=self.seed)
         found = read_checkpoint(self.checkpoint, self.key)

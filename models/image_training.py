@@ -70,8 +70,9 @@ def copied(backbone: Backbone, precision: str) -> Backbone:
 
     network = convert(backbone.network)
     network.set_weights(backbone.network.get_weights())
-    copy = wrap_backbone(network, backbone.name, preprocessing=backbone.preprocessing, color=backbone.color)
-    return in_precision(replace(copy, weights=backbone.weights, precision=backbone.precision), precision)
+    copy = wrap_backbone(network, "copy", preprocessing=backbone.preprocessing, color=backbone.color)
+    about = {"name": backbone.name, "weights": backbone.weights, "precision": backbone.precision}
+    return in_precision(replace(copy, **about), precision)
 
 
 def weights_from(network: keras.Model, layer: str | None) -> list[keras.Variable]:

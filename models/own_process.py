@@ -72,6 +72,7 @@ def train_in_own_process(
     key, done = hashlib.sha256(json.dumps(task).encode()).hexdigest(), folder / "finished.sha256"
     if done.exists() and done.read_text(encoding="utf-8") == key and (trained := load_trained(folder)):
         return trained
+    logger.info("Training %s: %d labels, %d images.", folder.name, len(labels), len(train))
     task |= {
         "cache": None if cache is None else str(cache),
         "parent": os.getpid(),

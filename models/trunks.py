@@ -192,7 +192,6 @@ class TrunkTrainer:
         train = self.images.of_split("train", labels, image_labels)
         # A small sub-model may lack validation images of its own; its training loss must then tell when to stop.
         val = self.images.of_split("val", labels, image_labels)
-        logger.info("Training %s: %d labels, %d images.", name, len(labels), len(train))
         return train_in_own_process(
             start,
             train,

@@ -263,8 +263,9 @@ def test_class_weights_smoothing_and_few_steps_are_taken_into_account(images, tm
     assert len(set(runs.values())) == 2
 
 
-def test_bfloat16_trains_float32_weights(images, tmp_path):
-    trained = run(tmp_path, images, replace(TRAINING, precision="bfloat16", tuned_epochs=1))
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_mixed_precision_trains_float32_weights(images, tmp_path, precision):
+    trained = run(tmp_path, images, replace(TRAINING, precision=precision, tuned_epochs=1))
     assert trained.trunk.precision == "float32"
     assert outputs(trained, images[1]).dtype == np.float32
 
