@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from .errors import DataError
 from .images import IMAGE_SUFFIXES
 
 SPLIT_ALIASES = {
@@ -39,7 +40,8 @@ class ClassFolders:
 def list_class_folders(root: str | Path) -> ClassFolders:
     """List the images of `<class>/<image>` or `<split>/<class>/<image>`.
 
-    Folders are splits if all of those at the top are named as splits and hold folders themselves.
+    Folders are splits if all of those at the top are named as splits and hold folders themselves. A folder of
+    images that is named as a split is a class.
     Images further down belong to the class folder above them; hidden files and folders don't count.
 
     Parameters
@@ -51,6 +53,11 @@ def list_class_folders(root: str | Path) -> ClassFolders:
     -------
     ClassFolders
         Possibly without any image.
+
+    Raises
+    ------
+    DataError
+        If some folders at the top are splits and others are not.
     """
     root = Path(root)
     folders = _visible_folders(root)
@@ -68,7 +75,14 @@ def list_class_folders(root: str | Path) -> ClassFolders:
 
 def _class_folders(root: Path, folders: list[str]) -> list[tuple[str, str, str]]:
     """List (folder relative to the root, split, class)."""
-    if not all(name.lower() in SPLIT_ALIASES and _visible_folders(root / name) for name in folders):
+    splits = [name for name in folders if name.lower() in SPLIT_ALIASES and _visible_folders(root / name)]
+    others = [name for name in folders if name not in splits]
+    if splits and others:
+        raise DataError(
+            f"The folders in {root} must all be classes, or all be splits (train, val, test) that hold class folders. "
+            f"Splits: {splits}; others: {others[:5]}. Move the others away, or list the images in a metadata.csv."
+        )
+    if not splits:
         return [(name, "", name) for name in folders]
     return [
         (f"{split}/{name}", SPLIT_ALIASES[split.lower()], name)

@@ -9,8 +9,8 @@ import hashlib
 import logging
 import os
 import sqlite3
-from collections.abc import Iterable, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from .inputs import pixel_batches
 
 logger = logging.getLogger(__name__)
 BATCH_SIZE = 32
-CHUNK = 512  # images whose bytes are held at once
+CHUNK = 512  # images asked for in one query
 
 
 class FeatureCache:
@@ -46,7 +46,7 @@ class FeatureCache:
         self.path = Path(folder) / f"{backbone_key}.sqlite"
         self.dimension = dimension
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(self._connect()) as db:
+        with self._database() as db:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute(
                 "CREATE TABLE IF NOT EXISTS features (image TEXT PRIMARY KEY, vector BLOB) WITHOUT ROWID"
@@ -55,7 +55,7 @@ class FeatureCache:
     def get(self, images: Sequence[str]) -> dict[str, np.ndarray]:
         """Give the vectors that are here, by the images' SHA-256."""
         found = {}
-        with closing(self._connect()) as db:
+        with self._database() as db:
             for start in range(0, len(images), CHUNK):
                 some = list(images[start : start + CHUNK])
                 marks = ",".join("?" * len(some))
@@ -66,11 +66,19 @@ class FeatureCache:
     def put(self, images: Sequence[str], vectors: np.ndarray) -> None:
         """Keep vectors (n, dimension), all or none of them."""
         blobs = [np.ascontiguousarray(vector, "<f4").tobytes() for vector in vectors]
-        with closing(self._connect()) as db, db:
+        with self._database() as db, db:
             db.executemany("INSERT OR REPLACE INTO features VALUES (?, ?)", zip(images, blobs, strict=True))
 
-    def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self.path, timeout=60)
+    @contextmanager
+    def _database(self) -> Iterator[sqlite3.Connection]:
+        try:
+            with closing(sqlite3.connect(self.path, timeout=60)) as db:
+                yield db
+        except sqlite3.DatabaseError as error:
+            raise OSError(
+                f"The feature cache {self.path} can't be used: {error}. Delete that file; its features will be "
+                "extracted again."
+            ) from error
 
 
 @dataclass(frozen=True)

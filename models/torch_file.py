@@ -5,6 +5,7 @@ then the raw storages. The pickles are read by an unpickler that knows three har
 """
 
 import collections
+import math
 import pickle
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -12,6 +13,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 MAGIC = 0x1950A86A20F9469CFC6C
+_BROKEN = (
+    EOFError, pickle.UnpicklingError, IndexError, KeyError, AttributeError, TypeError, OverflowError, MemoryError,
+)  # fmt: skip
 STORAGES = {"FloatStorage": np.float32, "LongStorage": np.int64, "HalfStorage": np.float16}
 
 
@@ -36,7 +40,7 @@ def read_tensors(path: str | Path) -> dict[str, np.ndarray]:
     with open(path, "rb") as file:
         try:
             return _read(file, path)
-        except (EOFError, pickle.UnpicklingError, IndexError, KeyError, AttributeError) as error:
+        except _BROKEN as error:
             raise ValueError(f"{path} is no state dictionary in PyTorch's legacy format: {error}") from error
 
 
@@ -70,7 +74,8 @@ class _Tensor:
     def take_from(self, storages: dict[str, np.ndarray]) -> np.ndarray:
         storage = storages[self.key]
         last = self.offset + sum((n - 1) * s for n, s in zip(self.shape, self.strides, strict=True))
-        if min((self.offset, *self.shape, *self.strides), default=0) < 0 or last >= len(storage):
+        smallest = min((self.offset, *self.shape, *self.strides), default=0)
+        if smallest < 0 or last >= len(storage) or math.prod(self.shape) > len(storage):
             raise ValueError(f"A tensor of shape {self.shape} reaches outside its storage.")
         strides = tuple(s * storage.itemsize for s in self.strides)
         view = np.lib.stride_tricks.as_strided(storage[self.offset :], self.shape, strides)

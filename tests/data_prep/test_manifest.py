@@ -246,3 +246,11 @@ def test_the_grocery_photographs_are_read(shared):
     assert pd.Series(m.splits).value_counts().to_dict() == {"train": 2640, "test": 2485, "val": 296}
     assert len(m.classes) == 81
     assert len(read_manifest(folder, label_column="coarse_label").classes) == 43
+
+
+def test_splits_beside_other_folders_are_refused(tmp_path):
+    for name in ("train/a", "train/b", "test/a", "test/b", "icons"):
+        (tmp_path / name).mkdir(parents=True)
+        Image.new("RGB", (4, 4)).save(tmp_path / name / "x.png")
+    with pytest.raises(DataError, match=r"Splits: \['test', 'train'\]; others: \['icons'\]"):
+        read_manifest(tmp_path)

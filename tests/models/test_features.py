@@ -88,6 +88,32 @@ def test_other_weights_have_another_cache(backbone, paths, tmp_path):
     assert extract(other, paths, cache=tmp_path / "cache").computed == 7
 
 
+def test_equal_weights_in_another_network_have_another_cache(backbone, paths, tmp_path):
+    extract(backbone, paths, cache=tmp_path / "cache")
+    inputs = keras.Input((8, 8, 3))
+    outputs = keras.layers.Conv2D(5, 3, activation="relu")(inputs)
+    network = keras.Model(inputs, outputs)
+    network.set_weights(backbone.network.get_weights())
+    other = wrap_backbone(network, "tiny", preprocessing="symmetric")
+    assert extract(other, paths, cache=tmp_path / "cache").computed == 7
+
+
+def test_a_network_built_twice_has_one_key(backbone):
+    inputs = keras.Input((8, 8, 3))
+    network = keras.Model(
+        inputs, keras.layers.Conv2D(5, 3, kernel_initializer=keras.initializers.GlorotUniform(0))(inputs)
+    )
+    network.set_weights(backbone.network.get_weights())
+    assert wrap_backbone(network, "tiny", preprocessing="symmetric").key == backbone.key
+
+
+def test_a_damaged_cache_is_named_with_the_next_step(backbone, paths, tmp_path):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / f"{backbone.key}.sqlite").write_bytes(b"no database" * 100)
+    with pytest.raises(OSError, match="feature cache .* Delete that file"):
+        extract(backbone, paths, cache=tmp_path / "cache")
+
+
 def test_a_vector_of_another_length_is_not_taken_for_a_feature(backbone, paths, tmp_path):
     extract(backbone, paths, cache=tmp_path / "cache")
     with sqlite3.connect(tmp_path / "cache" / f"{backbone.key}.sqlite") as db:
