@@ -32,6 +32,7 @@ from .preparation import (
     prepare_features,
 )
 from .provenance import check_resumable, environment
+from .report.writing import write_report
 from .run_folder import data_facts, log_counts, make_run_folder, write_inputs, write_json
 from .stages import stage
 from .study_bundles import save_bundles
@@ -116,6 +117,7 @@ def run_study(
     write_inputs(output, settings, prepared, found, facts)
     study = _Study(output, settings, prepared, trunk, features, found, cache, jobs)
     figures = study.run(sweep)
+    write_report(output)
     return StudyResult(output, figures)
 
 

@@ -28,8 +28,7 @@ def summary(result: StudyResult) -> str:
         "",
         f"Verdict: {figures['verdict']}",
         "",
-        f"Look at {result.folder / 'dendrogram.svg'}, {result.folder / 'metrics.json'} and "
-        f"{result.folder / 'predictions.csv'}.",
+        f"Look at {result.folder / 'report.html'}; every figure is in {result.folder / 'metrics.json'}.",
         f"Predict: aisles predict {result.folder / 'bundles' / 'two-stage'} IMAGE...",
     ]
     return "\n".join(lines)

@@ -17,7 +17,7 @@ _WHAT = {
     "beam": "soft over the most probable macros",
     "threshold": "soft over the macros that are probable enough",
     "climb": "the class if sure, else the macro",
-    "random": "control: random macros of the same sizes",
+    "random": "control: the primary rule on random macros of the same sizes (sd over partitions)",
     "hiclass": "HiClass on the same features: local classifier per parent node",
     "logistic": "scikit-learn's logistic regression on the same features",
     "column": "two-stage with the hierarchy that the manifest brings",
@@ -39,7 +39,7 @@ def what_it_is(name: str, metrics: Mapping[str, Any]) -> str:
     if said:
         return str(said)
     if is_control(name):
-        return "control: random macros of the same sizes"
+        return _WHAT["random"]
     for word in (name, *re.split(r"[-_:. ]+", name)):
         if word.lower() in _WHAT:
             return _WHAT[word.lower()]

@@ -57,7 +57,7 @@ table{border-collapse:collapse;font-size:.88rem;line-height:1.3;min-width:100%}
 p.facts{margin:1rem 0 .5rem}
 th,td{padding:.3rem .6rem;text-align:left;vertical-align:top;border-top:1px solid var(--rule)}
 th{font-weight:500}thead th{font-weight:600;vertical-align:bottom;border-top:0;overflow-wrap:normal}
-tbody th,td.t{min-width:6.5rem;max-width:22rem}td.w{white-space:nowrap}
+tbody th{min-width:8.5rem;max-width:22rem}td.t{min-width:6.5rem;max-width:22rem}td.w{white-space:nowrap}
 .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 th.n{white-space:normal}
 th button{font:inherit;color:inherit;background:none;border:0;padding:0;text-align:inherit;cursor:pointer}

@@ -36,7 +36,8 @@ def difference_figure(comparisons: Sequence[Mapping[str, Any]], against: str = "
         for row in range(len(comparisons)):  # not behind the words
             drawing.line(x(tick), top + _ROW * row + 17, x(tick), top + _ROW * row + 35, "grid")
         drawing.text(x(tick), bottom + 13, signed(tick, _digits(x.ticks())), "soft small", "middle")
-    drawing.line(x(0), top - 4, x(0), bottom, "zero")
+    for row in range(len(comparisons)):
+        drawing.line(x(0), top + _ROW * row + 17, x(0), top + _ROW * row + 35, "zero")
     drawing.text(x(0) - 5, 11, f"{against} better ◂", "soft small", "end")
     drawing.text(x(0) + 5, 11, f"▸ {against} worse", "soft small")
     drawing.text(

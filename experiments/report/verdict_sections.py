@@ -68,17 +68,21 @@ def contestants_section(run: Run) -> Section:
         Column("top-5", "share"),
         Column("balanced", "share"),
         Column("macro-F1", "share"),
-        Column("what it is"),
     )
     caption = (
         f"Means over {len(run.metrics['seeds'])} seeds, {run.metrics['n_test']} test images. Low and high bound the "
         "difference against flat. p: sign-flip test over products, Holm-corrected for all but the primary."
     )
     blocks: list[Block] = [Table("contestants", caption, columns, tuple(rows), sortable=True)]
+    blocks.append(Bullets((*_meanings(run, [row[0] for row in rows]), *failed)))
     blocks += _tests(run)
-    if failed:
-        blocks.append(Bullets(failed))
     return Section("contestants", "Contestants", tuple(blocks))
+
+
+def _meanings(run: Run, names: Sequence[str]) -> list[str]:
+    """Say what each contestant is, where that is known."""
+    known = ((name, what_it_is(name, run.metrics)) for name in names)
+    return [f"{name}: {what}." for name, what in known if what]
 
 
 def _contestant_row(
@@ -95,7 +99,6 @@ def _contestant_row(
         figures.get("accuracy_sd"),
         *judged,
         *scores,
-        what_it_is(name, run.metrics),
     )
 
 
@@ -111,9 +114,8 @@ def _controls_row(run: Run) -> list[tuple]:
         for key in ("top5_accuracy", "balanced_accuracy", "macro_f1")
     ]
     flat = _mean(run.metrics["contestants"][FLAT]["accuracy"]) or 0.0
-    what = f"control: {len(parts)} random partitions of the same sizes (sd over partitions)"
     judged = (float(np.mean(accuracy)) - flat, None, None, None, "control")
-    return [("random", float(np.mean(accuracy)), spread, *judged, *scores, what)]
+    return [("random", float(np.mean(accuracy)), spread, *judged, *scores)]
 
 
 def _failed(metrics: Mapping[str, Any]) -> dict[str, Any]:
