@@ -12,7 +12,8 @@ from pathlib import Path
 import click
 
 import aisles
-from aisles.commands import Commands, as_json, settings_options
+from aisles.commands import Commands, ModelCommand, as_json, settings_options
+from aisles.data_commands import data as data_group
 from aisles.prediction_commands import export, predict
 from aisles.report_commands import audit_labels, report
 from aisles.training_commands import ablate, evaluate, train
@@ -32,7 +33,7 @@ def main(quiet: bool) -> None:
     logging.captureWarnings(True)
 
 
-@main.command()
+@main.command(cls=ModelCommand)
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--output", "-o", type=click.Path(path_type=Path), required=True, help="The run folder.")
 @settings_options
@@ -45,9 +46,6 @@ def benchmark(data: Path, output: Path, settings, cache: Path | None, json_: boo
 
     Example: aisles benchmark photos --output run --macros 5
     """
-    from aisles.models.loading import load_quietly
-
-    load_quietly()
     from aisles.experiments.study import run_study
     from aisles.experiments.tables import summary
 
@@ -75,7 +73,7 @@ def weights(json_: bool) -> None:
             click.echo(f"{'':<20} MD5 {file.md5}. {file.origin}")
 
 
-@main.command()
+@main.command(cls=ModelCommand)
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), default=Path("aisles-quickstart"), show_default=True
 )
@@ -86,14 +84,12 @@ def quickstart(output: Path, seed: int, json_: bool) -> None:
 
     Example: aisles quickstart --output aisles-quickstart
     """
-    from aisles.models.loading import load_quietly
-
-    load_quietly()
     from aisles.quickstart import run_quickstart
 
     click.echo(run_quickstart(output, seed=seed, json_=json_))
 
 
+main.add_command(data_group)
 main.add_command(predict)
 main.add_command(export)
 main.add_command(report)

@@ -9,11 +9,13 @@ from pathlib import Path
 
 import click
 
+from aisles.commands import ModelCommand
+
 logger = logging.getLogger(__name__)
 FORMATS = ("keras", "saved_model", "onnx", "litert")
 
 
-@click.command()
+@click.command(cls=ModelCommand)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.argument("images", nargs=-1)
 @click.option(
@@ -115,7 +117,7 @@ def _closed_pipe() -> Iterator[None]:
         sys.exit(1)
 
 
-@click.command()
+@click.command(cls=ModelCommand)
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--format", "format_", type=click.Choice(FORMATS), required=True)
 @click.option(
