@@ -22,6 +22,17 @@ class Commands(click.Group):
             raise _fault(error) from error
 
 
+class ModelCommand(click.Command):
+    """A command that needs TensorFlow, which is loaded once the arguments are found right, and without its talk."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Load TensorFlow and run the command."""
+        from aisles.models.loading import load_quietly
+
+        load_quietly()
+        return super().invoke(ctx)
+
+
 class _DataFault(click.ClickException):
     exit_code = EXIT_DATA
 

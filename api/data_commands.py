@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from aisles.commands import Commands, as_json
+from aisles.commands import Commands, ModelCommand, as_json
 
 PATH = click.Path(path_type=Path)
 json_option = click.option("--json", "json_", is_flag=True, help="Print as JSON.")
@@ -122,7 +122,7 @@ def _recipe_options(command: Callable) -> Callable:
     return command
 
 
-@data.command()
+@data.command(cls=ModelCommand)
 @click.argument("directory", type=PATH)
 @click.option("--output", "-o", type=PATH, required=True, help="The folder of the manifest.")
 @_recipe_options
@@ -165,7 +165,7 @@ def curate(
     click.echo(_told(result, output))
 
 
-@data.command()
+@data.command(cls=ModelCommand)
 @click.argument("directory", type=PATH)
 @_recipe_options
 @click.option("--output", "-o", type=PATH, help="Where the curves go.  [default: DIRECTORY/calibration]")

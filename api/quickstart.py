@@ -27,6 +27,7 @@ def run_quickstart(output: Path, *, seed: int = 0, json_: bool = False) -> str:
     """
     from aisles.commands import as_json
     from aisles.data_prep.curation import curate
+    from aisles.data_prep.files import write_whole
     from aisles.data_prep.recipe import load_recipe
     from aisles.data_prep.sample import write_sample
     from aisles.experiments.config import read_settings
@@ -36,11 +37,13 @@ def run_quickstart(output: Path, *, seed: int = 0, json_: bool = False) -> str:
     from aisles.models.features import extract
 
     make_run_folder(output)
+    logger.info("Everything goes to %s; on two processors it takes two to three minutes.", output)
     cache = output / "features"
     catalogue, curated = output / "catalogue", output / "curated"
-    if not (catalogue / "truth.csv").exists():
+    if not _drawn_with(catalogue, seed):
         logger.info("1. Drawing a catalogue in ABO's format: %s", catalogue)
         write_sample(catalogue, seed=seed)
+        write_whole(catalogue / "seed.txt", f"{seed}\n")
     backbone = build_backbone("efficientnet_lite0")
 
     def embed(paths: Sequence[Path]):
@@ -51,3 +54,9 @@ def run_quickstart(output: Path, *, seed: int = 0, json_: bool = False) -> str:
     logger.info("3. Clustering the classes and comparing flat with two-stage: %s", output / "run")
     result = run_study(curation.manifest, output / "run", read_settings(), cache=cache, backbone=backbone)
     return as_json(result.metrics) if json_ else f"{summary(result)}\n\n{DRAWN}"
+
+
+def _drawn_with(catalogue: Path, seed: int) -> bool:
+    """Say whether the catalogue is there and was drawn with this seed."""
+    mark = catalogue / "seed.txt"
+    return mark.is_file() and mark.read_text().strip() == str(seed)

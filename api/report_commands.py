@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from aisles.commands import as_json
+from aisles.commands import ModelCommand, as_json
 
 PATH = click.Path(path_type=Path)
 
@@ -44,7 +44,7 @@ def report(runs: tuple[Path, ...], output: Path | None, json_: bool) -> None:
     click.echo(f"\nLook at {files.html}.")
 
 
-@click.command("audit-labels")
+@click.command("audit-labels", cls=ModelCommand)
 @click.argument("run", type=PATH)
 @click.option(
     "--output", "-o", type=PATH, help="Folder to write to.  [default: RUN/audit, where the report looks]"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aisles.commands import as_json
+from aisles.commands import ModelCommand, as_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -99,7 +99,7 @@ def train_options(command: Callable) -> Callable:
     return decorated
 
 
-@click.command()
+@click.command(cls=ModelCommand)
 @click.argument("data", type=PATH)
 @click.option("--output", "-o", type=PATH, required=True, help="The run folder.")
 @train_options
@@ -130,7 +130,7 @@ def train(data: Path, output: Path, settings: Any, cache: Path | None, json_: bo
     click.echo(f"\nSee more: aisles evaluate {result.bundle} {result.manifest}")
 
 
-@click.command()
+@click.command(cls=ModelCommand)
 @click.argument("bundle", type=PATH)
 @click.argument("data", type=PATH)
 @click.option("--split", help="train, val, test or all.  [default: test if there is one, else all]")
@@ -182,7 +182,7 @@ def ablate() -> None:
     """Train variants that differ in one thing."""
 
 
-@ablate.command()
+@ablate.command(cls=ModelCommand)
 @click.argument("data", type=PATH)
 @click.option("--output", "-o", type=PATH, required=True, help="The run folder.")
 @click.option("--heads", "names", help="Which, separated by commas.  [default: all]")
@@ -208,7 +208,7 @@ def heads(
     click.echo(as_json(table.to_dict("records")) if json_ else _as_text(table))
 
 
-@ablate.command()
+@ablate.command(cls=ModelCommand)
 @click.argument("data", type=PATH)
 @click.option("--output", "-o", type=PATH, required=True, help="The run folder.")
 @train_options
