@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from tqdm import tqdm
 
 from ..data_prep.files import write_whole
 from ..hierarchy.taxonomy import Hierarchy
+from ..models.loading import load_quietly
 from .config import TrainingSettings
 from .stages import is_made, made_from, stage
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from .preparation import PreparedData
 
 logger = logging.getLogger(__name__)
+TRAINING_VERSION = 1
+"""Raised whenever the training itself changes what comes out."""
 WORTH_WORKERS = 12
 """Heads from which on starting other processes pays."""
 
@@ -148,6 +152,7 @@ class Trainer:
             "data": self.prepared.fingerprint,
             "features": self.feature_key,
             "training": self.settings.model_dump(),
+            "made_with": _made_with(self.settings.head),
             "labels": list(job.labels),
             "label_of": dict(job.label_of),
             "seed": job.seed,
@@ -236,6 +241,14 @@ class Trainer:
         return min(os.cpu_count() or 1, 8, n_missing)
 
 
+def _made_with(head: str) -> dict[str, str]:
+    """Name the code that a trained head depends on, so that another version trains it again."""
+    from ..models.heads import HEADS
+
+    packages = {name: version(name) for name in ("tensorflow", "keras")}
+    return {"steps": str(TRAINING_VERSION), "head": repr(HEADS.get(head)), **packages}
+
+
 def _make(
     folder: Path,
     job: HeadJob,
@@ -247,6 +260,7 @@ def _make(
     """Train one head as a stage; give its name and, if it failed, the reason. Runs in any process."""
     if worker:  # Heads are small: one thread a process is fastest, and more give the same numbers.
         os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
+        load_quietly()
     try:
         stage(folder / job.name, inputs, lambda part: _write_head(part, job, images, settings))
     except Exception as error:
