@@ -112,7 +112,10 @@ def _beside(forecast: Mapping[str, Any]) -> list[Block]:
     rows = tuple((words, used.get(key), happened.get(key)) for words, key in named if key in happened)
     difference = happened.get("difference")
     end = "" if difference is None else f" The difference in accuracy was {signed(100 * difference)} points."
-    caption = f"Forecast from validation images, happened on test images (means over seeds).{end}"
+    caption = (
+        "The forecast counts probability mass on validation images, the outcome answers to test images (means over "
+        f"seeds).{end}"
+    )
     return [Table("forecast_and_outcome", caption, columns, rows)]
 
 

@@ -156,8 +156,8 @@ def shown(value: Any, kind: Kind) -> str:
     if kind == "p":
         return p_text(value)
     if kind == "count" or float(value).is_integer():
-        return f"{value:.0f}" if float(value).is_integer() else f"{value:.1f}"
-    return f"{value:.3g}"
+        return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.1f}"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def signed(value: float, digits: int = 1) -> str:

@@ -36,7 +36,7 @@ PAGE_STYLE = (
     + """
 *{box-sizing:border-box}
 html{color-scheme:light dark;-webkit-text-size-adjust:100%}
-body{margin:0 auto;padding:1rem 1rem 4rem;max-width:64rem;background:var(--paper);color:var(--ink);
+body{margin:0 auto;padding:1rem 1rem 4rem;max-width:70rem;background:var(--paper);color:var(--ink);
 font:1rem/1.5 system-ui,-apple-system,"Segoe UI",sans-serif;overflow-wrap:anywhere}
 h1{font-size:1.05rem;font-weight:600;color:var(--muted);margin:.5rem 0}
 h2{font-size:1.3rem;line-height:1.25;margin:2.6rem 0 .6rem;padding-top:.6rem;border-top:1px solid var(--rule)}
@@ -72,7 +72,8 @@ list-style:none}
 .card dd{margin:0 0 .2rem}.card .file{color:var(--muted);font-size:.72rem;margin:.3rem 0 0}
 @media print{@page{margin:14mm}body{max-width:none;padding:0;font-size:10pt;--ink:#000;--paper:#fff}
 nav,.zoomer label{display:none}.scroll,.zoom{overflow:visible;max-height:none;border:0}
-.zoom svg{width:100%!important;min-width:0}h2{break-after:avoid}figure,tr{break-inside:avoid}
+.zoom svg{width:100%!important;min-width:0}figure>svg{max-width:12cm;max-height:23cm}
+h2{break-after:avoid}figure,tr{break-inside:avoid}
 table{font-size:8pt}.cards{grid-template-columns:repeat(4,1fr)}}
 """
 )

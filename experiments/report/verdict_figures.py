@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .document import signed
+from .document import shown, signed
 from .drawing import WIDTH, Drawing, Scale, cut, text_width
 
 _ROW = 40
@@ -171,7 +171,8 @@ def cost_figure(points: Sequence[CostPoint], unit: str) -> Drawing:
         WIDTH,
         height + 40 + 14 * len(points),
         "Accuracy against cost",
-        "; ".join(f"{p.name}: {p.cost:.3g} {unit}, {100 * p.accuracy:.1f} %" for p in points) + ".",
+        "; ".join(f"{p.name}: {shown(p.cost, 'number')} {unit}, {100 * p.accuracy:.1f} %" for p in points)
+        + ".",
     )
     most = max(p.cost for p in points)
     x, y = Scale(0, 1.08 * most, 38, WIDTH - _EDGE), Scale(low - pad, high + pad, height, 12)
@@ -179,7 +180,7 @@ def cost_figure(points: Sequence[CostPoint], unit: str) -> Drawing:
         drawing.line(38, y(tick), WIDTH - _EDGE, y(tick), "grid")
         drawing.text(33, y(tick) + 4, f"{tick:g}", "soft small", "end")
     for tick in x.ticks(6):
-        drawing.text(x(tick), height + 14, f"{tick:g}", "soft small", "middle")
+        drawing.text(x(tick), height + 14, shown(tick, "number"), "soft small", "middle")
     drawing.line(38, height, WIDTH - _EDGE, height)
     drawing.text(WIDTH / 2, height + 27, f"{unit} →   (accuracy, % ↑)", "soft small", "middle")
     placed: list[tuple[float, float]] = []
@@ -189,7 +190,9 @@ def cost_figure(points: Sequence[CostPoint], unit: str) -> Drawing:
         drawing.line(at[0], ends[0], at[0], ends[1], "axis")
         drawing.circle(*at, 4.5, point.class_, f"{point.name}: {100 * point.accuracy:.1f} %")
         drawing.text(*_free_place(at, placed), str(number), "small strong")
-        words = f"{number}  {cut(point.name, 36)}: {100 * point.accuracy:.1f} % at {point.cost:.3g}"
+        words = (
+            f"{number}  {cut(point.name, 36)}: {100 * point.accuracy:.1f} % at {shown(point.cost, 'number')}"
+        )
         drawing.text(38, height + 30 + 14 * number, words, "small")
     return drawing
 
