@@ -15,12 +15,17 @@ def escaped(text: object) -> str:
     Control characters, halves of characters and marks that turn the direction of writing become U+FFFD: XML allows
     none of the first two, and the third could make a name look like another.
     """
-    return escape(_UNPRINTABLE.sub("\ufffd", str(text)), quote=True)
+    return escape(visible(text), quote=True)
+
+
+def visible(text: object) -> str:
+    """Put U+FFFD for every character that `escaped` does not let pass."""
+    return _UNPRINTABLE.sub("\ufffd", str(text))
 
 
 def markdown_escaped(text: object) -> str:
     """Escape a text for one line, or one table cell, of Markdown."""
-    line = " ".join(_UNPRINTABLE.sub("\ufffd", str(text)).split())
+    line = " ".join(visible(text).split())
     return _MARKDOWN.sub(r"\\\1", line)
 
 
@@ -29,5 +34,5 @@ def spreadsheet_safe(text: object) -> str:
 
     What begins with =, +, -, @, tab or return gets an apostrophe in front, unless it is a number.
     """
-    line = _UNPRINTABLE.sub("\ufffd", str(text))
+    line = visible(text)
     return f"'{line}" if line[:1] in ("=", "+", "-", "@", "\t", "\r") else line
