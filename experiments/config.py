@@ -11,10 +11,10 @@ from ..hierarchy.routing import parse_rule
 
 FULL = (
     "flat", "ensemble", "hard", "soft", "beam:2", "threshold:0.1", "implied", "hie", "masked", "random", "logistic",
-    "hiclass",
+    "hiclass", "discriminant", "flat-discriminant",
 )  # fmt: skip
 """Contestants of a full study; those of the quick one are the defaults of `ComparisonSettings`."""
-OTHER_CONTESTANTS = ("flat", "ensemble", "random", "logistic", "hiclass")
+OTHER_CONTESTANTS = ("flat", "ensemble", "random", "logistic", "hiclass", "discriminant", "flat-discriminant")
 OTHER_HIERARCHIES = ("column", "file", "backbone")
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -52,7 +52,7 @@ class DataSettings(Section):
 class BackboneSettings(Section):
     """Which pretrained network turns pixels into features."""
 
-    name: str = "efficientnet_lite0"
+    name: Literal["efficientnet_lite0", "inception_v3", "vgg16"] = "efficientnet_lite0"
     weights: str = "imagenet"
     input_size: tuple[int, int] | None = None
     color: Literal["rgb", "gray"] = "rgb"
@@ -93,7 +93,7 @@ class HierarchySettings(Section):
 class TrainingSettings(Section):
     """How every head is trained; the same for all contestants."""
 
-    head: str = "v1.3"
+    head: Literal["v1.1", "v1.2", "v1.3", "v1.4", "v2.1", "v2.2", "vgg"] = "v1.3"
     epochs: int = Field(100, ge=1)
     patience: int = Field(10, ge=1)
     learning_rate: float = Field(3e-4, gt=0)
@@ -107,10 +107,11 @@ class ComparisonSettings(Section):
     """Who is compared, and how; named before anything is measured.
 
     Contestants are `flat`; routing rules (`soft`, `hard`, `beam:2`, `threshold:0.1`, `implied`, `hie`, `masked`);
-    `ensemble` (as many flat heads as the two-stage classifier has heads, averaged); `random` (random partitions of the
-    same sizes, under the primary rule); `logistic` and `hiclass` (other libraries on the same features); and other
-    hierarchies under the primary rule: `column:NAME` of the manifest, `file:PATH`, `backbone:NAME` or
-    `backbone:NAME:gray` (learned from that backbone's features, while the heads keep the study's).
+    `ensemble` (as many flat heads as the two-stage classifier has heads, averaged); `random` (random partitions of
+    the same sizes, under the primary rule); `discriminant` (the router that flat implies, and a linear discriminant a
+    macro) and `flat-discriminant` (its flat rival of the same cost); `logistic` and `hiclass` (other libraries on the
+    same features); and other hierarchies under the primary rule: `column:NAME` of the manifest, `file:PATH`,
+    `backbone:NAME` or `backbone:NAME:gray` (learned from that backbone's features, while the heads keep the study's).
     """
 
     contestants: tuple[str, ...] = ("flat", "hard", "soft", "implied", "hie", "masked")

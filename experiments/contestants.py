@@ -16,7 +16,8 @@ from .preparation import PreparedData, column_hierarchy, read_hierarchy
 
 logger = logging.getLogger(__name__)
 Made = TypeVar("Made")
-REFERENCES = ("logistic", "hiclass")
+OTHERWISE_MADE = ("logistic", "hiclass", "discriminant", "flat-discriminant")
+"""Contestants whose parts are not all heads."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,6 +41,8 @@ class Contestant:
         What the contestant's router says; None without a router.
     head_passes : float
         Heads that an image passes when it is predicted, on average.
+    further_parameters : int
+        Of parts that are no heads of `jobs`.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Contestant:
     macro_probs: np.ndarray | None = None
     val_macro_probs: np.ndarray | None = None
     head_passes: float = 1.0
+    further_parameters: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,19 +80,19 @@ class Roster:
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Contestants with heads, `random` replaced by its partitions; references left out."""
+        """Contestants with heads, `random` replaced by its partitions."""
         comparison, names = self.settings.comparison, []
         for name in comparison.everyone:
             if name == "random":
                 names += [f"random-{i + 1}" for i in range(comparison.random_partitions)]
-            elif name not in REFERENCES:
+            elif name not in OTHERWISE_MADE:
                 names.append(name)
         return tuple(names)
 
     @property
-    def references(self) -> tuple[str, ...]:
-        """Contestants of other libraries."""
-        return tuple(name for name in self.settings.comparison.everyone if name in REFERENCES)
+    def otherwise_made(self) -> tuple[str, ...]:
+        """Contestants whose parts are not all heads: references of other libraries, and discriminants."""
+        return tuple(name for name in self.settings.comparison.everyone if name in OTHERWISE_MADE)
 
     @property
     def seeds(self) -> range:

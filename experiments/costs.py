@@ -38,6 +38,7 @@ def contestant_cost(contestant: Contestant, trainer: Trainer, trunk_parameters: 
     """
     budgets = [[trainer.budget(job) for job in of_seed] for of_seed in contestant.jobs]
     heads = _mean([sum(b.parameters for b in of_seed) for of_seed in budgets])
+    heads += contestant.further_parameters
     parameters = trunk_parameters + heads
     return {
         "backbone_passes": 1.0,

@@ -15,7 +15,7 @@ from ..data_prep.files import write_whole
 from ..hierarchy.taxonomy import Hierarchy
 from .contestants import Contestant
 
-DIGITS = 7
+DIGITS = 9
 LISTED = ("flat", "hard", "soft")
 
 

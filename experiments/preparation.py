@@ -10,7 +10,7 @@ import pandas as pd
 from ..data_prep.errors import DataError
 from ..data_prep.manifest import COLUMNS, Manifest, read_manifest
 from ..data_prep.scan import find_leaks, scan_images
-from ..data_prep.splitting import ensure_splits
+from ..data_prep.splitting import connected_products, ensure_splits
 from ..hierarchy.clustering import ClassTree, choose_n_macros, cluster_classes
 from ..hierarchy.embeddings import class_embeddings
 from ..hierarchy.taxonomy import Hierarchy
@@ -19,6 +19,7 @@ from ..models.features import extract
 from .config import BackboneSettings, DataSettings, HierarchySettings
 
 logger = logging.getLogger(__name__)
+MOST_BY_DEFAULT = 5  # classes; so few are cut into half as many macros unless a number is asked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +71,8 @@ def prepare_data(data: str | Path, settings: DataSettings) -> PreparedData:
             f"There must be at least 2 classes with readable images. {len(scan.reasons)} of {len(manifest)} images "
             "can't be read. Repair them (the messages above say what is wrong)."
         )
-    split = _split(kept, settings)
     sha256 = scan.sha256[scan.readable]
+    split = _split(_equal_files_joined(kept, sha256, settings), settings)
     if settings.min_similarity is not None:
         enough = similar_enough(split, settings.min_similarity)
         split, sha256 = (
@@ -85,7 +86,22 @@ def prepare_data(data: str | Path, settings: DataSettings) -> PreparedData:
         logger.warning(
             "%d groups of files are equal byte for byte and stand in several splits or classes.", len(leaks)
         )
+    if not (split.splits == "val").any():
+        raise DataError(
+            f"Validation images are needed to choose epochs and temperatures, and {len(split)} images of "
+            f"{len(split.classes)} classes leave none. Add images: at least 3 products for some classes."
+        )
     return PreparedData(split, sha256, scan.reasons, leaks)
+
+
+def _equal_files_joined(manifest: Manifest, sha256: np.ndarray, settings: DataSettings) -> Manifest:
+    """Make one product of files that are equal byte for byte, where the splits are still to be made by product."""
+    given = bool(set(manifest.splits) - {"", "train"}) and not settings.resplit
+    copies = len(sha256) - len(set(sha256))
+    if given or not copies or settings.split_by != "product":
+        return manifest
+    note = f"{copies} files are copies of others; copies count as one product, so that none crosses a split."
+    return manifest.with_columns(note, product=connected_products(manifest.products, sha256))
 
 
 def _split(manifest: Manifest, settings: DataSettings) -> Manifest:
@@ -167,13 +183,44 @@ def find_hierarchy(
         return FoundHierarchy(
             read_hierarchy(settings.file, classes), tree, f"brought: {Path(settings.file).name}"
         )
-    if settings.macros == "auto":
+    if settings.macros == "auto" and len(classes) > MOST_BY_DEFAULT:
         chosen = choose_n_macros(tree).n_macros
-        return FoundHierarchy(tree.cut(chosen), tree, f"{settings.linkage}, {chosen} macros by silhouette")
-    k = min(settings.macros, len(classes))
-    if k < settings.macros and settings.macros != HierarchySettings().macros:
-        k = settings.macros  # the error of `cut` explains
-    return FoundHierarchy(tree.cut(k), tree, f"{settings.linkage}, {k} macros")
+        return FoundHierarchy(tree.cut(chosen), tree, f"{settings.linkage}, by silhouette")
+    if settings.macros != "auto" and (
+        "macros" in settings.model_fields_set or len(classes) > MOST_BY_DEFAULT
+    ):
+        return FoundHierarchy(tree.cut(settings.macros), tree, settings.linkage)
+    few = max(2, len(classes) // 2)
+    logger.warning("There are only %d classes: they are cut into %d macros.", len(classes), few)
+    return FoundHierarchy(tree.cut(few), tree, settings.linkage)
+
+
+def check_hierarchy(prepared: PreparedData, settings: HierarchySettings) -> None:
+    """Refuse a hierarchy or a number of macros that doesn't fit the classes, before anything takes long.
+
+    Raises
+    ------
+    DataError
+        If the file can't be read, or the classes differ, or there are as many macros as classes.
+    """
+    classes = prepared.manifest.classes
+    try:
+        if settings.file is not None:
+            brought = read_hierarchy(settings.file, classes)
+            if brought.overlapping:
+                raise ValueError(
+                    "A study needs every class in one macro; overlapping macros are for prediction."
+                )
+        elif settings.column is not None:
+            column_hierarchy(prepared.manifest, settings.column)
+    except (ValueError, OSError) as error:
+        raise DataError(f"The hierarchy can't be used: {error}") from error
+    k = settings.macros
+    if k != "auto" and "macros" in settings.model_fields_set and k >= len(classes):
+        raise DataError(
+            f"The number of macros must be between 2 and one less than the number of classes ({len(classes)}). "
+            f"Received: {k}. Give a smaller --macros, or --macros auto."
+        )
 
 
 def class_tree(prepared: PreparedData, features: np.ndarray, linkage: str) -> ClassTree:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..data_prep.errors import DataError
 from ..data_prep.files import write_whole
 from ..data_prep.manifest import write_manifest
 from ..hierarchy.dendrogram import draw_dendrogram
@@ -16,6 +17,22 @@ from .preparation import FoundHierarchy, PreparedData
 from .provenance import environment
 
 logger = logging.getLogger(__name__)
+
+
+def check_apart(data: Path, output: Path) -> None:
+    """Refuse a run folder among the class folders, where its pictures would be taken for a class.
+
+    Raises
+    ------
+    DataError
+        If `output` lies inside the folder of class folders `data`.
+    """
+    listed = not data.is_dir() or (data / "metadata.csv").is_file()
+    if not listed and output.resolve().is_relative_to(data.resolve()):
+        raise DataError(
+            f"The run folder {output} lies inside the data folder {data}, where it would be taken for a class. "
+            "Choose an --output outside."
+        )
 
 
 def make_run_folder(output: Path) -> None:

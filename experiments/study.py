@@ -17,6 +17,7 @@ from .baselines import run_reference
 from .config import BackboneSettings, StudySettings
 from .contestants import Contestant, Roster, check_same_terms, collect
 from .costs import contestant_cost, measured_costs, reference_cost
+from .discriminants import DISCRIMINANTS, run_discriminant
 from .evaluation import evaluate
 from .forecasts import confusion_of_seeds, described, forecast_cuts, what_happened
 from .heads import Trainer, flat_job, router_job, two_stage_jobs
@@ -25,6 +26,7 @@ from .predictions import Predictions
 from .preparation import (
     FoundHierarchy,
     PreparedData,
+    check_hierarchy,
     class_tree,
     find_hierarchy,
     independent_hierarchy,
@@ -33,7 +35,7 @@ from .preparation import (
 )
 from .provenance import check_resumable, environment
 from .report.writing import write_report
-from .run_folder import data_facts, log_counts, make_run_folder, write_inputs, write_json
+from .run_folder import check_apart, data_facts, log_counts, make_run_folder, write_inputs, write_json
 from .stages import stage
 from .study_bundles import save_bundles
 from .sweeps import sweep_cuts
@@ -107,9 +109,11 @@ def run_study(
         If the run folder holds another study, or flat or the primary rule can't be trained.
     """
     settings, output = settings or StudySettings(), Path(output)
+    check_apart(Path(data), output)
     make_run_folder(output)
     prepared = prepare_data(data, settings.data)
     log_counts(prepared)
+    check_hierarchy(prepared, settings.hierarchy)
     trunk, features = prepare_features(prepared, settings.backbone, cache, backbone)
     facts = {"data": prepared.fingerprint, "backbone": trunk.key}
     check_resumable(output, settings, facts, resume=resume, replace=replace)
@@ -205,7 +209,7 @@ class _Study:
         own = [job for seed in roster.seeds for job in two_stage_jobs(self.found.hierarchy, seed)]
         self.trainer.train([*own, *(job for name in known for job in roster.jobs(name))])
         found, failed = collect(tuple(known), roster.answers, ("flat", comparison.primary))
-        references, failed_references = collect(roster.references, self.reference, ())
+        references, failed_references = collect(roster.otherwise_made, self.otherwise_made, ())
         tables = {
             key: self._stages(key, self.rows[split])
             for key, split in (("probs", "test"), ("val_probs", "val"))
@@ -234,7 +238,9 @@ class _Study:
         within = [self.trainer.within(hierarchy, seed, key)[rows] for seed in seeds]
         return np.stack(router).astype(np.float32), np.stack(within).astype(np.float32)
 
-    def reference(self, name: str) -> Contestant:
+    def otherwise_made(self, name: str) -> Contestant:
+        if name in DISCRIMINANTS:
+            return run_discriminant(name, self.roster, self.output / "models")
         folder, n_seeds = self.reference_folder(name), len(self.roster.seeds)
         return run_reference(
             name, folder, self.prepared, self.features, self.trunk.key, self.found.hierarchy, n_seeds

@@ -1,5 +1,8 @@
 """The verdict as a table that a person reads in ten seconds."""
 
+import shlex
+from pathlib import Path
+
 from .study import StudyResult
 
 
@@ -7,12 +10,13 @@ def summary(result: StudyResult) -> str:
     """Write a study's result as text: contestants, comparisons, router, verdict, and where to look."""
     figures = result.metrics
     images = figures["data"]["images"]
+    level = 100 * (1 - figures["comparisons"][0]["alpha"])
     lines = [
         f"{figures['n_test']} test images, {len(figures['classes'])} classes, {len(figures['macros'])} macros "
         f"({figures['hierarchy']['origin']}), {len(figures['seeds'])} seeds, trained on {images['train']} + "
         f"{images['val']} images",
         "",
-        f"{'':<10}{'accuracy':>16}{'macro-F1':>10}{'against flat':>15}{'95 % interval':>18}{'p':>9}  verdict",
+        f"{'':<10}{'accuracy':>16}{'macro-F1':>10}{'against flat':>15}{f'{level:g} % interval':>18}{'p':>9}  verdict",
     ]
     comparisons = {comparison["b"]: comparison for comparison in figures["comparisons"]}
     for name, contestant in figures["contestants"].items():
@@ -28,10 +32,16 @@ def summary(result: StudyResult) -> str:
         "",
         f"Verdict: {figures['verdict']}",
         "",
-        f"Look at {result.folder / 'report.html'}; every figure is in {result.folder / 'metrics.json'}.",
-        f"Predict: aisles predict {result.folder / 'bundles' / 'two-stage'} IMAGE...",
+        f"Look at {_typed(result.folder / 'report.html')}; every figure is in "
+        f"{_typed(result.folder / 'metrics.json')}.",
+        f"Predict: aisles predict {_typed(result.folder / 'bundles' / 'two-stage')} IMAGE...",
     ]
     return "\n".join(lines)
+
+
+def _typed(path: Path) -> str:
+    """Write a path as it has to be typed in a shell."""
+    return shlex.quote(str(path))
 
 
 def _row(name: str, contestant: dict, comparison: dict | None) -> str:

@@ -23,7 +23,7 @@ from scipy.special import logsumexp
 from .distributions import check_distributions, sum_columns
 from .taxonomy import Hierarchy
 
-BOUNDS = (0.05, 20.0)
+BOUNDS = (0.25, 20.0)  # few validation images, all right, would ask for ever more certainty
 """The lowest and the highest temperature that is fitted."""
 _LOG_FLOOR = float(np.log(1e-12))
 

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+from typing import get_args
 
 import click
 import numpy as np
@@ -116,6 +117,33 @@ def test_a_bad_setting_is_wrong_usage(tmp_path, picture_folder):
     benchmark_refuses(picture_folder, tmp_path, "section.key=value", "--set", "epochs=3", expect=2)
 
 
+def test_names_of_backbones_and_heads_are_known_before_anything_is_read(tmp_path):
+    from aisles.experiments.config import BackboneSettings, TrainingSettings
+    from aisles.models.backbones import BACKBONES
+    from aisles.models.heads import HEADS
+
+    assert get_args(BackboneSettings.model_fields["name"].annotation) == BACKBONES
+    assert get_args(TrainingSettings.model_fields["head"].annotation) == tuple(HEADS)
+    benchmark_refuses(tmp_path, tmp_path, "backbone.name", "--backbone", "resnet", expect=2)
+    benchmark_refuses(tmp_path, tmp_path, "training.head", "--set", "training.head=v9", expect=2)
+
+
+def test_more_macros_than_classes_are_refused(tmp_path, picture_folder):
+    benchmark_refuses(picture_folder, tmp_path, r"number of classes \(6\).*--macros", "--macros", "6")
+
+
+def test_a_run_folder_among_the_class_folders_is_refused(picture_folder):
+    result = run("benchmark", picture_folder, "--output", picture_folder / "run", expect=3)
+    assert "inside the data folder" in result.stderr
+    assert not (picture_folder / "run").exists()
+
+
+def test_an_unwritable_output_is_refused(tmp_path, picture_folder):
+    (tmp_path / "taken").write_text("mine")
+    result = run("benchmark", picture_folder, "--output", tmp_path / "taken" / "run", expect=1)
+    assert "can't be written" in result.stderr
+
+
 def test_an_output_that_is_a_file_is_refused(tmp_path, picture_folder):
     (tmp_path / "taken").write_text("mine")
     result = run("benchmark", picture_folder, "--output", tmp_path / "taken", expect=1)
@@ -211,7 +239,7 @@ def test_a_hierarchy_of_ones_own_is_used_and_checked(finished, tmp_path):
     assert json.loads((tmp_path / "run" / "hierarchy.json").read_text()) == mine
     mine["macros"]["others"].remove("sky")
     (tmp_path / "mine.json").write_text(json.dumps(mine))
-    result = run("benchmark", data, "-o", tmp_path / "other", *options, expect=1)
+    result = run("benchmark", data, "-o", tmp_path / "other", *options, expect=3)
     assert "only in the manifest: ['sky']" in result.stderr
 
 
