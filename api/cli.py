@@ -8,6 +8,7 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -37,8 +38,22 @@ def main(quiet: bool) -> None:
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--output", "-o", type=click.Path(path_type=Path), required=True, help="The run folder.")
 @settings_options
+@click.option("--full", is_flag=True, help="Add ensemble, random partitions and every routing rule.")
+@click.option("--sweep", is_flag=True, help="Also try 2 to 12 macros.")
+@click.option("--resume", is_flag=True, help="Go on with the study in RUN; refuse to begin one.")
+@click.option("--replace", is_flag=True, help="Replace a study of other settings or images in RUN.")
 @click.option("--json", "json_", is_flag=True, help="Print metrics.json instead of the table.")
-def benchmark(data: Path, output: Path, settings, cache: Path | None, json_: bool) -> None:
+def benchmark(
+    data: Path,
+    output: Path,
+    settings: Any,
+    cache: Path | None,
+    full: bool,
+    sweep: bool,
+    resume: bool,
+    replace: bool,
+    json_: bool,
+) -> None:
     """Compare flat and two-stage on DATA and give the verdict.
 
     DATA is a manifest CSV (file_name, label; product and split if there are any), a folder with a metadata.csv, or a
@@ -46,10 +61,13 @@ def benchmark(data: Path, output: Path, settings, cache: Path | None, json_: boo
 
     Example: aisles benchmark photos --output run --macros 5
     """
+    from aisles.experiments.config import with_all_contestants
     from aisles.experiments.study import run_study
     from aisles.experiments.tables import summary
 
-    result = run_study(data, output, settings, cache=cache)
+    if full:
+        settings = with_all_contestants(settings)
+    result = run_study(data, output, settings, cache=cache, sweep=sweep, resume=resume, replace=replace)
     click.echo(as_json(result.metrics) if json_ else summary(result))
 
 

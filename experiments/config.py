@@ -161,6 +161,14 @@ class StudySettings(Section):
     sweep: SweepSettings = SweepSettings()
 
 
+def with_all_contestants(settings: StudySettings) -> StudySettings:
+    """Give the settings with every contestant that needs nothing but this package; others stay as they are."""
+    outside = ("logistic", "hiclass")
+    names = (*settings.comparison.contestants, *(name for name in FULL if name not in outside))
+    comparison = settings.comparison.model_copy(update={"contestants": tuple(dict.fromkeys(names))})
+    return settings.model_copy(update={"comparison": comparison})
+
+
 def _check_contestant(name: str) -> None:
     kind, _, rest = name.partition(":")
     if name in OTHER_CONTESTANTS or (kind in OTHER_HIERARCHIES and rest):
