@@ -52,9 +52,9 @@ def confusion_section(run: Run) -> Section:
     columns = (
         Column("true class"),
         Column("answered as"),
-        Column("same macro", "word"),
         Column(run.primary, "count"),
         Column(FLAT, "count"),
+        Column("same macro", "word"),
     )
     caption = (
         f"The {_PAIRS} most frequent confusions of {run.primary} and flat together; images, mean over seeds."
@@ -72,7 +72,7 @@ def _frequent(run: Run, tables: dict[str, np.ndarray]) -> tuple[tuple, ...]:
         if both[i, j] > 0:
             same = "yes" if run.macro_of[i] == run.macro_of[j] else "no"
             counts = (float(tables[name][i, j]) for name in (run.primary, FLAT))
-            rows.append((run.classes[i], run.classes[j], same, *counts))
+            rows.append((run.classes[i], run.classes[j], *counts, same))
     return tuple(rows)
 
 

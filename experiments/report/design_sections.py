@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .document import Block, Bullets, Column, Figure, Section, Table, Text, signed
+from .document import Block, Bullets, Column, Figure, Section, Table, Text, p_text, signed
 from .names import is_control
 from .run import FLAT, Run
 from .trust_figures import Curve, chart
@@ -175,7 +175,7 @@ def sweep_section(run: Run) -> Section | None:
         blocks.append(
             Text(
                 f"Rank correlation of the forecast's excess with accuracy over {ranks['n_cuts']} cuts: "
-                f"{ranks['rho']:.2f} (p = {ranks['p_value']:.2g})."
+                f"{signed(ranks['rho'], 2)} (p: {p_text(ranks['p_value'])})."
             )
         )
     return Section("sweep", "Every cut", tuple(blocks))

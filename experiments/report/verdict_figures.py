@@ -38,8 +38,8 @@ def difference_figure(comparisons: Sequence[Mapping[str, Any]], against: str = "
         drawing.text(x(tick), bottom + 13, signed(tick, _digits(x.ticks())), "soft small", "middle")
     for row in range(len(comparisons)):
         drawing.line(x(0), top + _ROW * row + 17, x(0), top + _ROW * row + 35, "zero")
-    drawing.text(x(0) - 5, 11, f"{against} better ◂", "soft small", "end")
-    drawing.text(x(0) + 5, 11, f"▸ {against} worse", "soft small")
+    drawing.text(_EDGE, 11, f"◂ {against} better", "soft small")
+    drawing.text(WIDTH - _EDGE, 11, f"{against} worse ▸", "soft small", "end")
     drawing.text(
         WIDTH / 2,
         bottom + 28,

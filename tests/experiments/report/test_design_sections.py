@@ -137,7 +137,7 @@ def test_every_cut_is_listed_with_its_verdict(written, page):
         ("ward", "2", "better"),
         ("ward", "3", "better"),
     ]
-    assert "over 4 cuts: 0.50 (p = 0.2)" in section(page, "sweep")
+    assert "over 4 cuts: +0.50 (p: 0.2)" in section(page, "sweep")
 
 
 def test_stability_says_what_is_not_known_too(page):
