@@ -165,7 +165,7 @@ def _facts(run: Run, manifest: Manifest, found: OutOfFold, suspects: Suspects) -
             if (here := manifest.splits == split).any()
         },
         "contestants": {
-            name: _plain(accuracy_without(run.correct(name), suspected[test])) for name in run.classes_by
+            name: _plain(accuracy_without(run.correct(name), suspected[test])) for name in run.answers_by
         },
     }
 

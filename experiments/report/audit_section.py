@@ -1,11 +1,14 @@
 """The label audit in the report, if one was made: suspects, and accuracy with and without them."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from ..label_audit import accuracy_without
 from .document import Block, Bullets, Card, Column, Gallery, Section, Table, Text
 from .gallery_sections import thumbnail
 from .names import is_control
@@ -33,7 +36,7 @@ def audit_section(run: Run, most: int = _SHOWN) -> Section | None:
             "says (confident learning). They are suspects for a person to look at; nothing was changed."
         ),
         Bullets(splits),
-        _accuracies(facts),
+        _accuracies(run, suspects),
     ]
     if len(suspects):
         caption = (
@@ -45,18 +48,22 @@ def audit_section(run: Run, most: int = _SHOWN) -> Section | None:
     return Section("audit", "Suspected labels", tuple(blocks))
 
 
-def _accuracies(facts: dict[str, Any]) -> Table:
+def _accuracies(run: Run, suspects: pd.DataFrame) -> Table:
+    """Set accuracies with and without the suspected test images side by side, of this run's answers as they are now."""
+    doubted = {run.folder / name for name in suspects["file_name"]}
+    suspected = np.array([path in doubted for path in run.paths], dtype=bool)
     columns = (
         Column("contestant"),
         Column("all test images", "share"),
         Column("without suspects", "share"),
         Column("among suspects", "share"),
     )
-    rows = tuple(
-        (name, part["all_images"], part["without"], part["suspected"])
-        for name, part in facts["contestants"].items()
+    found = {
+        name: accuracy_without(run.correct(name), suspected)
+        for name in run.answers_by
         if not is_control(name)
-    )
+    }
+    rows = tuple((name, part.all_images, part.without, part.suspected) for name, part in found.items())
     caption = (
         "Accuracy with and without the suspected test images. Auditor and contestants may fail on the same hard "
         "photographs, so accuracy rises without them even where every label is right; what counts is whether the "
@@ -71,9 +78,9 @@ def _card(folder: Path, row: dict[Any, Any]) -> Card:
         ("looks like", f"{row['suggested']} {100 * row['p_suggested']:.0f}\u00a0%"),
         ("split", str(row["split"])),
     )
-    return Card(
-        thumbnail(folder / str(row["file_name"])), f"{row['suggested']}?", str(row["file_name"]), lines
-    )
+    name = str(row["file_name"])
+    shown = re.sub(r"^(\.\./)+", "", name)
+    return Card(thumbnail(folder / name), f"{row['suggested']}?", shown, lines)
 
 
 def _percent(share: float | None) -> str:

@@ -57,6 +57,14 @@ def test_the_report_shows_the_audit_that_lies_in_the_run(big_run):
     part = page[page.index('id="audit"') : page.index('id="limits"')]
     assert "<h3>moss?</h3>" in part and "the audit of labels" not in page
     assert "test: 1 of 8 images suspected" in part
+    row = (
+        next(path for path in (folder / "tables").iterdir() if path.name == "audit.csv")
+        .read_text()
+        .splitlines()[2]
+    )
+    assert row.split(",")[0] == "soft" and [round(float(value), 4) for value in row.split(",")[1:]] == [
+        0.8125, 0.7857, 1.0,
+    ]  # fmt: skip
 
 
 def test_a_manifest_that_lists_other_test_images_is_refused(big_run):
