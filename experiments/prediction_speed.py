@@ -4,6 +4,7 @@ import json
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -82,7 +83,8 @@ def file_ratios(
                 trunk.forward(pictures[start : start + 32]).numpy()
 
         def from_files():
-            return [json.dumps(asdict(answer)) for answer in classifier.iter_predict(next(turns))]
+            answers: Any = classifier.iter_predict(next(turns))
+            return [json.dumps(asdict(answer)) for answer in answers]
 
         found = ratios_of({"memory": from_memory, "files": from_files}, "memory", len(blocks))
     return [as_ratio(f"rate from files over bare {backbone}", 1 / found["files"], FILES_LIMIT, at_least=True)]
@@ -98,7 +100,7 @@ def _pictures(n: int, size: tuple[int, int]) -> np.ndarray:
     rng = np.random.default_rng(0)
     base = rng.integers(0, 256, (n, 6, 6, 3), dtype=np.uint8)
     return np.stack(
-        [np.asarray(Image.fromarray(p).resize(size[::-1], Image.Resampling.BICUBIC)) for p in base]
+        [np.asarray(Image.fromarray(p).resize((size[1], size[0]), Image.Resampling.BICUBIC)) for p in base]
     )
 
 

@@ -199,9 +199,9 @@ class _Loader:
             )
         trunks = [self._trunk(entry) for entry in self.content["trunks"]]
         models = self.content["models"]
-        hierarchy = self.content["hierarchy"]
+        hierarchy: Any = self.content["hierarchy"]
         hierarchy = Hierarchy.from_json(json.dumps(hierarchy)) if hierarchy else None
-        flat = self._model(models["flat"], trunks) if "flat" in models else None
+        flat: Any = self._model(models["flat"], trunks) if "flat" in models else None
         if self.content["kind"] == "flat":
             classifier = FlatClassifier(flat, hierarchy, residents=residents)
         elif self.content["kind"] == "two-stage":
@@ -278,10 +278,16 @@ class _Writer:
         facts = {"labels": list(model.labels), "temperature": model.temperature, "trunk": None, "head": None}
         if isinstance(model, GivenModel):
             _check_savable(model, name)
-            model.network.save(self.folder / f"{name}.keras")
+            network: Any = model.network
+            network.save(self.folder / f"{name}.keras")
             order = None if model.order is None else list(model.order)
-            return {**facts, "network": f"{name}.keras", "input_size": list(model.input_size), "order": order}
-        if model.constant:
+            return {
+                **facts,
+                "network": f"{name}.keras",
+                "input_size": list(model.input_size or ()),
+                "order": order,
+            }
+        if model.trunk is None:
             return facts
         if not any(model.trunk is trunk for trunk in self.trunks):
             self.trunks.append(model.trunk)

@@ -55,8 +55,8 @@ class LabelModel:
         """Give probabilities (n, n_labels), float64, rows sum to 1, from features (n, dimension)."""
         if self.constant:
             return np.ones((len(features), 1))
-        features = tf.convert_to_tensor(features, tf.float32)
-        return self.scaled(opened(self.head)(features, training=False).numpy(), calibrated=calibrated)
+        inputs = tf.convert_to_tensor(features, tf.float32)
+        return self.scaled(opened(self.head)(inputs, training=False).numpy(), calibrated=calibrated)
 
     def scaled(self, outputs: np.ndarray, *, calibrated: bool = True) -> np.ndarray:
         """Turn a network's outputs (n, n_labels) into float64 rows that sum to 1, calibrated if wanted."""
@@ -218,4 +218,4 @@ def _keras_size(network: keras.Model, given: tuple[int, int] | None) -> tuple[in
         return shape[1:3]
     if given is None:
         raise ValueError(f"The model takes pictures of any size: {shape}. Give input_size=(height, width).")
-    return tuple(given)
+    return given[0], given[1]

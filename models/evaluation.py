@@ -1,12 +1,15 @@
 """How good a classifier is on labelled images, in the few figures that fit on a screen."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.metrics import precision_recall_fscore_support
 
 from ..hierarchy.routing import ClimbAnswers
 from ..hierarchy.taxonomy import Hierarchy
+
+ZERO: Any = 0  # scikit-learn's annotation knows only 'warn'
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,8 @@ def summarize(
     """Compute the figures; `truth` holds indices into `classes`, one a row of `probs`."""
     best = probs.argmax(1)
     rank = (probs > probs[np.arange(len(truth)), truth][:, None]).sum(1)
-    parts = precision_recall_fscore_support(
-        truth, best, labels=np.unique(truth), average=None, zero_division=0
+    parts: Any = precision_recall_fscore_support(
+        truth, best, labels=np.unique(truth), average=None, zero_division=ZERO
     )
     rows = zip(np.unique(truth), *parts, strict=True)
     macro_right = _macro_right(truth, macro_probs, hierarchy)

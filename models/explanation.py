@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -191,8 +192,8 @@ def _view(
     # Networks opened for heat maps count as networks in memory like all others.
     draw = classifier.residents.get(("heat map", title), lambda: heat_map_of(model))
     if draw is not None:
-        size = model.trunk.input_size if isinstance(model, LabelModel) else model.input_size  # type: ignore[union-attr]
-        heat = draw(picture_pixels(picture, [size])[0], about)
+        network: Any = model.trunk if isinstance(model, LabelModel) else model
+        heat = draw(picture_pixels(picture, [network.input_size])[0], about)
     order = np.argsort(-probs, kind="stable")[:N_BARS]
     bars = tuple((str(model.labels[i]), float(probs[i])) for i in order)
     return StageView(title, bars, len(model.labels), str(model.labels[about]), heat)

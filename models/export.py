@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -200,19 +201,19 @@ def _write_litert(network: keras.Model, path: Path) -> None:
 
 
 def _run_keras(path: Path, pictures: np.ndarray) -> np.ndarray:
-    network = keras.saving.load_model(path, compile=False, safe_mode=True)
+    network: Any = keras.saving.load_model(path, compile=False, safe_mode=True)
     return compiled(lambda pixels: network(pixels, training=False), pictures.shape[1:3])(pictures)
 
 
 def _run_saved_model(path: Path, pictures: np.ndarray) -> np.ndarray:
-    loaded = tf.saved_model.load(str(path))
-    return loaded.serve(tf.convert_to_tensor(pictures)).numpy()  # type: ignore[union-attr]
+    loaded: Any = tf.saved_model.load(str(path))
+    return loaded.serve(tf.convert_to_tensor(pictures)).numpy()
 
 
 def _run_onnx(path: Path, pictures: np.ndarray) -> np.ndarray:
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session: Any = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return session.run(None, {session.get_inputs()[0].name: pictures})[0]
 
 

@@ -7,7 +7,7 @@ Networks may stand inside networks, as a backbone does behind its preprocessing.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -41,11 +41,11 @@ def heat_map_of(model: AnyModel) -> HeatMap | None:
         return None  # a network that Keras can't take apart
     if looked_into is None:
         return None
-    network, cast = looked_into
+    network, prepare = looked_into
     order = getattr(model, "order", None)
 
     def draw(pixels: np.ndarray, label: int) -> np.ndarray:
-        x = cast(tf.cast(pixels[None], tf.float32))
+        x = prepare(tf.cast(pixels[None], tf.float32))
         with tf.GradientTape() as tape:
             tape.watch(x)  # a frozen network has no trainable weight that would start the recording
             maps, scores = network(x, training=False)
@@ -60,20 +60,19 @@ def heat_map_of(model: AnyModel) -> HeatMap | None:
 
 def _network_of(model: AnyModel) -> tuple[keras.Model, Callable] | None:
     """Give one network from float pixels to (last maps, scores), and what is done to the pixels before."""
-    whole = isinstance(model, GivenModel)
     inside = _Inside()
-    if whole:
-        pixels = keras.Input((*model.input_size, 3), dtype="float32")
-        inside.run(model.network, pixels)
-        cast = model.preprocess or (lambda x: x)
+    if isinstance(model, GivenModel):
+        pixels = keras.Input((*cast(tuple, model.input_size), 3), dtype="float32")
+        inside.run(cast(keras.Model, model.network), pixels)
+        prepare = model.preprocess or (lambda x: x)
     else:
-        loaded = model.loaded()
+        loaded: Any = model.loaded()
         pixels = keras.Input((*loaded.trunk.input_size, 3), dtype="float32")
         inside.run(loaded.head, inside.run(loaded.trunk.model, pixels))
-        cast = lambda x: x  # noqa: E731
+        prepare = lambda x: x  # noqa: E731
     if inside.maps is None:
         return None
-    return keras.Model(pixels, [inside.maps, inside.scores]), cast
+    return keras.Model(pixels, [inside.maps, inside.scores]), prepare
 
 
 class _Inside:
@@ -117,7 +116,7 @@ class _Inside:
         if isinstance(layer, layers.Softmax) or _activation(layer, layers.Activation):
             self.scores = args[0]
         elif _activation(layer, layers.Dense):
-            self.scores = ops.matmul(args[0], layer.kernel) + (0 if layer.bias is None else layer.bias)
+            self.scores = ops.add(ops.matmul(args[0], layer.kernel), 0 if layer.bias is None else layer.bias)
         else:
             self.scores = ops.log(ops.maximum(ops.cast(output, "float32"), 1e-30))
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -139,7 +140,7 @@ def picture_pixels(picture: Picture, sizes: Sequence[Size]) -> list[np.ndarray]:
     ]
 
 
-def open_picture(picture: Picture) -> Image.Image:
+def open_picture(picture: Any) -> Image.Image:
     """Give a picture as PIL image in RGB; raises as `picture_pixels`."""
     if isinstance(picture, str | Path):
         return decode_image(read_image_bytes(picture))

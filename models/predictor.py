@@ -4,7 +4,7 @@ Networks are compiled once and called batch by batch; `keras.Model.predict`, whi
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -93,9 +93,10 @@ class Classifier:
         TypeError
             For a single picture in place of several, or an item of another type.
         """
-        return list(
-            self.iter_predict(images, rule=rule, top=top, batch_size=batch_size, calibrated=calibrated)
+        answers: Iterator[Any] = self.iter_predict(
+            images, rule=rule, top=top, batch_size=batch_size, calibrated=calibrated
         )
+        return list(answers)
 
     def iter_predict(
         self,
@@ -265,9 +266,9 @@ class Classifier:
         probs, macro_probs, _ = self._arrays(images, self._promised_rule(), batch_size, True)
         if len(probs) != len(truth):
             raise ValueError(f"There must be one label a picture. Received: {len(probs)} and {len(truth)}.")
-        climb = None
-        if self._climbs():
-            climb = climb_guarantee(probs, macro_probs, self.hierarchy, truth, share, delta)
+        climb, hierarchy = None, self.hierarchy
+        if self._climbs() and hierarchy is not None and macro_probs is not None:
+            climb = climb_guarantee(probs, macro_probs, hierarchy, truth, share, delta)
         coverage = share if coverage is None else coverage
         self.confidence = Confidence(climb, fit_prediction_sets(probs, truth, coverage, method))
         return self
@@ -302,7 +303,9 @@ class Classifier:
         )
         return np.concatenate(probs), np.concatenate(macro) if self.hierarchy else None, joined
 
-    def _outcomes(self, images, rule, batch_size, calibrated, strict, complete=False):
+    def _outcomes(
+        self, images, rule, batch_size, calibrated, strict, complete=False
+    ) -> Iterator[tuple[Any, tuple]]:
         stacks = self._stacks_for(rule)
         window = batch_size * max(1, WINDOW // batch_size) if self._gathers(rule) else batch_size
         for batch, errors in self._batches(images, stacks, window, batch_size, strict):

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from ..hierarchy.clustering import cluster_classes
+from ..hierarchy.clustering import ClassTree, cluster_classes
 from ..hierarchy.embeddings import class_embeddings
 from ..hierarchy.routing import climb, parse_rule, route
 from ..hierarchy.taxonomy import Hierarchy
@@ -76,7 +76,8 @@ class HierarchicalEstimator(ClassifierMixin, BaseEstimator):
         ValueError
             If shapes or labels don't fit, or a setting is out of range.
         """
-        X, y = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=2)
+        checked: Any = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=2)
+        X, y = checked
         check_classification_targets(y)
         self.classes_, codes = np.unique(y, return_inverse=True)
         rule = parse_rule(self.rule)
@@ -97,18 +98,18 @@ class HierarchicalEstimator(ClassifierMixin, BaseEstimator):
     def predict_proba(self, X: Any) -> np.ndarray:
         """Give the class distribution, of shape (n_samples, n_classes), columns in the order of `classes_`."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = self._checked(X)
         return self._routed(X)[:, self._column]
 
     def predict_macro_proba(self, X: Any) -> np.ndarray:
         """Give the router's distribution, of shape (n_samples, n_macros), in the order of `hierarchy_.macros`."""
         check_is_fitted(self)
-        return self._macro(validate_data(self, X, dtype=np.float64, reset=False))
+        return self._macro(self._checked(X))
 
     def climb(self, X: Any, threshold: float | tuple[float, float]) -> np.ndarray:
         """Give the class where it is probable enough, else the macro's name, else None, as an object array."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = self._checked(X)
         answers = climb(self._routed(X), self._macro(X), threshold)
         of_column = np.empty(len(self.classes_), dtype=object)
         of_column[self._column] = self.classes_
@@ -117,6 +118,10 @@ class HierarchicalEstimator(ClassifierMixin, BaseEstimator):
         found[at_class] = of_column[answers.class_index[at_class]]
         found[at_macro] = np.array(self.hierarchy_.macros, object)[answers.macro_index[at_macro]]
         return found
+
+    def _checked(self, X: Any) -> np.ndarray:
+        checked: Any = validate_data(self, X, dtype=np.float64, reset=False)
+        return checked
 
     def _hierarchy(self, X: np.ndarray, codes: np.ndarray) -> tuple[Hierarchy, np.ndarray]:
         """Give the hierarchy, and for each of `classes_` its column in the hierarchy's order."""
@@ -137,7 +142,7 @@ class HierarchicalEstimator(ClassifierMixin, BaseEstimator):
         place = {name: i for i, name in enumerate(found.classes)}
         return found, np.array([place[name] for name in names], dtype=np.intp)
 
-    def _tree(self, X: np.ndarray, names: np.ndarray):
+    def _tree(self, X: np.ndarray, names: Any) -> ClassTree:
         """Build the tree of classes around the mean of the training data, from which directions tell more."""
         centered = X - X.mean(axis=0)
         # A class in the very middle has no direction; a constant feature gives it one that tells nothing.
@@ -149,7 +154,7 @@ class HierarchicalEstimator(ClassifierMixin, BaseEstimator):
     def _train(self, X: np.ndarray, labels: np.ndarray) -> Any:
         if len(np.unique(labels)) < 2:
             return None
-        model = LogisticRegression(max_iter=1000) if self.estimator is None else clone(self.estimator)
+        model: Any = LogisticRegression(max_iter=1000) if self.estimator is None else clone(self.estimator)
         return model.fit(X, labels)
 
     def _routed(self, X: np.ndarray) -> np.ndarray:

@@ -94,7 +94,8 @@ class _Builder:
         if isinstance(model, GivenModel):
             probs = self._given(model)
         elif model.trunk is None:
-            return ops.ones_like(ops.mean(self.numbers, axis=(1, 2))[:, :1])
+            first: Any = ops.max(self.numbers, axis=(1, 2, 3), keepdims=True)
+            return ops.ones_like(ops.reshape(first, (-1, 1)))
         else:
             probs = self._named(opened(model.head))(self._features(model))
         probs = ops.cast(probs, "float32")
@@ -112,7 +113,7 @@ class _Builder:
         return self.features[id(model.trunk)]
 
     def _given(self, model: GivenModel) -> Any:
-        network = model.network
+        network: Any = model.network
         whole = network.inputs[0].dtype == "uint8" and model.preprocess is None
         ready = self.pixels if whole else self.numbers
         ready = ready if model.preprocess is None else model.preprocess(ready)

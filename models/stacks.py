@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -38,8 +38,9 @@ class Stack:
         ends = np.cumsum([len(model.labels) for model in models]).tolist()
         self.columns = [slice(end - len(m.labels), end) for end, m in zip(ends, models, strict=True)]
         self.width = ends[-1]
-        first = models[0]
-        self.input_size: Size = first.input_size if isinstance(first, GivenModel) else first.trunk.input_size
+        first: Any = models[0]
+        given = isinstance(first, GivenModel)
+        self.input_size: Size = cast(Any, first.input_size if given else first.trunk.input_size)
         stored = isinstance(first, LabelModel) and isinstance(first.trunk, StoredTrunk)
         self._own: _Loaded | None = None
         self._stored = stored
@@ -135,7 +136,8 @@ class PictureBatch:
 
 
 def _given(model: GivenModel) -> _Loaded:
-    network, prepare = model.network, model.preprocess
+    network: Any = model.network
+    prepare, size = model.preprocess, cast(Size, model.input_size)
     if not isinstance(network, keras.Model):
 
         def call(pixels):
@@ -149,12 +151,13 @@ def _given(model: GivenModel) -> _Loaded:
             return outputs
 
         return _Loaded(call, (network,))
-    return _Loaded(compiled(given_forward(model), model.input_size), (network,))
+    return _Loaded(compiled(given_forward(model), size), (network,))
 
 
 def given_forward(model: GivenModel) -> Callable[[Any], Any]:
     """Give a Keras model's pass from uint8 pixels, its preprocessing in front."""
-    network, prepare = model.network, model.preprocess
+    network: Any = model.network
+    prepare = model.preprocess
     wanted = network.inputs[0].dtype
 
     def forward(pixels):

@@ -43,7 +43,8 @@ class StoredNetwork:
                 "Copy or train the bundle again."
             )
         try:
-            return keras.saving.load_model(self.path, compile=False, safe_mode=True)
+            network: Any = keras.saving.load_model(self.path, compile=False, safe_mode=True)
+            return network
         except (ValueError, OSError, TypeError, KeyError) as error:
             raise BundleError(f"{self.path} can't be loaded: {error}") from error
 

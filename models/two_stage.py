@@ -92,14 +92,15 @@ class FlatClassifier(Classifier):
     def _macro_stacks(self):
         return self._stacks(["flat"])
 
-    def _outcome(self, batch, rule, calibrated, complete):
-        probs = self._passed("flat", batch, calibrated=calibrated)
-        macro_probs = None if self.hierarchy is None else macro_sums(probs, self.hierarchy)
+    def _outcome(self, batch, rule: Any, calibrated, complete):
+        probs: Any = self._passed("flat", batch, calibrated=calibrated)
+        macro_probs: Any = None if self.hierarchy is None else macro_sums(probs, self.hierarchy)
         answers = climb(probs, macro_probs, rule.parameter) if rule is not None else None
         return Outcome(probs, macro_probs, answers)
 
     def _macro_probs(self, batch, calibrated):
-        return macro_sums(self._passed("flat", batch, calibrated=calibrated), self.hierarchy)
+        hierarchy: Any = self.hierarchy
+        return macro_sums(self._passed("flat", batch, calibrated=calibrated), hierarchy)
 
 
 class TwoStageClassifier(Classifier):
@@ -219,7 +220,8 @@ class TwoStageClassifier(Classifier):
 
         `name` is `router`, `flat`, or `submodel 0` and so on by the position of the macro.
         """
-        width = len(self._model(name).labels)
+        model: AnyModel = self._model(name)
+        width = len(model.labels)
         parts = [
             self._passed(name, batch, calibrated=calibrated)
             for batch, _ in self._batches(images, self._stacks([name]), batch_size, batch_size, True)
@@ -263,7 +265,7 @@ class TwoStageClassifier(Classifier):
         self.confidence = None
         return self
 
-    def _model(self, name):
+    def _model(self, name) -> Any:
         if name == "router":
             return self.router
         return self.flat if name == "flat" else self.submodels[int(name.removeprefix("submodel "))]
@@ -286,7 +288,7 @@ class TwoStageClassifier(Classifier):
         """Name the model that the rule asks first."""
         return "flat" if rule.name == "implied" else "router"
 
-    def _stacks_for(self, rule):
+    def _stacks_for(self, rule: Any):
         names = [self._first(rule)]
         names += self._submodel_names if "within_probs" in rule.needs else []
         names += ["flat"] if "flat_probs" in rule.needs else []
@@ -295,18 +297,19 @@ class TwoStageClassifier(Classifier):
     def _macro_stacks(self):
         return self._stacks(["router"])
 
-    def _gathers(self, rule):
+    def _gathers(self, rule: Any):
         """Say whether the rule sends pictures to some networks and not to others."""
         chooses = rule.name in ("hard", "beam", "threshold", "climb")
         return (chooses and len(self._stacks_for(rule)) > 1) or self.residents.limit is not None
 
-    def _outcome(self, batch, rule, calibrated, complete):
-        flat = self._passed("flat", batch, calibrated=calibrated) if "flat_probs" in rule.needs else None
+    def _outcome(self, batch, rule: Any, calibrated, complete):
+        flat: Any = self._passed("flat", batch, calibrated=calibrated) if "flat_probs" in rule.needs else None
         if rule.name == "implied":
             macro_probs = macro_from_flat(flat, self.hierarchy)
         else:
             macro_probs = self._passed("router", batch, calibrated=calibrated)
-        within, ran = None, None
+        within: Any = None
+        ran: Any = None
         if "within_probs" in rule.needs:
             ran = self._needed(batch, rule, macro_probs, complete)
             within = self._within(batch, ran, calibrated)
@@ -364,17 +367,18 @@ def sent(
     any class so far aren't needed, unless the whole distribution is wanted (`complete`).
     """
     kept = np.zeros(macro_probs.shape, bool)
+    parameter: Any = rule.parameter
     if rule.name in ("hard", "beam", "threshold"):
         order = np.argsort(-macro_probs, axis=1, kind="stable")
-        k = int(rule.parameter) if rule.name == "beam" else 1
+        k = parameter if rule.name == "beam" else 1
         np.put_along_axis(kept, order[:, :k], True, axis=1)
-        return kept | (macro_probs >= rule.parameter) if rule.name == "threshold" else kept
+        return kept | (macro_probs >= parameter) if rule.name == "threshold" else kept
     if rule.name == "climb" and not complete:
         reach = np.zeros((len(macro_probs), hierarchy.n_classes))
         for macro, label in zip(hierarchy.slot_macro, hierarchy.slot_class, strict=True):
             reach[:, label] += macro_probs[:, macro]
         # Rounding may lift a sum by some 1e-16; a sub-model too many changes nothing, one too few would.
-        enough = reach >= rule.parameter[0] - 1e-9
+        enough = reach >= parameter[0] - 1e-9
         for macro, label in zip(hierarchy.slot_macro, hierarchy.slot_class, strict=True):
             kept[:, macro] |= enough[:, label]
         return kept
@@ -436,7 +440,7 @@ def _log(probs: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(probs, 1e-12))
 
 
-def _check_order(what: str, labels: tuple[str, ...], wanted: tuple[str, ...]) -> None:
+def _check_order(what: str, labels: Sequence[str], wanted: Sequence[str]) -> None:
     if tuple(labels) == tuple(wanted):
         return
     hint = "The names agree, the order doesn't." if sorted(labels) == sorted(wanted) else "The names differ."
