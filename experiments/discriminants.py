@@ -7,12 +7,11 @@ many parameters as one linear layer over all classes. Their flat rival of exactl
 with one discriminant over all classes.
 """
 
-import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from threadpoolctl import threadpool_limits
 
 from ..hierarchy.calibration import apply_temperature, fit_composed_temperatures, fit_temperature
@@ -159,23 +158,46 @@ def _tables(features: np.ndarray, labels: np.ndarray, train, asked, hierarchy: H
     tables = np.ones((len(SHRINKAGES), len(asked), hierarchy.n_slots), np.float32)
     for members, block in zip(hierarchy.members, hierarchy.blocks, strict=True):
         rows = train[np.isin(labels[train], members)]
-        for table, shrinkage in zip(tables, SHRINKAGES, strict=True):
-            if len(members) > 1:
-                table[:, block] = _discriminant(features, labels, rows, asked, members, shrinkage)
+        if len(members) > 1:
+            tables[:, :, block] = discriminant_probs(features[rows], labels[rows], features[asked], members, SHRINKAGES)
     return tables
 
 
-def _discriminant(features, labels, rows, asked, members: tuple[str, ...], shrinkage: float) -> np.ndarray:
-    model = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        model.fit(features[rows].astype(np.float64), labels[rows])
-    probs = np.zeros((len(asked), len(members)))
-    place = {name: column for column, name in enumerate(members)}
-    probs[:, [place[name] for name in model.classes_.tolist()]] = model.predict_proba(
-        features[asked].astype(np.float64)
-    )
-    return probs
+def discriminant_probs(
+    features: np.ndarray, labels: np.ndarray, asked: np.ndarray, members: Sequence[str], shrinkages: Sequence[float]
+) -> np.ndarray:
+    """Fit linear discriminants and give the probabilities of other images.
+
+    Parameters
+    ----------
+    features, labels : ndarray of shape (n_images, dimension) and (n_images,)
+        Of training images of the members; each member has at least one.
+    asked : ndarray of shape (n_asked, dimension)
+    members : sequence of str
+        The classes, in the order of the columns.
+    shrinkages : sequence of float
+        s in (0, 1]: the covariance is (1 - s) C + s tr(C) / dimension I, C pooled inside the classes.
+
+    Returns
+    -------
+    ndarray of shape (n_shrinkages, n_asked, n_members)
+        Softmax of x C^-1 m_c - m_c C^-1 m_c / 2 + log share of c, as scikit-learn's LinearDiscriminantAnalysis. One
+        decomposition serves all shrinkages.
+    """
+    x, wanted = features.astype(np.float64), np.array(members)
+    means = np.stack([x[labels == name].mean(axis=0) for name in wanted])
+    shares = np.array([(labels == name).mean() for name in wanted])
+    centered = x - means[np.argmax(labels[:, None] == wanted, axis=1)]
+    values, vectors = np.linalg.eigh(centered.T @ centered / len(x))
+    rotated_means, rotated = means @ vectors, asked.astype(np.float64) @ vectors
+    tables = []
+    for shrinkage in shrinkages:
+        spread = (1 - shrinkage) * np.maximum(values, 0) + shrinkage * values.mean()
+        weights = rotated_means / np.maximum(spread, 1e-12)
+        scores = rotated @ weights.T - 0.5 * (weights * rotated_means).sum(axis=1) + np.log(shares)
+        powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+        tables.append(powers / powers.sum(axis=1, keepdims=True))
+    return np.stack(tables)
 
 
 def _log(probs: np.ndarray) -> np.ndarray:
