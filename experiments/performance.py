@@ -72,6 +72,17 @@ class Benchmark:
 
 BENCHMARKS = (
     Benchmark(
+        "index",
+        "indexing a catalogue of ABO's full size over a bare loop of gzip and json.loads, and its memory",
+        "data_speed:index_ratios",
+    ),
+    Benchmark("tar", "rate of random reads through a tar's index over loose files", "data_speed:tar_ratios"),
+    Benchmark(
+        "curation",
+        "growth of curation's time with the catalogue, features apart",
+        "data_speed:curation_ratios",
+    ),
+    Benchmark(
         "routing",
         "time an image of each routing rule over flat's, Inception-v3 at 299 pixels, batches of 1 and of 64",
         "prediction_speed:routing_ratios",
