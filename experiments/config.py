@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
@@ -39,9 +40,9 @@ class DataSettings(Section):
     split_by: Literal["product", "image"] = "product"
     resplit: bool = False
     min_similarity: float | None = None
-    train_share: float = Field(0.64, gt=0)
-    val_share: float = Field(0.16, gt=0)
-    test_share: float = Field(0.2, gt=0)
+    train_share: float = Field(default=0.64, gt=0)
+    val_share: float = Field(default=0.16, gt=0)
+    test_share: float = Field(default=0.2, gt=0)
 
     @property
     def shares(self) -> dict[str, float]:
@@ -57,7 +58,7 @@ class BackboneSettings(Section):
     input_size: tuple[int, int] | None = None
     color: Literal["rgb", "gray"] = "rgb"
     precision: Literal["float32", "bfloat16"] = "float32"
-    batch_size: int = Field(32, ge=1)
+    batch_size: int = Field(default=32, ge=1)
 
 
 class HierarchySettings(Section):
@@ -74,7 +75,7 @@ class HierarchySettings(Section):
     file: str | None = None
     column: str | None = None
     independent: str = "auto"
-    bootstraps: int = Field(20, ge=1)
+    bootstraps: int = Field(default=20, ge=1)
 
     @field_validator("macros")
     @classmethod
@@ -94,11 +95,11 @@ class TrainingSettings(Section):
     """How every head is trained; the same for all contestants."""
 
     head: Literal["v1.1", "v1.2", "v1.3", "v1.4", "v2.1", "v2.2", "vgg"] = "v1.3"
-    epochs: int = Field(100, ge=1)
-    patience: int = Field(10, ge=1)
-    learning_rate: float = Field(3e-4, gt=0)
-    batch_size: int = Field(32, ge=1)
-    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    epochs: int = Field(default=100, ge=1)
+    patience: int = Field(default=10, ge=1)
+    learning_rate: float = Field(default=3e-4, gt=0)
+    batch_size: int = Field(default=32, ge=1)
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
     class_weights: bool = False
     refit: bool = True
 
@@ -115,11 +116,11 @@ class ComparisonSettings(Section):
     """
 
     contestants: tuple[str, ...] = ("flat", "hard", "soft", "implied", "hie", "masked")
-    seeds: int = Field(3, ge=1)
-    margin: float = Field(0.01, gt=0, lt=1)
-    alpha: float = Field(0.05, gt=0, lt=0.5)
+    seeds: int = Field(default=3, ge=1)
+    margin: float = Field(default=0.01, gt=0, lt=1)
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
     primary: str = "soft"
-    random_partitions: int = Field(5, ge=1)
+    random_partitions: int = Field(default=5, ge=1)
 
     @field_validator("contestants")
     @classmethod
@@ -162,8 +163,8 @@ class StudySettings(Section):
 
 
 def with_all_contestants(settings: StudySettings) -> StudySettings:
-    """Give the settings with every contestant that needs nothing but this package; others stay as they are."""
-    outside = ("logistic", "hiclass")
+    """Give the settings with every contestant that can run here (HiClass only if it is installed) added."""
+    outside = () if find_spec("hiclass") else ("hiclass",)
     names = (*settings.comparison.contestants, *(name for name in FULL if name not in outside))
     comparison = settings.comparison.model_copy(update={"contestants": tuple(dict.fromkeys(names))})
     return settings.model_copy(update={"comparison": comparison})
