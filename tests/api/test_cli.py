@@ -178,7 +178,14 @@ def test_benchmark_prints_the_verdict_and_leaves_the_run(finished):
     assert {"flat", "hard", "soft"} <= set(metrics["contestants"])
     assert len(metrics["contestants"]["soft"]["accuracy"]) == 2
     assert len(metrics["macros"]) == 3
-    for name in ("dendrogram.svg", "dendrogram.png", "hierarchy.json", "predictions.csv", "settings.json"):
+    for name in (
+        "report.html",
+        "dendrogram.svg",
+        "dendrogram.png",
+        "hierarchy.json",
+        "predictions.csv",
+        "settings.json",
+    ):
         assert (output / name).stat().st_size > 0
 
 
