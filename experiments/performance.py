@@ -6,6 +6,7 @@ A benchmark alternates between the things that it compares, so that a busy machi
 
 import argparse
 import json
+import logging
 import os
 import sys
 import time
@@ -132,6 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     found = {b.name: b.run() for b in BENCHMARKS if not options.only or b.name in options.only}
     if options.json:
         rows = {

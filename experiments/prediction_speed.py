@@ -1,6 +1,7 @@
 """What prediction costs: routing rules against the flat model, and files against the bare network."""
 
 import json
+import logging
 import tempfile
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from ..models.heads import build_head
 from ..models.two_stage import FlatClassifier, TwoStageClassifier
 from .performance import Ratio, as_ratio, ratios_of
 
+logger = logging.getLogger(__name__)
 N_MACROS, N_MEMBERS = 3, 8
 SOFT_LIMIT, HARD_LIMIT, FILES_LIMIT = 1.05, 2.1, 0.85
 
@@ -48,18 +50,18 @@ def routing_ratios(
             return lambda: classifier.predict(some, rule=rule, batch_size=batch_size)
 
         tasks = {"flat": work(flat, None)}
-        tasks |= {
-            f"{rule}, shared trunk": work(shared, rule) for rule in ("soft", "hard", "beam:2", "climb:0.6")
-        }
+        tasks |= {f"{rule}, shared trunk": work(shared, rule) for rule in ("soft", "beam:2", "climb:0.6")}
         tasks |= {
             f"{rule}, separate networks": work(separate, rule) for rule in ("hard", "beam:2", "climb:0.6")
         }
-        found = ratios_of(tasks, "flat", rounds)
+        # Tracing depends on no batch size, so the first size warms up for the others.
+        found = ratios_of(tasks, "flat", rounds, warm_up=not ratios)
         ratios += [
             as_ratio(f"{name}, batch {batch_size}", values, _limit(name))
             for name, values in found.items()
             if name != "flat"
         ]
+        logger.info("Batches of %d are measured: %s", batch_size, ratios[-len(found) + 1 :])
     return ratios
 
 

@@ -191,6 +191,11 @@ def given_model(
     return model
 
 
+def in_order(model: AnyModel, labels: Sequence[str]) -> AnyModel:
+    """Give a model with its outputs in the order of `labels`, which are the same names."""
+    return model.reordered(tuple(labels)) if isinstance(model, GivenModel) else model
+
+
 def _check_width(outputs: int, labels: Sequence[str]) -> None:
     if outputs != len(labels):
         raise ValueError(

@@ -9,98 +9,15 @@ import numpy as np
 from ..hierarchy.calibration import fit_composed_temperatures, fit_temperature
 from ..hierarchy.routing import RoutingRule, climb, macro_from_flat, parse_rule, route
 from ..hierarchy.taxonomy import Hierarchy
-from .answers import HierarchicalPrediction, Outcome, macro_sums
-from .classifier import AnyModel, GivenModel, LabelModel, given_model
+from .answers import HierarchicalPrediction, Outcome
+from .classifier import AnyModel, GivenModel, LabelModel, given_model, in_order
+from .flat import FlatClassifier, log_of
 from .pictures import Picture
 from .predictor import BATCH_SIZE, Classifier
 from .stacks import PictureBatch
 from .stored import Residents
 
 __all__ = ["Classifier", "FlatClassifier", "GivenModel", "HierarchicalPrediction", "TwoStageClassifier"]
-
-
-class FlatClassifier(Classifier):
-    """One model over all classes: the baseline.
-
-    Parameters
-    ----------
-    model : LabelModel
-        Over all classes, sorted.
-    hierarchy : Hierarchy, optional
-        Lets predictions name the macro that the class belongs to, and climb to it.
-    residents : Residents, optional
-        How many networks from disk may be in memory.
-    """
-
-    def __init__(
-        self, model: AnyModel, hierarchy: Hierarchy | None = None, *, residents: Residents | None = None
-    ):
-        if list(model.labels) != sorted(set(model.labels)):
-            raise ValueError("A flat model's labels must be sorted and unique.")
-        if hierarchy is not None:
-            hierarchy.check_classes(model.labels)
-        self.model, self.hierarchy = model, hierarchy
-        self.classes_ = np.array(model.labels)
-        self._arrange({"flat": model}, residents)
-
-    @classmethod
-    def from_model(
-        cls,
-        model: Any,
-        classes: Sequence[str],
-        hierarchy: Hierarchy | None = None,
-        *,
-        input_size: tuple[int, int] | None = None,
-    ) -> "FlatClassifier":
-        """Make a flat classifier of a model trained elsewhere, its outputs in the order of `classes`."""
-        given = given_model((model, list(classes)), "flat model", sorted(classes), input_size)
-        return cls(_in_order(given, sorted(classes)), hierarchy)
-
-    def calibrate(
-        self, images: Iterable[Picture], labels: Sequence[str], *, batch_size: int = BATCH_SIZE
-    ) -> Self:
-        """Fit the temperature on labelled images that the weights were not trained on; give itself."""
-        probs, _, _ = self._arrays(images, None, batch_size, False)
-        self.model = replace(self.model, temperature=fit_temperature(_log(probs), self._codes(labels)))
-        self.confidence = None
-        return self
-
-    def _model(self, name):
-        return self.model
-
-    def _rule(self, rule, calibrated):
-        if rule is None or rule == "flat":
-            return None
-        if self._climbs():
-            chosen = self._read_rule(rule, calibrated)
-            if chosen.name == "climb":
-                return chosen
-        raise ValueError(
-            f"A flat model knows no routing rule but climb, and that only with a hierarchy whose macros don't "
-            f"overlap. Received: rule={str(rule)!r}; leave it out."
-        )
-
-    def _promised_rule(self):
-        return None
-
-    def _climbs(self):
-        return self.hierarchy is not None and not self.hierarchy.overlapping
-
-    def _stacks_for(self, rule):
-        return self._stacks(["flat"])
-
-    def _macro_stacks(self):
-        return self._stacks(["flat"])
-
-    def _outcome(self, batch, rule: Any, calibrated, complete):
-        probs: Any = self._passed("flat", batch, calibrated=calibrated)
-        macro_probs: Any = None if self.hierarchy is None else macro_sums(probs, self.hierarchy)
-        answers = climb(probs, macro_probs, rule.parameter) if rule is not None else None
-        return Outcome(probs, macro_probs, answers)
-
-    def _macro_probs(self, batch, calibrated):
-        hierarchy: Any = self.hierarchy
-        return macro_sums(self._passed("flat", batch, calibrated=calibrated), hierarchy)
 
 
 class TwoStageClassifier(Classifier):
@@ -255,13 +172,13 @@ class TwoStageClassifier(Classifier):
         if not macro:
             raise ValueError("Calibration needs labelled pictures. Received: none.")
         found = fit_composed_temperatures(
-            _log(np.concatenate(macro)), _log(np.concatenate(within)), self.hierarchy, truth
+            log_of(np.concatenate(macro)), log_of(np.concatenate(within)), self.hierarchy, truth
         )
         self.router = replace(self.router, temperature=found.router)
         pairs = zip(self.submodels, found.submodels, strict=True)
         self.submodels = tuple(replace(model, temperature=t) for model, t in pairs)
         if self.flat is not None:
-            self.flat = replace(self.flat, temperature=fit_temperature(_log(np.concatenate(flat)), truth))
+            self.flat = replace(self.flat, temperature=fit_temperature(log_of(np.concatenate(flat)), truth))
         self.confidence = None
         return self
 
@@ -428,16 +345,7 @@ def _by_macro(submodels: Mapping[str, Any] | Sequence[Any], hierarchy: Hierarchy
 def _stage(model: Any, what: str, labels: Sequence[str], input_size: tuple[int, int] | None) -> AnyModel:
     if model is None or len(labels) == 1:
         return LabelModel(tuple(labels))
-    return _in_order(given_model(model, what, labels, input_size), labels)
-
-
-def _in_order(model: AnyModel, labels: Sequence[str]) -> AnyModel:
-    """Give the model with its outputs in the order of `labels`, which are the same names."""
-    return model.reordered(tuple(labels)) if isinstance(model, GivenModel) else model
-
-
-def _log(probs: np.ndarray) -> np.ndarray:
-    return np.log(np.maximum(probs, 1e-12))
+    return in_order(given_model(model, what, labels, input_size), labels)
 
 
 def _check_order(what: str, labels: Sequence[str], wanted: Sequence[str]) -> None:
