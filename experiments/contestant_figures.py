@@ -89,13 +89,14 @@ def tree_distances(predictions: Predictions, linkage: np.ndarray) -> dict[str, n
 
 def own_hierarchy(predictions: Predictions, contestant: Contestant) -> dict[str, Any]:
     """Give R and S on the hierarchy that a contestant routes by itself."""
-    macro_of = contestant.hierarchy.macro_of
+    macro_of = contestant.hierarchy.macro_of  # pyright: ignore[reportOptionalMemberAccess]
     truth, answers = predictions.truth, contestant.probs.argmax(2)
     budgets = [error_budget(truth, row, macro_of) for row in answers]
     return {
-        "sizes": list(contestant.hierarchy.sizes),
+        "sizes": list(contestant.hierarchy.sizes),  # pyright: ignore[reportOptionalMemberAccess]
         "router_accuracy": [
-            metrics.accuracy(macro_of[truth], row.argmax(1)) for row in contestant.macro_probs
+            metrics.accuracy(macro_of[truth], row.argmax(1))
+            for row in contestant.macro_probs  # pyright: ignore[reportOptionalIterable]
         ],
         "R": [budget.router_accuracy for budget in budgets],
         "S": [budget.within_accuracy for budget in budgets],

@@ -81,7 +81,7 @@ def curation_ratios() -> list[Ratio]:
             write_catalogue(folder / f"{share}", share)
             index = index_catalogue(folder / f"{share}", folder / f"{share}-index")
             tables = read_listings(index.folder), read_images(index.folder)
-            tasks[f"{share}"] = lambda tables=tables, share=share: _curate(*tables, share)
+            tasks[f"{share}"] = lambda tables=tables, share=share: _curate(tables[0], tables[1], share)
         values = ratios_of(tasks, "0.1", 3)["1.0"] / 10
     return [as_ratio("time at full size over ten times that at a tenth", values, 1.5)]
 
@@ -154,7 +154,7 @@ def _curate(listings, images, share: float) -> None:
     scores = candidates[["image_id", "label", "source", "reason"]].copy()
     drawn = np.random.default_rng(1).random(len(scores)).round(6)
     scores["similarity"] = np.where(scores["source"] == "main", 1.0, drawn)
-    balanced = balance(scores, recipe.similarity.threshold("vgg16"), settings.cap).images
+    balanced = balance(scores, recipe.similarity.threshold("vgg16"), settings.cap).images  # pyright: ignore[reportArgumentType]
     kept = balanced.loc[balanced["decision"] == "kept", ["image_id", "label"]]
     product = dict(zip(candidates["image_id"], candidates["product"], strict=True))
     split_by_product(kept["label"].to_numpy(dtype=object), [product[image] for image in kept["image_id"]])

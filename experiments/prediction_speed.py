@@ -3,6 +3,8 @@
 import json
 import logging
 import tempfile
+import time
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,7 @@ def routing_ratios(
     backbone: str = "inception_v3",
     batches: dict[int, int] | None = None,
     input_size: tuple[int, int] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> list[Ratio]:
     """Time each rule against the flat model, with a shared trunk and with separate networks.
 
@@ -55,7 +58,7 @@ def routing_ratios(
             f"{rule}, separate networks": work(separate, rule) for rule in ("hard", "beam:2", "climb:0.6")
         }
         # Tracing depends on no batch size, so the first size warms up for the others.
-        found = ratios_of(tasks, "flat", rounds, warm_up=not ratios)
+        found = ratios_of(tasks, "flat", rounds, warm_up=not ratios, clock=clock)
         ratios += [
             as_ratio(f"{name}, batch {batch_size}", values, _limit(name))
             for name, values in found.items()
@@ -66,7 +69,11 @@ def routing_ratios(
 
 
 def file_ratios(
-    backbone: str = "efficientnet_lite0", n_files: int = 2000, block: int = 250, side: int = 400
+    backbone: str = "efficientnet_lite0",
+    n_files: int = 2000,
+    block: int = 250,
+    side: int = 400,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> list[Ratio]:
     """Compare predicting JPEG files, JSON included, with the bare trunk on the same pixels in memory.
 
@@ -88,7 +95,7 @@ def file_ratios(
             answers: Any = classifier.iter_predict(next(turns))
             return [json.dumps(asdict(answer)) for answer in answers]
 
-        found = ratios_of({"memory": from_memory, "files": from_files}, "memory", len(blocks))
+        found = ratios_of({"memory": from_memory, "files": from_files}, "memory", len(blocks), clock=clock)
     return [as_ratio(f"rate from files over bare {backbone}", 1 / found["files"], FILES_LIMIT, at_least=True)]
 
 

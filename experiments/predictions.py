@@ -131,7 +131,7 @@ class Predictions:
         classes, macros = np.array(self.hierarchy.classes), np.array(self.hierarchy.macros)
         contestant = self.contestants[name]
         routed = contestant.role == "two-stage" and contestant.macro_probs is not None
-        router_macro = macros[contestant.macro_probs[row].argmax(1)].tolist() if routed else repeat("")
+        router_macro = macros[contestant.macro_probs[row].argmax(1)].tolist() if routed else repeat("")  # pyright: ignore[reportOptionalSubscript]
         true_macro = macros[self.hierarchy.macro_of[self.truth]].tolist()
         answers = classes[self.answers(name)[row]].tolist()
         columns = (

@@ -83,4 +83,4 @@ def _rank_correlation(cuts: list[dict[str, Any]]) -> dict[str, float] | None:
         return None
     excess, accuracies = np.array(pairs).T
     rho, p_value = spearmanr(excess, accuracies)
-    return {"rho": float(rho), "p_value": float(p_value), "n_cuts": len(pairs)}
+    return {"rho": float(rho), "p_value": float(p_value), "n_cuts": len(pairs)}  # pyright: ignore[reportArgumentType]

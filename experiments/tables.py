@@ -12,12 +12,13 @@ def summary(result: StudyResult) -> str:
     images = figures["data"]["images"]
     level = 100 * (1 - figures["comparisons"][0]["alpha"])
     width = 2 + max(8, *(len(name) for name in (*figures["contestants"], *figures["failed"])))
+    interval = f"{level:g} % interval"
     lines = [
         f"{figures['n_test']} test images, {len(figures['classes'])} classes, {len(figures['macros'])} macros "
         f"({figures['hierarchy']['origin']}), {len(figures['seeds'])} seeds, trained on {images['train']} + "
         f"{images['val']} images",
         "",
-        f"{'':<{width}}{'accuracy':>16}{'macro-F1':>10}{'against flat':>15}{f'{level:g} % interval':>18}{'p':>9}  verdict",
+        f"{'':<{width}}{'accuracy':>16}{'macro-F1':>10}{'against flat':>15}{interval:>18}{'p':>9}  verdict",
     ]
     comparisons = {comparison["b"]: comparison for comparison in figures["comparisons"]}
     for name, contestant in figures["contestants"].items():

@@ -83,7 +83,8 @@ def handles_of(head: keras.Model) -> tuple[list, list]:
     norms = [layer for layer in head.layers if isinstance(layer, layers.BatchNormalization)]
     moving = [weight for layer in norms for weight in (layer.moving_mean, layer.moving_variance)]
     return [weight.value.handle for weight in head.trainable_variables], [
-        weight.value.handle for weight in moving
+        weight.value.handle
+        for weight in moving  # pyright: ignore[reportOptionalMemberAccess]
     ]
 
 
