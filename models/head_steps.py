@@ -9,6 +9,7 @@ Keras computes.
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -81,10 +82,9 @@ class Adam:
 def handles_of(head: keras.Model) -> tuple[list, list]:
     """Give the resources behind a head's trainable weights and behind its moving averages, in their order."""
     norms = [layer for layer in head.layers if isinstance(layer, layers.BatchNormalization)]
-    moving = [weight for layer in norms for weight in (layer.moving_mean, layer.moving_variance)]
+    moving: list[Any] = [weight for layer in norms for weight in (layer.moving_mean, layer.moving_variance)]
     return [weight.value.handle for weight in head.trainable_variables], [
-        weight.value.handle
-        for weight in moving  # pyright: ignore[reportOptionalMemberAccess]
+        weight.value.handle for weight in moving
     ]
 
 
