@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 import aisles
+from aisles.ablation_commands import add_ablations
 from aisles.commands import Commands, ModelCommand, as_json, settings_options
 from aisles.data_commands import data as data_group
 from aisles.prediction_commands import export, predict
@@ -115,6 +116,7 @@ main.add_command(audit_labels)
 main.add_command(train)
 main.add_command(evaluate)
 main.add_command(ablate)
+add_ablations(ablate)
 
 if __name__ == "__main__":
     main()

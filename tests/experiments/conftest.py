@@ -48,6 +48,7 @@ def small_study() -> "Callable[..., StudyResult]":
             data, folder, settings, cache=folder.parent / "cache", backbone=backbone, jobs=1, **more
         )
 
+    run.backbone = backbone
     return run
 
 

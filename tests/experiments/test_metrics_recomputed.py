@@ -1,0 +1,542 @@
+"""Every figure of metrics.json again, from a run folder's predictions alone and by other means than the study's."""
+
+import json
+import math
+from collections import Counter
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import optimize, stats
+from sklearn import metrics as sk
+from sklearn.metrics import silhouette_score
+from statsmodels.stats.contingency_tables import mcnemar
+from statsmodels.stats.multitest import multipletests
+
+from aisles.hierarchy.calibration import BOUNDS
+
+pytestmark = pytest.mark.keras
+
+
+class Told:
+    """What the run folder's predictions say; nothing of the library is used."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.metrics = json.loads((folder / "metrics.json").read_text())
+        self.classes = self.metrics["classes"]
+        self.macros = list(self.metrics["macros"])
+        macro_of = {c: i for i, name in enumerate(self.macros) for c in self.metrics["macros"][name]}
+        self.macro_of = np.array([macro_of[c] for c in self.classes])
+        table = pd.read_csv(folder / "predictions.csv", keep_default_na=False, dtype={"product": str})
+        first = table[(table["contestant"] == "flat") & (table["seed"] == 0)]
+        self.products = first["product"].to_numpy()
+        self.truth = np.array([self.classes.index(label) for label in first["label"]])
+        self.table = table
+        self.names = list(self.metrics["contestants"])
+        self.archives = {name: self.archive(name) for name in self.names}
+        manifest = pd.read_csv(folder / "manifest.csv", dtype=str)
+        self.aisle_of = dict(zip(manifest["label"], manifest["aisle"], strict=True))
+
+    def archive(self, name):
+        with np.load(self.folder / "probabilities" / f"{name.replace(':', '-')}.npz") as arrays:
+            return dict(arrays)
+
+    def probs(self, name):
+        return self.archives[name]["probs"].astype(np.float64)
+
+    def answers(self, name):
+        rows = self.table[self.table["contestant"] == name]
+        return np.stack(
+            [[self.classes.index(a) for a in rows[rows["seed"] == seed]["answer"]] for seed in (0, 1)]
+        )
+
+    def correct(self, name):
+        return self.answers(name) == self.truth
+
+
+@pytest.fixture(scope="module")
+def told(full_run):
+    return Told(full_run)
+
+
+def each(told):
+    for name in told.names:
+        yield name, told.metrics["contestants"][name], told.answers(name)
+
+
+def test_everybody_took_part(told):
+    assert told.metrics["failed"] == {}
+    roles = Counter(figures["role"] for figures in told.metrics["contestants"].values())
+    assert roles == {
+        "flat": 1, "ensemble": 2, "two-stage": 8, "control": 2, "reference": 2, "hierarchy": 1,
+    }  # fmt: skip
+
+
+def test_the_table_and_the_archives_agree(told):
+    for name, _, answers in each(told):
+        assert (told.probs(name).argmax(2) == answers).all()
+        assert (told.archives[name]["truth"] == told.truth).all()
+    listed = told.table[told.table["contestant"].isin(["flat", "hard", "soft"])]
+    for name, rows in listed.groupby("contestant"):
+        written = (
+            rows[[f"p:{c}" for c in told.classes]].to_numpy(dtype=float).reshape(2, -1, len(told.classes))
+        )
+        assert np.allclose(written, told.probs(name), rtol=1e-6, atol=1e-12)
+
+
+def test_accuracies(told):
+    for name, figures, answers in each(told):
+        shares = [sk.accuracy_score(told.truth, row) for row in answers]
+        assert figures["accuracy"] == pytest.approx(shares)
+        assert figures["accuracy_mean"] == pytest.approx(np.mean(shares))
+        assert figures["accuracy_sd"] == pytest.approx(np.std(shares, ddof=1))
+        assert figures["balanced_accuracy"] == pytest.approx(
+            [sk.balanced_accuracy_score(told.truth, row) for row in answers]
+        )
+        assert figures["macro_f1"] == pytest.approx(
+            [sk.f1_score(told.truth, row, average="macro") for row in answers]
+        )
+        in_macro = [(told.macro_of[row] == told.macro_of[told.truth]).mean() for row in answers]
+        assert figures["macro_accuracy"] == pytest.approx(in_macro)
+        assert figures["hierarchical_f1"] == pytest.approx((np.array(shares) + in_macro) / 2)
+        hits = [
+            np.mean(
+                [y in sorted(range(len(p)), key=lambda c: (-p[c], c))[:5] for p, y in zip(rows, told.truth)]
+            )  # noqa: B023, B905
+            for rows in told.probs(name)
+        ]
+        assert figures["top5_accuracy"] == pytest.approx(hits)
+
+
+def test_error_budgets_and_ceilings(told):
+    for name, figures, answers in each(told):
+        for row, probs, budget, ceiling, share in zip(
+            answers, told.probs(name), told.metrics["error_budget"][name], figures["ceilings"],
+            figures["cross_macro_share"], strict=True,
+        ):  # fmt: skip
+            kinds = Counter(
+                "right"
+                if a == y
+                else "within_wrong"
+                if told.macro_of[a] == told.macro_of[y]
+                else "router_wrong"
+                for a, y in zip(row, told.truth, strict=True)
+            )
+            assert {key: budget[key] for key in ("right", "within_wrong", "router_wrong")} == {
+                key: kinds[key] for key in ("right", "within_wrong", "router_wrong")
+            }
+            n = len(told.truth)
+            assert budget["R"] * budget["S"] == pytest.approx(kinds["right"] / n)
+            assert budget["R"] == pytest.approx(1 - kinds["router_wrong"] / n)
+            assert share == pytest.approx(kinds["router_wrong"] / max(n - kinds["right"], 1))
+            best = []
+            for p, y in zip(probs, told.truth, strict=True):
+                inside = [c for c in range(len(p)) if told.macro_of[c] == told.macro_of[y]]
+                best.append(max(inside, key=lambda c: (p[c], -c)) == y)
+            assert ceiling["oracle_router"] == pytest.approx(np.mean(best))
+            assert ceiling["oracle_submodels"] == pytest.approx(budget["R"])
+
+
+def test_hard_is_what_the_router_and_the_sub_models_did(told):
+    archive, hard = told.archives["hard"], told.metrics["error_budget"]["hard"]
+    routed = archive["macro_probs"].argmax(2)
+    assert told.metrics["router"]["accuracy"] == pytest.approx(
+        (routed == told.macro_of[told.truth]).mean(axis=1)
+    )
+    assert [b["R"] for b in hard] == pytest.approx(told.metrics["router"]["accuracy"])
+    assert told.metrics["router"]["implied_by_flat"] == pytest.approx(
+        [b["R"] for b in told.metrics["error_budget"]["flat"]]
+    )
+
+
+def test_distances_on_every_tree(told):
+    tree = json.loads((told.folder / "tree.json").read_text())
+    n = len(told.classes)
+    clusters, heights = {i: {i} for i in range(n)}, np.zeros((n, n))
+    for step, (a, b, height, _) in enumerate(tree["linkage"]):
+        for i in clusters[int(a)]:
+            for j in clusters[int(b)]:
+                heights[i, j] = heights[j, i] = height
+        clusters[n + step] = clusters[int(a)] | clusters[int(b)]
+    aisles = [told.aisle_of[c] for c in told.classes]
+
+    def learned(a, y):
+        return 0 if a == y else 1 if told.macro_of[a] == told.macro_of[y] else 2
+
+    trees = {
+        "learned": learned,
+        "learned_tree": lambda a, y: heights[a, y] / heights.max(),
+        "independent": lambda a, y: 0 if a == y else 1 if aisles[a] == aisles[y] else 2,
+    }
+    for _, figures, answers in each(told):
+        assert set(figures["distance"]) == set(trees)
+        for tree_name, distance in trees.items():
+            for row, per_mistake, per_image in zip(
+                answers, *figures["distance"][tree_name].values(), strict=True
+            ):
+                all_ = [distance(a, y) for a, y in zip(row, told.truth, strict=True)]
+                assert per_image == pytest.approx(np.mean(all_))
+                mistakes = [d for d, a, y in zip(all_, row, told.truth, strict=True) if a != y]
+                assert per_mistake == pytest.approx(np.mean(mistakes) if mistakes else 0)
+
+
+def loop_ece(probs, truth):
+    bins = [[] for _ in range(15)]
+    for p, y in zip(probs, truth, strict=True):
+        place = min(14, max(0, math.ceil(p.max() * 15) - 1))
+        bins[place].append((p.max(), p.argmax() == y))
+    return sum(abs(sum(r for _, r in b) - sum(c for c, _ in b)) for b in bins) / len(truth)
+
+
+def loop_nll(probs, truth):
+    return -np.mean([math.log(max(p[y], np.finfo(float).eps)) for p, y in zip(probs, truth, strict=True)])
+
+
+def tempered(probs, temperature):
+    with np.errstate(divide="ignore"):
+        powers = np.exp(np.log(probs) / temperature)
+    return powers / powers.sum(1, keepdims=True)
+
+
+def test_calibration_before_and_after(told):
+    for name, figures, _ in each(told):
+        said = figures["calibration"]
+        if name == "hiclass":
+            assert said is None
+            continue
+        archive = told.archives[name]
+        for seed, probs in enumerate(told.probs(name)):
+            probs = probs / probs.sum(1, keepdims=True)
+            scaled = tempered(probs, said["temperature"][seed])
+            onehot = np.eye(len(told.classes))[told.truth]
+            for key, table in (("before", probs), ("after", scaled)):
+                assert said[key]["ece"][seed] == pytest.approx(loop_ece(table, told.truth), abs=1e-9)
+                assert said[key]["nll"][seed] == pytest.approx(loop_nll(table, told.truth), rel=1e-6)
+                assert said[key]["brier"][seed] == pytest.approx(((table - onehot) ** 2).sum(1).mean())
+            val = np.maximum(archive["val_probs"][seed].astype(float), 1e-12)
+
+            def loss(log_t, val=val):
+                return loop_nll(tempered(val, math.exp(log_t)), archive["val_truth"])  # noqa: B023
+
+            best = min(np.linspace(*np.log(BOUNDS), 241), key=loss)
+            assert loss(math.log(said["temperature"][seed])) <= loss(best) + 1e-6
+
+
+def test_risk_against_coverage(told):
+    for name, figures, _ in each(told):
+        risks = []
+        for seed, probs in enumerate(told.probs(name)):
+            sure, right = probs.max(1), told.correct(name)[seed]
+            curve = []
+            for k in range(1, len(sure) + 1):
+                edge = sorted(sure, reverse=True)[k - 1]
+                above, ties = sure > edge, sure == edge
+                wrong = (~right[above]).sum() + (~right[ties]).mean() * (k - above.sum())
+                curve.append(wrong / k)
+            risks.append(curve)
+        said = figures["risk_coverage"]
+        assert said["aurc"] == pytest.approx(np.mean(risks, axis=1))
+        at = [max(1, round(c * len(told.truth))) - 1 for c in said["coverage"]]
+        assert said["risk"] == pytest.approx(np.mean(risks, axis=0)[at])
+
+
+def test_every_class(told):
+    flat = told.answers("flat")
+    for _, figures, answers in each(told):
+        tables = [
+            sk.precision_recall_fscore_support(told.truth, row, labels=range(8), zero_division=0)
+            for row in answers
+        ]
+        said = figures["per_class"]
+        for i, key in enumerate(("precision", "recall", "f1", "support")):
+            assert said[key] == pytest.approx(np.mean([table[i] for table in tables], axis=0))
+        rescued = [(flat != told.truth) & (answers == told.truth) & (told.truth == c) for c in range(8)]
+        lost = [(flat == told.truth) & (answers != told.truth) & (told.truth == c) for c in range(8)]
+        assert said["rescued"] == pytest.approx([part.sum() / 2 for part in rescued])
+        assert said["lost"] == pytest.approx([part.sum() / 2 for part in lost])
+
+
+def judged(told):
+    """Every comparison with the names of both and their correctness."""
+    controls = told.metrics["controls"]
+    for found in told.metrics["comparisons"]:
+        yield found, told.correct(found["a"]), told.correct(found["b"])
+    for found in controls["hierarchies"]:
+        yield found, told.correct(found["a"]), told.correct(found["b"])
+    partitions = controls["random"]["partitions"]
+    primary = np.concatenate([told.correct("soft")] * len(partitions))
+    yield controls["random"]["comparison"], np.concatenate([told.correct(p) for p in partitions]), primary
+
+
+def test_differences_and_mcnemar(told):
+    for found, a, b in judged(told):
+        assert found["difference"] == pytest.approx(b.mean() - a.mean())
+        assert found["difference_per_seed"] == pytest.approx(b.mean(1) - a.mean(1))
+        assert found["difference_sd"] == pytest.approx(np.std(b.mean(1) - a.mean(1), ddof=1))
+        for seed, test in enumerate(found["mcnemar"]):
+            table = [[(x & y).sum() for y in (b[seed], ~b[seed])] for x in (a[seed], ~a[seed])]
+            assert (test["rescued"], test["lost"]) == (table[1][0], table[0][1])
+            assert test["p_value"] == pytest.approx(mcnemar(table, exact=True).pvalue)
+            assert (test["rescued"] - test["lost"]) / a.shape[1] == pytest.approx(
+                found["difference_per_seed"][seed]
+            )
+
+
+def by_product(told, a, b):
+    gains = (b.astype(float) - a).mean(0)
+    return (
+        pd.DataFrame({"product": told.products, "gain": gains})
+        .groupby("product")["gain"]
+        .agg(["sum", "size"])
+    )
+
+
+def check_quantiles(interval, draws):
+    """See that an interval's ends are the 2.5 % and 97.5 % quantiles, as far as other draws can tell."""
+    for end, level in zip(interval, (0.025, 0.975), strict=True):
+        low, high = np.quantile(draws, [level - 0.009, level + 0.009])
+        assert low - 1e-9 <= end <= high + 1e-9
+
+
+def test_intervals_resample_products(told):
+    rng = np.random.default_rng(77)
+    for found, a, b in judged(told):
+        sums = by_product(told, a, b)
+        draws = rng.integers(0, len(sums), (20_000, len(sums)))
+        means = sums["sum"].to_numpy()[draws].sum(1) / sums["size"].to_numpy()[draws].sum(1)
+        check_quantiles(found["interval"], means)
+
+
+def test_p_values_flip_whole_products(told):
+    rng = np.random.default_rng(78)
+    for found, a, b in judged(told):
+        sums = by_product(told, a, b)["sum"].to_numpy()
+        flips = (rng.integers(0, 2, (20_000, len(sums))) * 2 - 1) @ sums
+        p_value = (np.abs(flips) >= abs(sums.sum()) - 1e-9).mean()
+        assert found["p_value"] == pytest.approx(p_value, abs=0.02)
+
+
+def test_holm_equivalence_and_the_smallest_difference(told):
+    first, *others = told.metrics["comparisons"]
+    assert first["b"] == "soft" and first["p_corrected"] == first["p_value"]
+    for key in ("p", "equivalence_p"):
+        raw = "p_value" if key == "p" else key
+        corrected = "p_corrected" if key == "p" else "equivalence_p_corrected"
+        expected = multipletests([c[raw] for c in others], method="holm")[1]
+        assert [c[corrected] for c in others] == pytest.approx(expected)
+    for found, a, b in judged(told):
+        sums = by_product(told, a, b)
+        size = sums["size"].mean()
+        d = np.append(sums["sum"], [size, -size])
+        n = np.append(sums["size"], [size, size])
+        mean = d.sum() / n.sum()
+        error = math.sqrt(((d - mean * n) ** 2).sum()) / n.sum()
+        t = stats.t(len(sums) + 1)
+        half = t.ppf(0.95) * error
+        assert found["equivalence_interval"] == pytest.approx([mean - half, mean + half])
+        assert found["equivalence_p"] == pytest.approx(t.sf((0.01 - abs(mean)) / error))
+        gains = (b.astype(float) - a).mean(0)
+        squares = (gains**2).sum()
+        effect = (sums["sum"] ** 2).sum() / squares if squares else 1.0
+        images = len(gains) / effect if effect else len(gains)
+        discordant = squares / len(gains)
+
+        def shortfall(x, images=images, discordant=discordant):
+            share = max(discordant, x)
+            needed = stats.norm.ppf(0.975) * math.sqrt(share) + stats.norm.ppf(0.8) * math.sqrt(share - x * x)
+            return needed - x * math.sqrt(images)
+
+        smallest = 1.0 if shortfall(1.0) >= 0 else optimize.bisect(shortfall, 1e-12, 1.0)
+        assert found["smallest_detectable"] == pytest.approx(smallest, rel=1e-6)
+
+
+def test_verdicts_follow_from_the_figures(told):
+    for found, _, _ in judged(told):
+        low, high = found["interval"]
+        if found["p_corrected"] < 0.05 and (low > 0 or high < 0):
+            expected = "better" if low > 0 else "worse"
+        elif found["equivalence_p_corrected"] < 0.05:
+            expected = "equivalent"
+        else:
+            expected = "no difference shown"
+        assert found["verdict"] == expected
+    assert told.metrics["verdict"] == told.metrics["comparisons"][0]["sentence"]
+
+
+def test_accuracy_intervals(told):
+    rng = np.random.default_rng(79)
+    for name, figures, _ in each(told):
+        right = told.correct(name).mean(0)
+        sums = (
+            pd.DataFrame({"p": told.products, "r": right}).groupby("p")["r"].agg(["sum", "size"]).to_numpy()
+        )
+        drawn = sums[rng.integers(0, len(sums), (20_000, len(sums)))].sum(1)
+        check_quantiles(figures["accuracy_interval"], drawn[:, 0] / drawn[:, 1])
+
+
+def test_climb(told):
+    for name, said in told.metrics["climb"].items():
+        rows = []
+        for t in said["threshold"]:
+            for seed, probs in enumerate(told.probs(name)):
+                if name == "flat":
+                    macro = np.stack(
+                        [probs[:, told.macro_of == m].sum(1) for m in range(len(told.macros))], 1
+                    )
+                else:
+                    macro = told.archives[name]["macro_probs"][seed].astype(float)
+                counts = Counter()
+                for p, m, y in zip(probs, macro, told.truth, strict=True):
+                    level = "class" if p.max() >= t else "macro" if m.max() >= t else "none"
+                    right = p.argmax() == y if level == "class" else m.argmax() == told.macro_of[y]
+                    counts[level, bool(right)] += 1
+                n_class, n_macro = (counts[k, True] + counts[k, False] for k in ("class", "macro"))
+                given = n_class + n_macro
+                right = counts["class", True] + counts["macro", True]
+                n = len(told.truth)
+                rows.append(
+                    (t, n_class / n, n_macro / n, counts["class", True] / n_class if n_class else np.nan,
+                     right / given if given else np.nan)
+                )  # fmt: skip
+        table = pd.DataFrame(rows, columns=["t", "class_share", "macro_share", "class_accuracy", "accuracy"])
+        means = table.groupby("t", sort=False).agg(lambda column: column.mean(skipna=False))
+        for key in means:
+            expected = [None if np.isnan(v) else pytest.approx(v) for v in means[key]]
+            assert said[key] == expected
+
+
+def test_forecast_and_what_happened(told):
+    said, archive = told.metrics["forecast"], told.archives["flat"]
+    mass = np.zeros((8, 8))
+    for probs in archive["val_probs"].astype(float):
+        for p, y in zip(probs, archive["val_truth"], strict=True):
+            mass[y] += p
+    share = mass / mass.sum()
+    same = told.macro_of[:, None] == told.macro_of
+    used = said["used"]
+    assert used["right"] == pytest.approx(np.trace(share))
+    assert used["inside"] == pytest.approx(share[same].sum() - np.trace(share))
+    assert used["between"] == pytest.approx(share[~same].sum())
+    assert used["ceiling"] == pytest.approx(share[same].sum())
+    sizes = np.bincount(told.macro_of)
+    chance = (sizes * (sizes - 1)).sum() / 56
+    assert used["inside_by_chance"] == pytest.approx(chance)
+    assert used["excess"] == pytest.approx(used["inside"] / (used["inside"] + used["between"]) - chance)
+    assert used["concentration"] == pytest.approx(
+        used["inside"] / (used["inside"] + used["between"]) / chance
+    )
+    assert used["repair_per_router_point"] == pytest.approx(0.01 / used["inside"])
+    best = max(c["excess"] for c in said["candidates"])
+    assert said["recommended"]["excess"] == pytest.approx(best)
+    flat, soft, routed = (
+        told.answers("flat"),
+        told.answers("soft"),
+        told.archives["soft"]["macro_probs"].argmax(2),
+    )
+    right, inside = flat == told.truth, told.macro_of[flat] == told.macro_of[told.truth]
+    happened = said["happened"]
+    assert happened["right"] == pytest.approx(right.mean())
+    assert happened["inside"] == pytest.approx((inside & ~right).mean())
+    assert happened["between"] == pytest.approx((~inside).mean())
+    assert happened["ceiling"] == pytest.approx(inside.mean())
+    repaired = (soft == told.truth)[inside & ~right]
+    assert happened["repaired"] == pytest.approx(repaired.mean() if repaired.size else 0)
+    assert happened["broken"] == pytest.approx((soft != told.truth)[right].mean())
+    astray = routed != told.macro_of[told.truth]
+    assert happened["routing_lost"] == pytest.approx(astray[right].mean())
+    assert happened["router_accuracy"] == pytest.approx(1 - astray.mean())
+    assert happened["difference"] == pytest.approx((soft == told.truth).mean() - right.mean())
+
+
+def test_the_hierarchy_itself(told):
+    tree, said = json.loads((told.folder / "tree.json").read_text()), told.metrics["hierarchy"]
+    distances = np.zeros((8, 8))
+    distances[np.triu_indices(8, 1)] = tree["distances"]
+    distances += distances.T
+    assert said["silhouette"] == pytest.approx(
+        silhouette_score(distances, told.macro_of, metric="precomputed")
+    )
+    assert said["sizes"] == [len(members) for members in told.metrics["macros"].values()]
+    aisles = [told.aisle_of[c] for c in told.classes]
+    assert said["agreement"]["column:aisle"] == pytest.approx(sk.adjusted_rand_score(aisles, told.macro_of))
+    assert said["agreement"]["independent: aisle"] == said["agreement"]["column:aisle"]
+    scores = said["stability"]["scores"]
+    assert len(scores) == 3 and said["stability"]["mean"] == pytest.approx(np.mean(scores))
+    assert said["stability"]["sd"] == pytest.approx(np.std(scores, ddof=1))
+
+
+def test_controls_are_summed_up(told):
+    said = told.metrics["controls"]["random"]
+    shares = [told.correct(name).mean() for name in said["partitions"]]
+    assert said["accuracy_mean"] == pytest.approx(np.mean(shares))
+    assert said["accuracy_sd"] == pytest.approx(np.std(shares, ddof=1))
+    differences = told.correct("soft").mean() - shares
+    assert said["difference_per_partition"] == pytest.approx(differences)
+    assert said["difference_sd"] == pytest.approx(np.std(differences, ddof=1))
+
+
+def test_own_hierarchies_have_their_own_r_and_s(told):
+    for name, figures, answers in each(told):
+        if "own_hierarchy" not in figures:
+            continue
+        archive, said = told.archives[name], figures["own_hierarchy"]
+        macro_of = archive["macro_of"]
+        routed = archive["macro_probs"].argmax(2)
+        assert said["router_accuracy"] == pytest.approx((routed == macro_of[told.truth]).mean(1))
+        inside = macro_of[answers] == macro_of[told.truth]
+        assert said["R"] == pytest.approx(inside.mean(1))
+        assert np.multiply(said["R"], said["S"]) == pytest.approx(told.correct(name).mean(1))
+
+
+def test_the_sweep_is_told_cut_by_cut(told):
+    sweep = told.metrics["sweep"]
+    assert [cut["macros"] for cut in sweep["cuts"]] == [2, 3, 4]
+    own = next(cut for cut in sweep["cuts"] if cut["macros"] == 3)
+    assert own["accuracy"] == told.metrics["contestants"]["soft"]["accuracy"]
+    assert own["router_accuracy"] == told.metrics["router"]["accuracy"]
+    for cut in sweep["cuts"]:
+        flat = told.metrics["contestants"]["flat"]["accuracy_mean"]
+        assert cut["comparison"]["difference"] == pytest.approx(np.mean(cut["accuracy"]) - flat)
+        assert cut["accuracy_sd"] == pytest.approx(np.std(cut["accuracy"], ddof=1))
+    expected = multipletests([cut["comparison"]["p_value"] for cut in sweep["cuts"]], method="holm")[1]
+    assert [cut["comparison"]["p_corrected"] for cut in sweep["cuts"]] == pytest.approx(expected)
+
+
+def test_costs_count_what_is_in_the_folder(told):
+    budgets = {
+        path.parent.name: json.loads(path.read_text())
+        for path in (told.folder / "models" / "seed-0").glob("*/budget.json")
+    }
+    flat, soft = (told.metrics["contestants"][name]["cost"] for name in ("flat", "soft"))
+    assert flat["head_parameters"] == budgets["flat"]["parameters"] == 6 * 256 + 256 + 256 * 8 + 8
+    assert flat["heads"] == flat["head_passes"] == flat["backbone_passes"] == 1
+    ensemble = told.metrics["contestants"]["ensemble"]["cost"]
+    assert (
+        ensemble["heads"] == soft["heads"] == 1 + sum(size > 1 for size in told.metrics["hierarchy"]["sizes"])
+    )
+    seeds = [
+        json.loads((told.folder / "models" / f"seed-{seed}" / "flat" / "budget.json").read_text())
+        for seed in (0, 1)
+    ]
+    assert flat["epochs"] == np.mean([s["epochs"] + s["refit_epochs"] for s in seeds])
+    assert flat["images"] == (pd.read_csv(told.folder / "manifest.csv")["split"] != "test").sum()
+
+
+def test_calibrated_stages(told):
+    said = told.metrics["calibrated_stages"]
+    assert len(said["temperatures"]) == 2 and all(len(t["submodels"]) == 3 for t in said["temperatures"])
+    archive = told.archives["soft"]
+    for seed in (0, 1):
+        macro = tempered(archive["macro_probs"][seed].astype(float), said["temperatures"][seed]["router"])
+        soft = told.probs("soft")[seed]
+        probs = np.zeros_like(soft)
+        for m, temperature in enumerate(said["temperatures"][seed]["submodels"]):
+            columns = np.flatnonzero(told.macro_of == m)
+            within = soft[:, columns] / soft[:, columns].sum(1, keepdims=True)
+            probs[:, columns] = macro[:, [m]] * (
+                tempered(within, temperature) if len(columns) > 1 else within
+            )
+        assert said["accuracy"][seed] == pytest.approx((probs.argmax(1) == told.truth).mean())
+        assert said["nll"][seed] == pytest.approx(loop_nll(probs, told.truth), rel=1e-4)
+        assert said["ece"][seed] == pytest.approx(loop_ece(probs, told.truth), abs=1e-4)
