@@ -91,7 +91,7 @@ def run_discriminant(name: str, roster: Roster, folder: Path) -> Contestant:
     val_truth = np.searchsorted(np.array(classes), prepared.manifest.labels[val].astype(str))
     fitted = [trainer.flat(seed) for seed in roster.seeds]
     flat_val, flat_test = [m.val_probs[val] for m in fitted], [m.probs[test] for m in fitted]
-    combine = _in_macros if name == "discriminant" else _with_flat
+    combine = in_macros if name == "discriminant" else with_flat
     probs, val_probs = combine(tables, hierarchy, flat_test, flat_val, val_truth)
     jobs = tuple((flat_job(classes, seed),) for seed in roster.seeds)
     macros = None
@@ -114,7 +114,7 @@ def run_discriminant(name: str, roster: Roster, folder: Path) -> Contestant:
     )
 
 
-def _in_macros(tables: DiscriminantTables, hierarchy: Hierarchy, flat_test, flat_val, val_truth: np.ndarray):
+def in_macros(tables: DiscriminantTables, hierarchy: Hierarchy, flat_test, flat_val, val_truth: np.ndarray):
     """Choose shrinkage and temperatures by the likelihood of validation images inside their true macros."""
     true_macro = np.eye(hierarchy.n_macros)[hierarchy.macro_of[val_truth]]
     best, chosen = np.inf, None
@@ -132,7 +132,7 @@ def _in_macros(tables: DiscriminantTables, hierarchy: Hierarchy, flat_test, flat
     )
 
 
-def _with_flat(tables: DiscriminantTables, hierarchy: Hierarchy, flat_test, flat_val, val_truth: np.ndarray):
+def with_flat(tables: DiscriminantTables, hierarchy: Hierarchy, flat_test, flat_val, val_truth: np.ndarray):
     """Choose shrinkage, temperature and weight by the likelihood of validation images, over all seeds."""
     order = np.argsort(hierarchy.slot_class)
     best, chosen = np.inf, None
