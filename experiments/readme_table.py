@@ -103,6 +103,7 @@ def note(result: Mapping[str, Any], name: str) -> str:
         f"{100 * happened['repaired']:.1f} % of the latter and broke {100 * happened['broken']:.1f} % of what was "
         "right.",
         "",
+        *[f"- {random['comparison']['sentence']}" for random in [result["controls"]["random"]] if random],
         *[f"- {comparison['sentence']}" for comparison in result["controls"]["hierarchies"]],
         *_sweep(result.get("sweep")),
     ]
