@@ -34,6 +34,9 @@ logger = logging.getLogger(__name__)
 SEEDS, MEMBERS, MACROS = range(5), 7, (2, 3, 5, 8, 12)
 OTHER = "~other"
 LEAGUES = {"light": 2.0, "heavy": 8.0}
+DESIGN = "flat's macros, a discriminant each, 5 macros"
+STANDING = tuple((rival, DESIGN) for rival in ("flat", "flat times one discriminant", "6 flat heads, mean"))
+"""Comparisons with as many macros as the study has by default, whatever validation images say of other numbers."""
 
 Tables = tuple[np.ndarray, np.ndarray]
 """Class distributions of validation and of test images, both of shape (n_seeds, n_images, n_classes)."""
@@ -204,8 +207,9 @@ class Search:
                 combine = in_macros if k else with_flat
                 probs, val_probs = combine(tables, hierarchy, list(test), list(val), self.truth["val"])
                 base = "flat" if members == 1 else "6 flat heads"
+                whose = "flat's" if members == 1 else "6 flat heads'"
                 name = (
-                    f"{base}'s macros, a discriminant each, {k} macros"
+                    f"{whose} macros, a discriminant each, {k} macros"
                     if k
                     else f"{base} times one discriminant"
                 )
@@ -232,9 +236,10 @@ def run_search(data: str | Path, folder: str | Path, cache: str | Path | None = 
     Returns
     -------
     dict
-        `candidates`: `name`, `kind`, `cost` (head parameters against flat's), `val_accuracy`, `val_nll`,
-        `test_accuracy`, `test_sd` (over seeds), `against_flat` (points with interval). `leagues`: by name the two
-        that validation images chose, and how they compare on test images.
+        `standing`: the comparisons of `STANDING`. `candidates`: `name`, `kind`, `cost` (head parameters against
+        flat's), `val_accuracy`, `val_nll`, `test_accuracy`, `test_sd` (over seeds), `against_flat` (difference in
+        accuracy, low, high). `leagues`: by name the two
+        that validation images chose, how they compare on test images, and the two-stage one against one flat head.
     """
     settings, folder = StudySettings(), Path(folder)
     prepared = prepare_data(data, settings.data)
@@ -260,8 +265,17 @@ def report(candidates: list[Candidate], truth: dict[str, np.ndarray], products: 
             chosen[kind] = best.name
         names = (chosen["flat"], chosen["two-stage"])
         judged = compare(right[names[0]], right[names[1]], products, names=names)
-        leagues[league] = {"most_head_parameters": most, "chosen": chosen, "comparison": as_json(judged)}
-    return {"candidates": list(rows.values()), "leagues": leagues, "seeds": len(SEEDS)}
+        alone = compare(right["flat"], right[names[1]], products, names=("flat", names[1]))
+        leagues[league] = {
+            "most_head_parameters": most,
+            "chosen": chosen,
+            "comparison": as_json(judged),
+            "against_flat_alone": as_json(alone),
+        }
+    standing = [
+        as_json(compare(right[a], right[b], products, names=(a, b))) for a, b in STANDING if b in right
+    ]
+    return {"candidates": list(rows.values()), "leagues": leagues, "standing": standing, "seeds": len(SEEDS)}
 
 
 def _row(candidate: Candidate, truth, right, products) -> dict[str, Any]:

@@ -117,7 +117,7 @@ def run_discriminant(name: str, roster: Roster, folder: Path) -> Contestant:
 def in_macros(tables: DiscriminantTables, hierarchy: Hierarchy, flat_test, flat_val, val_truth: np.ndarray):
     """Choose shrinkage and temperatures by the likelihood of validation images inside their true macros."""
     true_macro = np.eye(hierarchy.n_macros)[hierarchy.macro_of[val_truth]]
-    best, chosen = np.inf, None
+    best, chosen = np.inf, [tables.val[0], tables.test[0]]
     for val, test in zip(tables.val, tables.test, strict=True):
         uniform = np.zeros((len(val), hierarchy.n_macros))
         temperatures = fit_composed_temperatures(uniform, _log(val), hierarchy, val_truth)
@@ -125,7 +125,7 @@ def in_macros(tables: DiscriminantTables, hierarchy: Hierarchy, flat_test, flat_
         loss = nll(_mixed(true_macro, scaled[0], hierarchy), val_truth)
         if loss < best:
             best, chosen = loss, scaled
-    within_val, within_test = chosen  # pyright: ignore[reportGeneralTypeIssues]
+    within_val, within_test = chosen
     return (
         [implied(flat, within_test, hierarchy) for flat in flat_test],
         [implied(flat, within_val, hierarchy) for flat in flat_val],
@@ -135,7 +135,7 @@ def in_macros(tables: DiscriminantTables, hierarchy: Hierarchy, flat_test, flat_
 def with_flat(tables: DiscriminantTables, hierarchy: Hierarchy, flat_test, flat_val, val_truth: np.ndarray):
     """Choose shrinkage, temperature and weight by the likelihood of validation images, over all seeds."""
     order = np.argsort(hierarchy.slot_class)
-    best, chosen = np.inf, None
+    best, chosen = np.inf, ([], [])
     for val, test in zip(tables.val[:, :, order], tables.test[:, :, order], strict=True):
         temperature = fit_temperature(_log(val), val_truth)
         val, test = apply_temperature(val, temperature), apply_temperature(test, temperature)
