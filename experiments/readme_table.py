@@ -192,6 +192,13 @@ def _sweep(sweep: Mapping[str, Any] | None) -> list[str]:
             f"| {cut['linkage']}, {cut['macros']} macros | {cut['accuracy_mean']:.3f}{spread} "
             f"| {_difference(cut['comparison'])} | {router:.3f} | {cut['forecast'].get('excess', 0):.3f} |"
         )
+    for key, what in (("forecast_rank_correlation", "excess"), ("ceiling_rank_correlation", "ceiling")):
+        if found := sweep.get(key):
+            rows += [
+                "",
+                f"Rank correlation of the forecast's {what} with accuracy over cuts: {found['rho']:.2f} ",
+            ]
+            rows[-1] += f"(p = {found['p_value']:.2g})."
     return rows
 
 

@@ -45,7 +45,7 @@ def sweep_cuts(
         `cuts`: one a linkage and number: `linkage`, `macros`, `sizes`, `accuracy` and `router_accuracy` over seeds,
         `accuracy_mean`, `accuracy_sd`, `comparison` with flat (all cuts corrected together by Holm), and the
         forecast's `excess` and `ceiling`. `forecast_rank_correlation`: Spearman's between `excess` and accuracy over
-        cuts, with two-sided p-value; null with fewer than 3 cuts.
+        cuts, with two-sided p-value; null with fewer than 3 cuts. `ceiling_rank_correlation`: the same of `ceiling`.
     """
     cuts, judged = [], []
     for linkage, tree in trees.items():
@@ -74,13 +74,17 @@ def sweep_cuts(
             )
     for cut, comparison in zip(cuts, apply_holm(judged), strict=True):
         cut["comparison"] = as_json(comparison)
-    return {"cuts": cuts, "forecast_rank_correlation": _rank_correlation(cuts)}
+    return {
+        "cuts": cuts,
+        "forecast_rank_correlation": _rank_correlation(cuts, "excess"),
+        "ceiling_rank_correlation": _rank_correlation(cuts, "ceiling"),
+    }
 
 
-def _rank_correlation(cuts: list[dict[str, Any]]) -> dict[str, float] | None:
-    pairs = [(c["forecast"]["excess"], c["accuracy_mean"]) for c in cuts if "excess" in c["forecast"]]
+def _rank_correlation(cuts: list[dict[str, Any]], key: str) -> dict[str, float] | None:
+    pairs = [(c["forecast"][key], c["accuracy_mean"]) for c in cuts if key in c["forecast"]]
     if len(pairs) < 3 or any(len(set(column)) == 1 for column in zip(*pairs, strict=True)):
         return None
-    excess, accuracies = np.array(pairs).T
-    rho, p_value = spearmanr(excess, accuracies)
+    forecasts, accuracies = np.array(pairs).T
+    rho, p_value = spearmanr(forecasts, accuracies)
     return {"rho": float(rho), "p_value": float(p_value), "n_cuts": len(pairs)}  # pyright: ignore[reportArgumentType]

@@ -501,6 +501,10 @@ def test_the_sweep_is_told_cut_by_cut(told):
         flat = told.metrics["contestants"]["flat"]["accuracy_mean"]
         assert cut["comparison"]["difference"] == pytest.approx(np.mean(cut["accuracy"]) - flat)
         assert cut["accuracy_sd"] == pytest.approx(np.std(cut["accuracy"], ddof=1))
+    for key, what in (("forecast_rank_correlation", "excess"), ("ceiling_rank_correlation", "ceiling")):
+        pairs = [(cut["forecast"][what], cut["accuracy_mean"]) for cut in sweep["cuts"]]
+        ranks = [stats.rankdata(column) for column in zip(*pairs, strict=True)]
+        assert sweep[key] is None or sweep[key]["rho"] == pytest.approx(np.corrcoef(ranks)[0, 1])
     expected = multipletests([cut["comparison"]["p_value"] for cut in sweep["cuts"]], method="holm")[1]
     assert [cut["comparison"]["p_corrected"] for cut in sweep["cuts"]] == pytest.approx(expected)
 
