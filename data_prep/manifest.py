@@ -203,7 +203,7 @@ def complete_table(table: pd.DataFrame, where: str = "the manifest") -> tuple[pd
     unnamed = np.asarray(text["product"] == "")
     if unnamed.any():
         which = "Every image" if unnamed.all() else f"Each of {unnamed.sum():,} images"
-        notes.append(f"{which} counts as its own product: {where} names none.")
+        notes.append(f"{which} counts as its own product: {Path(where).name} names none.")
         text["product"] = text["product"].where(~unnamed, text["file_name"])
     similarity = _numbers(text.get("similarity", _blank(len(table))), where)
     others = [name for name in text if name not in COLUMNS]

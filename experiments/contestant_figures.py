@@ -65,7 +65,7 @@ def contestant_figures(
         "calibration": _calibration(predictions, contestant),
         "risk_coverage": _risk_coverage(predictions, name),
         "per_class": _per_class(predictions, name),
-    } | ({} if contestant.hierarchy is None else {"own_hierarchy": own_hierarchy(predictions, contestant)})
+    } | own_hierarchy(predictions, contestant)
 
 
 def tree_distances(predictions: Predictions, linkage: np.ndarray) -> dict[str, np.ndarray]:
@@ -88,19 +88,21 @@ def tree_distances(predictions: Predictions, linkage: np.ndarray) -> dict[str, n
 
 
 def own_hierarchy(predictions: Predictions, contestant: Contestant) -> dict[str, Any]:
-    """Give R and S on the hierarchy that a contestant routes by itself."""
-    macro_of = contestant.hierarchy.macro_of  # pyright: ignore[reportOptionalMemberAccess]
+    """Give `own_hierarchy`: R and S on the hierarchy that a contestant routes by itself; nothing without one."""
+    if contestant.hierarchy is None or contestant.macro_probs is None:
+        return {}
+    macro_of = contestant.hierarchy.macro_of
     truth, answers = predictions.truth, contestant.probs.argmax(2)
     budgets = [error_budget(truth, row, macro_of) for row in answers]
-    return {
-        "sizes": list(contestant.hierarchy.sizes),  # pyright: ignore[reportOptionalMemberAccess]
+    found = {
+        "sizes": list(contestant.hierarchy.sizes),
         "router_accuracy": [
-            metrics.accuracy(macro_of[truth], row.argmax(1))
-            for row in contestant.macro_probs  # pyright: ignore[reportOptionalIterable]
+            metrics.accuracy(macro_of[truth], row.argmax(1)) for row in contestant.macro_probs
         ],
         "R": [budget.router_accuracy for budget in budgets],
         "S": [budget.within_accuracy for budget in budgets],
     }
+    return {"own_hierarchy": found}
 
 
 def climb_figures(predictions: Predictions, name: str) -> dict[str, Any]:

@@ -151,10 +151,10 @@ def _curate(listings, images, share: float) -> None:
     recipe = load_recipe("abo65")
     settings = recipe.selection.model_copy(update={"minimum": int(150 * share), "cap": int(400 * share)})
     candidates = select(listings, images, settings).candidates
-    scores = candidates[["image_id", "label", "source", "reason"]].copy()
+    scores = candidates.loc[:, ["image_id", "label", "source", "reason"]].copy()
     drawn = np.random.default_rng(1).random(len(scores)).round(6)
     scores["similarity"] = np.where(scores["source"] == "main", 1.0, drawn)
-    balanced = balance(scores, recipe.similarity.threshold("vgg16"), settings.cap).images  # pyright: ignore[reportArgumentType]
+    balanced = balance(scores, recipe.similarity.threshold("vgg16"), settings.cap).images
     kept = balanced.loc[balanced["decision"] == "kept", ["image_id", "label"]]
     product = dict(zip(candidates["image_id"], candidates["product"], strict=True))
     split_by_product(kept["label"].to_numpy(dtype=object), [product[image] for image in kept["image_id"]])

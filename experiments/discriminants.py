@@ -63,7 +63,7 @@ def discriminant_tables(
         both = np.concatenate([train, val])
         tables = {"val": _tables(features, labels, train, val, hierarchy)}
         tables["test"] = _tables(features, labels, both, test, hierarchy)
-        np.savez_compressed(part / "tables.npz", **tables)  # pyright: ignore[reportArgumentType]
+        np.savez_compressed(part / "tables.npz", val=tables["val"], test=tables["test"])
 
     with threadpool_limits(1):
         stage(folder, inputs, make)

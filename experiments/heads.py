@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import joblib
 import numpy as np
@@ -28,7 +28,7 @@ from .stages import is_made, made_from, stage
 if TYPE_CHECKING:
     from ..models.classifier import LabelModel
     from ..models.fitting import FittedModel, FittedTwoStage
-    from ..models.training import HeadTraining
+    from ..models.training import HeadTraining, History
     from .preparation import PreparedData
 
 logger = logging.getLogger(__name__)
@@ -172,8 +172,11 @@ class Trainer:
             call(self.folder, job, self.inputs(job), self._images(), self.settings, workers > 1)
             for job in missing
         )
-        outcomes = joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(calls)
-        for name, reason in tqdm(outcomes, total=len(missing), desc="heads", unit="head", disable=None):  # pyright: ignore[reportGeneralTypeIssues]
+        outcomes = cast(
+            Iterable[tuple[str, str | None]],
+            joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(calls),
+        )
+        for name, reason in tqdm(outcomes, total=len(missing), desc="heads", unit="head", disable=None):
             if reason:
                 self.failures[name] = reason
                 logger.warning("%s failed: %s", name, reason)
@@ -211,7 +214,7 @@ class Trainer:
 
     def head(self, job: HeadJob) -> "LabelModel":
         """Give a trained head in memory, without a backbone: it predicts from features."""
-        return self.fitted(job).on(None)  # pyright: ignore[reportArgumentType]
+        return self.fitted(job).on(None)
 
     def made_from(self, job: HeadJob) -> dict[str, Any]:
         """Give the inputs that a trained head's stage was made from, as its folder records them."""
@@ -285,22 +288,23 @@ def _write_head(part: Path, job: HeadJob, images: tuple, settings: TrainingSetti
         name=job.name,
     )
     seconds = time.perf_counter() - start
+    if fitted.history is None:
+        raise ValueError(f"{job.name} has one label: a constant is not trained.")
     save_fitted(fitted, part)
-    write_whole(
-        part / "budget.json", json.dumps(asdict(_budget(fitted, job, classes, splits, settings, seconds)))
-    )
-    curves = {k: v for k, v in asdict(fitted.history).items() if k != "best_epoch"}  # pyright: ignore[reportArgumentType]
+    budget = _budget(fitted, fitted.history, job, classes, splits, seconds)
+    write_whole(part / "budget.json", json.dumps(asdict(budget)))
+    curves = {k: v for k, v in asdict(fitted.history).items() if k != "best_epoch"}
     pd.DataFrame(curves).to_csv(part / "history.csv", index_label="epoch")
 
 
 def _budget(
-    fitted: "FittedModel", job: HeadJob, classes, splits, settings: TrainingSettings, seconds: float
+    fitted: "FittedModel", history: "History", job: HeadJob, classes, splits, seconds: float
 ) -> Budget:
     known = np.array([label is not None for label in job.image_labels(classes)])
     n_train = int((known & (np.asarray(splits) == "train")).sum())
-    epochs = len(fitted.history.loss)  # pyright: ignore[reportOptionalMemberAccess]
-    refit_epochs = fitted.history.best_epoch + 1 if fitted.n_train > n_train else 0  # pyright: ignore[reportOptionalMemberAccess]
-    parameters = sum(int(np.prod(weight.shape)) for weight in fitted.head.weights)  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
+    epochs = len(history.loss)
+    refit_epochs = history.best_epoch + 1 if fitted.n_train > n_train else 0
+    parameters = fitted.network().count_params()
     steps = epochs * n_train + refit_epochs * fitted.n_train
     return Budget(fitted.n_train, epochs, refit_epochs, steps, parameters, round(seconds, 3))
 

@@ -130,8 +130,8 @@ class Predictions:
     def _facts(self, name: str, row: int) -> Iterable[tuple]:
         classes, macros = np.array(self.hierarchy.classes), np.array(self.hierarchy.macros)
         contestant = self.contestants[name]
-        routed = contestant.role == "two-stage" and contestant.macro_probs is not None
-        router_macro = macros[contestant.macro_probs[row].argmax(1)].tolist() if routed else repeat("")  # pyright: ignore[reportOptionalSubscript]
+        router = contestant.macro_probs if contestant.role == "two-stage" else None
+        router_macro = repeat("") if router is None else macros[router[row].argmax(1)].tolist()
         true_macro = macros[self.hierarchy.macro_of[self.truth]].tolist()
         answers = classes[self.answers(name)[row]].tolist()
         columns = (

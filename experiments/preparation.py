@@ -63,8 +63,8 @@ def prepare_data(data: str | Path, settings: DataSettings) -> PreparedData:
     """
     manifest = read_manifest(data, label_column=settings.label_column)
     scan = scan_images(manifest, strict=settings.strict)
-    for row in scan.reasons.itertuples():
-        logger.warning("Left out %s: %s", row.file_name, row.reason)  # pyright: ignore[reportAttributeAccessIssue]
+    for file_name, reason in zip(scan.reasons["file_name"], scan.reasons["reason"], strict=True):
+        logger.warning("Left out %s: %s", file_name, reason)
     kept = manifest.keep(scan.readable)
     if len(kept.classes) < 2:
         raise DataError(
@@ -226,7 +226,7 @@ def check_hierarchy(prepared: PreparedData, settings: HierarchySettings) -> None
 def class_tree(prepared: PreparedData, features: np.ndarray, linkage: str) -> ClassTree:
     """Cluster the classes by their training images."""
     train = prepared.rows("train")
-    return cluster_classes(class_embeddings(features[train], prepared.manifest.labels[train]), linkage)  # pyright: ignore[reportArgumentType]
+    return cluster_classes(class_embeddings(features[train], prepared.manifest.labels[train]), linkage)
 
 
 def read_hierarchy(path: str | Path, classes: tuple[str, ...]) -> Hierarchy:

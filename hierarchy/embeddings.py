@@ -24,7 +24,7 @@ class ClassEmbeddings:
     vectors: np.ndarray
 
 
-def class_embeddings(features: np.ndarray, labels: Sequence[str]) -> ClassEmbeddings:
+def class_embeddings(features: np.ndarray, labels: Sequence[str] | np.ndarray) -> ClassEmbeddings:
     """Average the L2-normalised features of each class, and normalise the average.
 
     Only the direction of each image's features counts, so bright or busy images weigh no more than others

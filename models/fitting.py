@@ -41,12 +41,17 @@ class FittedModel:
     history: History | None
     n_train: int
 
-    def on(self, trunk: Backbone, temperature: float = 1.0) -> LabelModel:
-        """Give the model for pictures: this head on the trunk whose features it was trained on."""
-        head: Any = (
-            keras.saving.load_model(self.head, compile=False) if isinstance(self.head, Path) else self.head
-        )
+    def on(self, trunk: Backbone | None, temperature: float = 1.0) -> LabelModel:
+        """Give the model for pictures: this head on the trunk whose features it was trained on.
+
+        Without a trunk it predicts from features only.
+        """
+        head = self.network()
         return LabelModel(self.labels, None if head is None else trunk, head, temperature)
+
+    def network(self) -> Any:
+        """Give the head as a Keras model, read from its file if need be; None for a constant."""
+        return keras.saving.load_model(self.head, compile=False) if isinstance(self.head, Path) else self.head
 
 
 def fit_labels(

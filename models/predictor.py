@@ -3,6 +3,7 @@
 Networks are compiled once and called batch by batch; `keras.Model.predict`, which leaks in a loop, is never used.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Self
 
@@ -25,7 +26,7 @@ BATCH_SIZE = 32
 WINDOW = 256  # pictures over which those routed to the same sub-model are gathered into full batches
 
 
-class Classifier:
+class Classifier(ABC):
     """Prediction from pictures.
 
     Attributes
@@ -348,20 +349,20 @@ class Classifier:
         threshold = self.confidence.climb.threshold
         return RoutingRule("climb", (threshold, threshold))
 
-    def _model(self, name: str) -> AnyModel:
-        raise NotImplementedError
+    @abstractmethod
+    def _model(self, name: str) -> AnyModel: ...
 
-    def _rule(self, rule: str | RoutingRule | None, calibrated: bool) -> RoutingRule | None:
-        raise NotImplementedError
+    @abstractmethod
+    def _rule(self, rule: str | RoutingRule | None, calibrated: bool) -> RoutingRule | None: ...
 
-    def _promised_rule(self) -> RoutingRule | None:
-        raise NotImplementedError
+    @abstractmethod
+    def _promised_rule(self) -> RoutingRule | None: ...
 
-    def _stacks_for(self, rule: RoutingRule | None) -> list[Stack]:
-        raise NotImplementedError
+    @abstractmethod
+    def _stacks_for(self, rule: RoutingRule | None) -> list[Stack]: ...
 
-    def _macro_stacks(self) -> list[Stack]:
-        raise NotImplementedError
+    @abstractmethod
+    def _macro_stacks(self) -> list[Stack]: ...
 
     def _gathers(self, rule: RoutingRule | None) -> bool:
         return False
@@ -369,13 +370,13 @@ class Classifier:
     def _climbs(self) -> bool:
         return self.hierarchy is not None
 
+    @abstractmethod
     def _outcome(
         self, batch: PictureBatch, rule: RoutingRule | None, calibrated: bool, complete: bool
-    ) -> Outcome:
-        raise NotImplementedError
+    ) -> Outcome: ...
 
-    def _macro_probs(self, batch: PictureBatch, calibrated: bool) -> np.ndarray:
-        raise NotImplementedError
+    @abstractmethod
+    def _macro_probs(self, batch: PictureBatch, calibrated: bool) -> np.ndarray: ...
 
 
 def _columns(answers: ClimbAnswers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
