@@ -163,6 +163,7 @@ def evaluate(
 
     found = evaluate_bundle(bundle, data, split=split, rule=rule, label_column=label_column, strict=strict)
     table = found.per_class()
+    page = None
     if output is not None:
         from aisles.experiments.report.bundle_report import write_bundle_report
 
@@ -173,7 +174,7 @@ def evaluate(
         return
     click.echo(_as_text(table.rename(columns={"published_f1": "published"})))
     click.echo(f"\n{_summary(found, table)}")
-    if output is not None:
+    if page is not None:
         click.echo(f"Look at {page}.")
 
 

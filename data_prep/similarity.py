@@ -113,8 +113,11 @@ def _look(
     tried: list[str] = []
     remaining = list(dict.fromkeys(names))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        while remaining and (enough is None or (missing := enough - _usable(tried, reasons)) > 0):
-            now = remaining if enough is None else remaining[:missing]
+        while remaining:
+            missing = len(remaining) if enough is None else enough - _usable(tried, reasons)
+            if missing <= 0:
+                break
+            now = remaining[:missing]
             new = [name for name in now if name not in reasons]
             reasons |= zip(new, pool.map(lambda name: _why_unusable(path_of.get(name)), new), strict=True)
             tried += now

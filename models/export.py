@@ -211,14 +211,14 @@ def _run_saved_model(path: Path, pictures: np.ndarray) -> np.ndarray:
 
 
 def _run_onnx(path: Path, pictures: np.ndarray) -> np.ndarray:
-    import onnxruntime
+    import onnxruntime  # pyright: ignore[reportMissingImports]
 
     session: Any = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return session.run(None, {session.get_inputs()[0].name: pictures})[0]
 
 
 def _run_litert(path: Path, pictures: np.ndarray) -> np.ndarray:
-    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.interpreter import Interpreter  # pyright: ignore[reportMissingImports]
 
     interpreter = Interpreter(str(path))
     place = interpreter.get_input_details()[0]["index"]

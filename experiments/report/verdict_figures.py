@@ -200,9 +200,8 @@ def cost_figure(points: Sequence[CostPoint], unit: str) -> Drawing:
 def _free_place(at: tuple[float, float], placed: list[tuple[float, float]]) -> tuple[float, float]:
     """Find a place for a number near its point that no other number has."""
     steps = [(6, -4), (6, 10), (-14, -4), (-14, 10), (16, 3), (-24, 3), (6, -15), (6, 21), (-14, -15)]
-    for dx, dy in steps:
-        place = (at[0] + dx, at[1] + dy)
-        if all(np.hypot(place[0] - px, place[1] - py) > 10 for px, py in placed):
-            break
+    places = [(at[0] + dx, at[1] + dy) for dx, dy in steps]
+    free = (p for p in places if all(np.hypot(p[0] - x, p[1] - y) > 10 for x, y in placed))
+    place = next(free, places[-1])
     placed.append(place)
     return place
