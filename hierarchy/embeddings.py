@@ -48,7 +48,7 @@ def class_embeddings(features: np.ndarray, labels: Sequence[str] | np.ndarray) -
     return embeddings_from_sums(tuple(rows), sums)
 
 
-def class_rows(features: np.ndarray, labels: Sequence[str]) -> dict[str, np.ndarray]:
+def class_rows(features: np.ndarray, labels: Sequence[str] | np.ndarray) -> dict[str, np.ndarray]:
     """Check features against labels; give for each class, in sorted order, the rows of its images."""
     names = np.asarray(labels, dtype=str)
     if features.ndim != 2 or len(features) == 0 or names.shape != (len(features),):
