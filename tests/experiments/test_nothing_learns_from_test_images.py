@@ -1,0 +1,105 @@
+"""Test images choose nothing: with noise in their place everything that is learned stays the same, bit for bit."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+pytestmark = pytest.mark.keras
+SETTINGS = (
+    "comparison.seeds=1",
+    "training.epochs=4",
+    'hierarchy.macros="auto"',
+    'comparison.contestants=["flat", "soft", "implied", "hie", "discriminant", "logistic"]',
+)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, drawn_goods, small_study):
+    """Run one study twice: on the drawn goods, and with other pictures and labels in its test split."""
+    root = tmp_path_factory.mktemp("leaks")
+    true, false = root / "true" / "data", root / "false" / "data"
+    shutil.copytree(drawn_goods, true)
+    small_study(true, root / "first", *SETTINGS)
+    made = pd.read_csv(root / "first" / "manifest.csv", dtype=str)
+    split = dict(zip(made["file_name"].str.rsplit("/", n=1).str[-1], made["split"], strict=True))
+    table = pd.read_csv(true / "metadata.csv", dtype=str)
+    table["split"] = [split[name] for name in table["file_name"]]
+    table.to_csv(true / "metadata.csv", index=False)
+
+    shutil.copytree(true, false)
+    rng, classes = np.random.default_rng(9), sorted(set(table["label"]))
+    following = dict(zip(classes, [*classes[1:], classes[0]], strict=True))
+    test = table["split"] == "test"
+    for name in table.loc[test, "file_name"]:
+        Image.fromarray(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(false / name)
+    table.loc[test, "label"] = table.loc[test, "label"].map(following)
+    table.to_csv(false / "metadata.csv", index=False)
+    for data in (true, false):
+        small_study(data, data.parent / "run", *SETTINGS)
+    return true.parent / "run", false.parent / "run"
+
+
+def test_the_two_runs_do_differ_on_test_images(runs):
+    first, second = (json.loads((run / "metrics.json").read_text()) for run in runs)
+    assert first["contestants"]["flat"]["accuracy"] != second["contestants"]["flat"]["accuracy"]
+
+
+@pytest.mark.parametrize("name", ["hierarchy.json", "tree.json"])
+def test_the_hierarchy_is_the_same(runs, name):
+    assert (runs[0] / name).read_bytes() == (runs[1] / name).read_bytes()
+
+
+def test_what_the_forecast_promises_is_the_same(runs):
+    first, second = (json.loads((run / "forecast.json").read_text()) for run in runs)
+    assert first == second
+
+
+def test_epochs_and_losses_are_the_same(runs):
+    files = sorted(path.relative_to(runs[0]) for path in runs[0].glob("models/**/history.csv"))
+    assert len(files) > 3
+    for file in files:
+        assert (runs[0] / file).read_bytes() == (runs[1] / file).read_bytes(), file
+
+
+def test_weights_are_the_same(runs):
+    import keras
+
+    files = sorted(path.relative_to(runs[0]) for path in runs[0].glob("models/**/head.keras"))
+    assert len(files) > 3
+    for file in files:
+        first, second = (keras.saving.load_model(run / file, compile=False).get_weights() for run in runs)
+        for one, other in zip(first, second, strict=True):
+            np.testing.assert_array_equal(one, other, err_msg=str(file))
+
+
+def test_temperatures_are_the_same(runs):
+    first, second = (_temperatures(run) for run in runs)
+    assert first == second and any(temperature != 1.0 for temperature in first)
+
+
+def _temperatures(run):
+    models = json.loads((run / "bundles" / "two-stage" / "bundle.json").read_text())["models"]
+    return [model["temperature"] for model in (models["router"], *models["submodels"], models["flat"])]
+
+
+@pytest.mark.parametrize(
+    ("kind", "contestant"), [("flat", "flat"), ("two-stage", "soft"), ("two-stage", "hie")]
+)
+def test_a_bundle_answers_what_the_study_wrote_down(runs, kind, contestant):
+    import aisles
+
+    rows = pd.read_csv(runs[0] / "predictions.csv", dtype={"file_name": str})
+    rows = rows[(rows["contestant"] == contestant) & (rows["seed"] == 0)]
+    paths = [runs[0].parent / "data" / name for name in rows["file_name"]]
+    classifier = aisles.load(runs[0] / "bundles" / kind)
+    rule = {} if kind == "flat" else {"rule": contestant}
+    answers = classifier.predict(paths, calibrated=False, **rule)
+    assert [answer.label for answer in answers] == rows["answer"].tolist()
+    listed = rows[[f"p:{name}" for name in classifier.classes_]].to_numpy(float)
+    if not np.isnan(listed).any():
+        probs = classifier.predict_proba(paths, calibrated=False, **rule)
+        np.testing.assert_allclose(probs, listed, atol=1e-5)
