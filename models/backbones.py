@@ -258,12 +258,17 @@ def digest(model: keras.Model) -> str:
 
 
 def _layers(network: keras.Model) -> str:
-    """Describe a network's layers and their settings, without the names that Keras numbers on."""
+    """Describe a network's layers and their settings, without the names that Keras numbers on.
+
+    Whether a layer may be trained is left out as well: it changes no feature.
+    """
+
+    ignored = ("name", "trainable")
 
     def describe(layer: keras.Layer) -> str:
         if isinstance(layer, keras.Model):
             return f"[{','.join(describe(inner) for inner in layer.layers)}]"
-        settings = {key: value for key, value in layer.get_config().items() if key != "name"}
+        settings = {key: value for key, value in layer.get_config().items() if key not in ignored}
         return f"{type(layer).__name__}{json.dumps(settings, sort_keys=True, default=str)}"
 
     return describe(network)
