@@ -17,7 +17,7 @@ from ..models.features import extract
 from ..models.trunks import ImageTable, TrunkTrainer
 from ..models.two_stage import FlatClassifier, TwoStageClassifier
 from .image_settings import TrainSettings
-from .preparation import PreparedData, find_hierarchy, prepare_data
+from .preparation import PreparedData, check_hierarchy, find_hierarchy, prepare_data
 from .study import make_run_folder, write_json
 
 logger = logging.getLogger(__name__)
@@ -74,6 +74,8 @@ def train_classifier(
     settings, output = settings or TrainSettings(), Path(output)
     make_run_folder(output)
     prepared = prepare_data(data, settings.data)
+    if settings.classifier.model == "two-stage":
+        check_hierarchy(prepared, settings.hierarchy)
     backbone = backbone or start_backbone(settings)
     table = ImageTable.of(prepared.manifest, prepared.sha256)
     chosen = settings.classifier
@@ -82,8 +84,8 @@ def train_classifier(
         classifier: FlatClassifier | TwoStageClassifier = trainer.flat(chosen.trunk)
     else:
         hierarchy = learned_hierarchy(prepared, backbone, settings, cache)
-        hierarchy.write(output / "hierarchy.json")
         classifier = trainer.two_stage(hierarchy, chosen.trunk, chosen.start, chosen.rule)
+        hierarchy.write(output / "hierarchy.json")
     return finish(classifier, prepared, settings, output)
 
 

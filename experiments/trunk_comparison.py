@@ -19,7 +19,7 @@ from ..models.two_stage import FlatClassifier, TwoStageClassifier
 from .image_runs import learned_hierarchy, start_backbone
 from .image_settings import TrainSettings
 from .metrics import accuracy, macro_f1
-from .preparation import PreparedData, prepare_data
+from .preparation import PreparedData, check_hierarchy, prepare_data
 from .statistics import Comparison, apply_holm, compare
 from .study import environment, make_run_folder, write_json
 
@@ -85,9 +85,9 @@ def compare_trunks(
     settings, output = settings or TrainSettings(), Path(output)
     make_run_folder(output)
     prepared = prepare_data(data, settings.data)
+    check_hierarchy(prepared, settings.hierarchy)
     backbone = backbone or start_backbone(settings)
     hierarchy = learned_hierarchy(prepared, backbone, settings, cache)
-    hierarchy.write(output / "hierarchy.json")
     table = ImageTable.of(prepared.manifest, prepared.sha256)
     trainer = TrunkTrainer(
         backbone, table, settings.training, output / "models", settings.classifier.seed, cache
@@ -166,6 +166,7 @@ def _write(
     hierarchy: Hierarchy,
     prepared: PreparedData,
 ) -> None:
+    hierarchy.write(output / "hierarchy.json")
     with whole_file(output / "trunks.csv") as part:
         result.table.to_csv(part, index=False, float_format="%.4f", lineterminator="\n")
     splits, counts = np.unique(prepared.manifest.splits.astype(str), return_counts=True)
