@@ -1,9 +1,11 @@
 """Stages of a run: made once for the same inputs, whole or not at all."""
 
+import glob
 import hashlib
 import json
 import logging
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -38,13 +40,18 @@ def stage(folder: str | Path, inputs: Mapping[str, Any], make: Callable[[Path], 
         logger.debug("%s is unchanged.", folder.name)
         return False
     folder.parent.mkdir(parents=True, exist_ok=True)
-    for left_over in folder.parent.glob(f".part-{folder.name}-*"):
-        shutil.rmtree(left_over, ignore_errors=True)
-    part = Path(tempfile.mkdtemp(prefix=f".part-{folder.name}-", dir=folder.parent))
+    _remove_left_over(folder)
+    part = Path(tempfile.mkdtemp(prefix=f"{_part_of(folder)}{os.getpid()}-", dir=folder.parent))
     part.chmod(0o755)
     try:
         make(part)
-        (part / STAMP).write_text(json.dumps({"key": key, "inputs": inputs}, indent=1, default=str))
+        sizes = {
+            path.relative_to(part).as_posix(): path.stat().st_size
+            for path in part.rglob("*")
+            if path.is_file()
+        }
+        stamp = {"key": key, "inputs": inputs, "sizes": sizes}
+        (part / STAMP).write_text(json.dumps(stamp, indent=1, default=str))
         if folder.exists():
             shutil.rmtree(folder)
         os.replace(part, folder)
@@ -69,7 +76,40 @@ def fingerprint(inputs: Mapping[str, Any]) -> str:
 
 
 def _made_from(folder: Path) -> str | None:
+    """Give the key of what a folder was made from; None if it isn't there, or a file of it was cut short or lost."""
     try:
-        return json.loads((folder / STAMP).read_text())["key"]
-    except (OSError, ValueError, KeyError, TypeError):
+        stamp = json.loads((folder / STAMP).read_text())
+        sizes = stamp.get("sizes", {})
+        whole = all((folder / name).stat().st_size == size for name, size in sizes.items())
+        return stamp["key"] if whole else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _part_of(folder: Path) -> str:
+    """Begin the name of an unfinished folder, which goes on with this machine and the number of the process."""
+    return f".part-{folder.name}-{platform.node()}-"
+
+
+def _remove_left_over(folder: Path) -> None:
+    """Remove what killed processes of this machine left; what another process is writing stays."""
+    start = _part_of(folder)
+    for part in folder.parent.glob(f"{glob.escape(start)}*"):
+        number = part.name.removeprefix(start).partition("-")[0]
+        if not (number.isdigit() and _runs_elsewhere(int(number))):
+            shutil.rmtree(part, ignore_errors=True)
+
+
+def _runs_elsewhere(number: int) -> bool:
+    """Say whether a process other than this one has the number; where that can't be asked safely, yes."""
+    if number == os.getpid():
+        return False
+    if os.name == "nt":  # there, signal 0 would end it
+        return True
+    try:
+        os.kill(number, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True

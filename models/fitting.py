@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import keras
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from ..hierarchy.taxonomy import Hierarchy
 from .backbones import Backbone
 from .classifier import LabelModel
-from .heads import build_head
+from .heads import HeadVariant, build_head
 from .training import HeadTraining, History, refit_head, train_head
 
 
@@ -60,7 +61,7 @@ def fit_labels(
     splits: Sequence[str] | np.ndarray,
     labels: Sequence[str],
     *,
-    head: str = "v1.3",
+    head: str | HeadVariant = "v1.3",
     training: HeadTraining | None = None,
     refit: bool = True,
     seed: int = 0,
@@ -77,8 +78,8 @@ def fit_labels(
         `train`, `val` or `test`. Test images are only predicted.
     labels : sequence of str
         One label gives a constant.
-    head : str
-        A key of `aisles.models.heads.HEADS`.
+    head : str or HeadVariant
+        A key of `aisles.models.heads.HEADS`, or a variant of one's own.
     training : HeadTraining, optional
     refit : bool
         Whether, once validation images have told the number of epochs, the final head is trained for as many
@@ -110,6 +111,12 @@ def fit_labels(
     history = train_head(
         model, features[train], targets[train], features[check], targets[check], training, seed=own_seed
     )
+    if not np.isfinite(history.val_loss).all():
+        epoch = int(np.flatnonzero(~np.isfinite(history.val_loss))[0])
+        raise ValueError(
+            f"The validation loss must be a number. Of {name} it became {history.val_loss[epoch]} in epoch "
+            f"{epoch + 1}. Look for features that are not finite, or lower the learning rate ({training.learning_rate:g})."
+        )
     val_probs = probs = predict_features(model, features)
     if refit and len(val):
         both = np.concatenate([train, val])
@@ -171,17 +178,32 @@ def save_fitted(fitted: FittedModel, folder: Path) -> None:
 
 
 def load_fitted(folder: Path) -> FittedModel:
-    """Read what `save_fitted` wrote; the head is loaded when it is first used."""
-    with np.load(folder / "fitted.npz", allow_pickle=False) as arrays:
+    """Read what `save_fitted` wrote; the head is loaded when it is first used.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged.
+    """
+    try:
+        return _read_fitted(folder)
+    except (BadZipFile, EOFError, KeyError, OSError, ValueError) as error:
+        raise ValueError(
+            f"{folder / 'fitted.npz'} is damaged ({error}). Delete {folder} and run again: it is trained anew."
+        ) from error
+
+
+def _read_fitted(folder: Path) -> FittedModel:
+    with open(folder / "fitted.npz", "rb") as file, np.load(file, allow_pickle=False) as arrays:
         history = None
         if "history_loss" in arrays:
             names = ("loss", "accuracy", "val_loss", "val_accuracy")
             curves = {name: tuple(arrays[f"history_{name}"].tolist()) for name in names}
             history = History(**curves, best_epoch=int(arrays["history_best_epoch"]))
-        file = folder / "head.keras"
+        head = folder / "head.keras"
         return FittedModel(
             tuple(arrays["labels"].tolist()),
-            file if file.exists() else None,
+            head if head.exists() else None,
             arrays["val_probs"],
             arrays["probs"],
             history,

@@ -153,7 +153,7 @@ class ImageTrainer:
         return float(total[0] / len(order)), float(total[1] / len(order))
 
     def evaluate(self, images: LabeledImages) -> tuple[float, float]:
-        """Give mean loss and accuracy of images as they are."""
+        """Give mean loss and accuracy of images as they are; a loss that is no number is a ValueError."""
         if self._checked is None or self._checked[0] is not images:
             batches = pixel_batches(images.paths, self.trunk.input_size, self.settings.batch_size)
             self._checked = (images, batches)
@@ -161,6 +161,11 @@ class ImageTrainer:
         for pixels in self._checked[1]:
             targets = images.targets[start : start + len(pixels)].astype(np.int32)
             total, start = total + self.check(pixels, targets).numpy(), start + len(pixels)
+        if not np.isfinite(total).all():
+            raise ValueError(
+                f"The validation loss became {total[0]}. Lower the learning rate ({self.settings.rate:g}), or train in "
+                "float32."
+            )
         return float(total[0] / len(images)), float(total[1] / len(images))
 
     def weights(self) -> list[np.ndarray]:
