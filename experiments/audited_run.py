@@ -142,7 +142,12 @@ def _features(run: Run, manifest: Manifest, cache: str | Path | None) -> np.ndar
     from ..models.features import extract
     from .config import BackboneSettings
 
-    settings = BackboneSettings(**run.settings.get("backbone", {}))
+    if "backbone" not in run.settings:
+        raise DataError(
+            f"The study in {run.folder} has a backbone of its own, {run.metrics.get('backbone', 'unnamed')}, "
+            "which can't be built from here. Extract its features in Python: audit_run(run, features)."
+        )
+    settings = BackboneSettings(**run.settings["backbone"])
     backbone = build_backbone(
         settings.name, weights=settings.weights, input_size=settings.input_size, color=settings.color
     )

@@ -129,12 +129,12 @@ def prepare_features(
     cache: str | Path | None = None,
     backbone: Backbone | None = None,
 ) -> tuple[Backbone, np.ndarray]:
-    """Build the backbone (or take the given one) and give every image's features, (n_images, dimension)."""
+    """Build the backbone (or take the given one as it is) and give every image's features, (n_images, dimension)."""
     if backbone is None:
-        backbone = build_backbone(
+        built = build_backbone(
             settings.name, weights=settings.weights, input_size=settings.input_size, color=settings.color
         )
-    backbone = in_precision(backbone, settings.precision)
+        backbone = in_precision(built, settings.precision)
     features = extract(
         backbone,
         prepared.manifest.paths,
@@ -201,18 +201,15 @@ def check_hierarchy(prepared: PreparedData, settings: HierarchySettings) -> None
     Raises
     ------
     DataError
-        If the file can't be read, or the classes differ, or there are as many macros as classes.
+        If the file can't be read, or the classes differ, or it has one macro, or there are as many macros as classes.
     """
     classes = prepared.manifest.classes
     try:
         if settings.file is not None:
-            brought = read_hierarchy(settings.file, classes)
-            if brought.overlapping:
-                raise ValueError(
-                    "A study needs every class in one macro; overlapping macros are for prediction."
-                )
+            _check_brought(read_hierarchy(settings.file, classes))
         elif settings.column is not None:
-            column_hierarchy(prepared.manifest, settings.column)
+            _check_brought(column_hierarchy(prepared.manifest, settings.column))
+        independent_hierarchy(prepared.manifest, settings)
     except (ValueError, OSError) as error:
         raise DataError(f"The hierarchy can't be used: {error}") from error
     k = settings.macros
@@ -221,6 +218,23 @@ def check_hierarchy(prepared: PreparedData, settings: HierarchySettings) -> None
             f"The number of macros must be between 2 and one less than the number of classes ({len(classes)}). "
             f"Received: {k}. Give a smaller --macros, or --macros auto."
         )
+
+
+def _check_brought(hierarchy: Hierarchy) -> None:
+    if hierarchy.overlapping:
+        raise ValueError("A study needs every class in one macro; overlapping macros are for prediction.")
+    if hierarchy.n_macros < 2:
+        raise ValueError(
+            f"A router needs at least 2 macros to choose from. Received: 1, {hierarchy.macros[0]!r}, "
+            f"with all {hierarchy.n_classes} classes. Divide it, or leave the hierarchy out to have one learned."
+        )
+
+
+def without_validation(prepared: PreparedData, hierarchy: Hierarchy) -> list[str]:
+    """Name the macros whose sub-model has no validation images: its training loss alone tells it when to stop."""
+    checked = set(prepared.manifest.labels[prepared.rows("val")])
+    pairs = zip(hierarchy.macros, hierarchy.members, strict=True)
+    return [macro for macro, members in pairs if len(members) > 1 and not checked & set(members)]
 
 
 def class_tree(prepared: PreparedData, features: np.ndarray, linkage: str) -> ClassTree:

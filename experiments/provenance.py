@@ -44,7 +44,7 @@ def check_resumable(
     *,
     resume: bool = False,
     replace: bool = False,
-) -> None:
+) -> bool:
     """See that the run folder holds the same study, or none.
 
     Parameters
@@ -58,43 +58,44 @@ def check_resumable(
     replace : bool
         Whether another study's results may be replaced.
 
+    Returns
+    -------
+    bool
+        Whether it holds another study, which is to be replaced.
+
     Raises
     ------
     ValueError
         If it holds a study of other settings, images or backbone and `replace` is false, or none and `resume` is
         true.
     """
-    held = _held(output)
-    if held is None:
+    if not (output / "settings.json").exists():
         if resume:
             raise ValueError(f"{output} holds no study to go on with. Leave out --resume to start one.")
-        return
-    before, had = held
-    differing = explained_difference(before, settings)
-    differing += [
-        f"{key}: {had[key][:40]} -> {facts[key][:40]}"
-        for key in facts
-        if had.get(key, facts[key]) != facts[key]
-    ]
+        return False
+    differing = _differences(output, settings, facts)
     if differing and not replace:
         raise ValueError(
             f"{output} holds a study that differs in {'; '.join(differing)}. Choose another folder, or say --replace "
             "to replace its results."
         )
+    return bool(differing)
 
 
-def _held(output: Path) -> tuple[StudySettings, dict[str, str]] | None:
+def _differences(output: Path, settings: StudySettings, facts: Mapping[str, str]) -> list[str]:
+    """List in what the study in a folder differs from the one that is asked for."""
     try:
-        settings = StudySettings.model_validate(
-            json.loads((output / "settings.json").read_text(encoding="utf-8"))
-        )
-    except (OSError, ValueError):
-        return None
+        content = json.loads((output / "settings.json").read_text(encoding="utf-8"))
+        # A study on a backbone of one's own names none in its settings: its key in `inputs.json` tells it apart.
+        held = StudySettings.model_validate({"backbone": settings.backbone.model_dump(), **content})
+    except (OSError, ValueError, TypeError):
+        return ["settings.json, which can't be read"]
     try:
-        facts = json.loads((output / "inputs.json").read_text(encoding="utf-8"))
+        had = json.loads((output / "inputs.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        facts = {}
-    return settings, facts
+        had = {}
+    inputs = [f"{k}: {had[k][:40]} -> {facts[k][:40]}" for k in facts if had.get(k, facts[k]) != facts[k]]
+    return explained_difference(held, settings) + inputs
 
 
 def _git(folder: Path, *words: str) -> str:

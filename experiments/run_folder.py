@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,17 @@ import numpy as np
 from ..data_prep.errors import DataError
 from ..data_prep.files import write_whole
 from ..data_prep.manifest import write_manifest
+from ..data_prep.tables import write_table
 from ..hierarchy.dendrogram import draw_dendrogram
 from .config import StudySettings
 from .preparation import FoundHierarchy, PreparedData
-from .provenance import environment
 
 logger = logging.getLogger(__name__)
+RESULTS = (
+    "metrics.json", "report.html", "report.md", "tables", "figures", "bundles", "audit", "predictions.csv",
+    "probabilities", "forecast.json", "costs.json", "environment.json",
+)  # fmt: skip
+"""What a study finds, apart from its stages, which belong to whatever inputs they were made from."""
 
 
 def check_apart(data: Path, output: Path) -> None:
@@ -71,20 +77,34 @@ def log_counts(prepared: PreparedData) -> None:
     )
 
 
+def remove_results(output: Path) -> None:
+    """Remove what another study found, `metrics.json` first, so that no folder tells of two studies."""
+    for name in RESULTS:
+        if (output / name).is_dir():
+            shutil.rmtree(output / name)
+        else:
+            (output / name).unlink(missing_ok=True)
+
+
 def write_inputs(
     output: Path,
     settings: StudySettings,
     prepared: PreparedData,
     found: FoundHierarchy,
     facts: Mapping[str, str],
+    *,
+    named: bool = True,
 ) -> None:
-    """Write what a study starts from: settings, inputs, environment, images, hierarchy and tree."""
-    write_json(output / "settings.json", settings.model_dump(mode="json"))
+    """Write what a study starts from: settings, inputs, images, hierarchy and tree.
+
+    The settings' backbone is left out unless the study uses the one that they name (`named`).
+    """
+    told = settings.model_dump(mode="json", exclude=None if named else {"backbone"})
+    write_json(output / "settings.json", told)
     write_json(output / "inputs.json", facts)
-    write_json(output / "environment.json", environment())
     write_manifest(prepared.manifest, output / "manifest.csv")
-    prepared.unreadable.to_csv(output / "unreadable.csv", index=False)
-    prepared.leaks.to_csv(output / "leaks.csv", index=False)
+    write_table(output / "unreadable.csv", prepared.unreadable)
+    write_table(output / "leaks.csv", prepared.leaks)
     found.hierarchy.write(output / "hierarchy.json")
     write_whole(output / "tree.json", found.tree.to_json())
     if not found.hierarchy.overlapping:

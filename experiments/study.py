@@ -32,10 +32,19 @@ from .preparation import (
     independent_hierarchy,
     prepare_data,
     prepare_features,
+    without_validation,
 )
 from .provenance import check_resumable, environment
 from .report.writing import write_report
-from .run_folder import check_apart, data_facts, log_counts, make_run_folder, write_inputs, write_json
+from .run_folder import (
+    check_apart,
+    data_facts,
+    log_counts,
+    make_run_folder,
+    remove_results,
+    write_inputs,
+    write_json,
+)
 from .stages import stage
 from .study_bundles import save_bundles
 from .sweeps import sweep_cuts
@@ -88,7 +97,7 @@ def run_study(
     cache : path, optional
         Folder for cached features.
     backbone : Backbone, optional
-        One of your own, in place of the one that the settings name.
+        One of your own, used as it is in place of the one that the settings name.
     jobs : int, optional
         Processes that train heads; by default as many as there are processors, where it pays. To train elsewhere,
         call this inside `joblib.parallel_config`; the run folder must then be one that all of them see.
@@ -116,9 +125,11 @@ def run_study(
     check_hierarchy(prepared, settings.hierarchy)
     trunk, features = prepare_features(prepared, settings.backbone, cache, backbone)
     facts = {"data": prepared.fingerprint, "backbone": trunk.key}
-    check_resumable(output, settings, facts, resume=resume, replace=replace)
+    another = check_resumable(output, settings, facts, resume=resume, replace=replace)
     found = find_hierarchy(prepared, features, settings.hierarchy)
-    write_inputs(output, settings, prepared, found, facts)
+    if another:
+        remove_results(output)
+    write_inputs(output, settings, prepared, found, facts, named=backbone is None)
     study = _Study(output, settings, prepared, trunk, features, found, cache, jobs)
     figures = study.run(sweep)
     write_report(output)
@@ -150,7 +161,11 @@ class _Study:
         figures |= {
             "failed": failed,
             "data": data_facts(self.prepared),
-            "hierarchy": {"origin": self.found.origin} | self.quality(predictions.contestants),
+            "hierarchy": {
+                "origin": self.found.origin,
+                "without_validation": without_validation(self.prepared, self.found.hierarchy),
+            }
+            | self.quality(predictions.contestants),
             "backbone": self.trunk.key,
             "forecast": forecast | {"happened": self.happened(predictions)},
         }
@@ -158,6 +173,7 @@ class _Study:
             figures["sweep"] = self.sweep(predictions, forecast)
         self.write_costs(predictions.contestants)
         self.save_bundles(figures)
+        write_json(self.output / "environment.json", environment())
         write_json(self.output / "metrics.json", figures)
         return figures
 

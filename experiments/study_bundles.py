@@ -62,6 +62,7 @@ def save_bundles(
         FlatClassifier(flat_model, found.hierarchy),
         folder / "flat",
         facts=facts | _accuracy(figures, "flat", right["flat"]),
+        tree=found.tree,
     )
     classifier = TwoStageClassifier(
         *_stages(two_stage, trunk, temperatures),
@@ -69,7 +70,8 @@ def save_bundles(
         flat=flat_model,
         rule=rule,
     )
-    save_bundle(classifier, folder / "two-stage", facts=facts | _accuracy(figures, rule, right[rule]))
+    facts |= _accuracy(figures, rule, right[rule])
+    save_bundle(classifier, folder / "two-stage", facts=facts, tree=found.tree)
 
 
 def _stages(two_stage: FittedTwoStage, trunk: Backbone, temperatures: Temperatures):

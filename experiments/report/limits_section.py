@@ -34,7 +34,7 @@ def limits_section(run: Run, ran: set[str]) -> Section:
     ran : set of str
         Keys of what the report holds; the others are named as not run.
     """
-    items = [*_size(run), *_split(run), *_leaks(run), *_scope(run)]
+    items = [*_size(run), *_split(run), *_stopping(run), *_leaks(run), *_scope(run)]
     missing = [words for key, words in _OPTIONAL if key not in ran]
     missing += [words for name, words in _REFERENCES.items() if name not in run.metrics["contestants"]]
     if missing:
@@ -92,6 +92,16 @@ def _split(run: Run) -> list[str]:
             f"test images. {_by_product(run)} Test images chose nothing."
         )
     return items + [str(note) for note in data.get("notes", ())]
+
+
+def _stopping(run: Run) -> list[str]:
+    macros = run.metrics.get("hierarchy", {}).get("without_validation", [])
+    if not macros:
+        return []
+    return [
+        f"Sub-models without validation images, which stopped by their training loss and may be overfitted: "
+        f"{', '.join(macros)}."
+    ]
 
 
 def _by_product(run: Run) -> str:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -187,7 +188,7 @@ def _archive(folder: Path, contestant: str) -> dict[str, np.ndarray]:
             folder / "probabilities" / f"{_file_name_of(contestant)}.npz", allow_pickle=False
         ) as arrays:
             return {key: arrays[key] for key in ("probs", "macro_probs") if key in arrays}
-    except (OSError, ValueError):
+    except (OSError, ValueError, BadZipFile):
         return {}
 
 
