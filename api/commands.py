@@ -55,9 +55,7 @@ def _fault(error: Exception) -> click.ClickException:
 def settings_options(command: Callable) -> Callable:
     """Add the options that make a study's settings; the command gets `settings` and `cache`."""
     options = [
-        click.option(
-            "--config", type=click.Path(path_type=Path, exists=True), help="Settings as a TOML file."
-        ),
+        click.option("--config", help="Settings: a TOML file, or a recipe such as grocery-study."),
         click.option(
             "--set", "changes", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one setting."
         ),

@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Iterable
+from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
@@ -180,6 +181,12 @@ def _check_contestant(name: str) -> None:
         )
 
 
+def recipe_names() -> tuple[str, ...]:
+    """List the recipes that come with the package."""
+    names = (file.name for file in (files("aisles.experiments") / "recipes").iterdir())
+    return tuple(sorted(name.removesuffix(".toml") for name in names if name.endswith(".toml")))
+
+
 def read_settings(
     path: str | Path | None = None, changes: Iterable[str] = (), kind: type[Settings] = StudySettings
 ) -> Settings:
@@ -187,8 +194,9 @@ def read_settings(
 
     Parameters
     ----------
-    path : path, optional
-        A TOML file with some of the sections and keys; the defaults hold for the others.
+    path : path or str, optional
+        A TOML file with some of the sections and keys, or the name of a recipe of the package; the defaults hold for
+        the others.
     changes : iterable of str
         Such as `training.epochs=40` or `hierarchy.macros=auto`, applied in order.
     kind : type
@@ -197,10 +205,11 @@ def read_settings(
     Raises
     ------
     ValueError
-        For a file that is no TOML, an unknown section or key, or a value out of range.
+        For a file that is no TOML, or neither file nor recipe, an unknown section or key, or a value out of range.
     """
     content: dict[str, Any] = {}
     if path is not None:
+        path = _settings_file(path)
         try:
             content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
         except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -211,6 +220,16 @@ def read_settings(
         return kind.model_validate(content)
     except ValidationError as error:
         raise ValueError(_explained(error)) from None
+
+
+def _settings_file(given: str | Path) -> Path:
+    if Path(given).exists():
+        return Path(given)
+    if str(given) not in recipe_names():
+        raise ValueError(
+            f"There is no file {given}, and no recipe of that name. Recipes: {', '.join(recipe_names())}."
+        )
+    return Path(str(files("aisles.experiments") / "recipes" / f"{given}.toml"))
 
 
 def _apply(content: dict[str, Any], change: str) -> None:

@@ -1,7 +1,6 @@
 """Settings of training on images: `aisles train`, `aisles ablate heads` and the recipes of the published study."""
 
 from collections.abc import Iterable
-from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
@@ -79,26 +78,6 @@ class TrainSettings(Section):
         return TwoPhaseTraining(**values, augmentation=augmentation)
 
 
-def recipe_names() -> tuple[str, ...]:
-    """List the recipes that come with the package."""
-    folder = files("aisles.experiments") / "recipes"
-    return tuple(
-        sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml"))
-    )
-
-
 def read_train_settings(config: str | Path | None = None, changes: Iterable[str] = ()) -> TrainSettings:
-    """Read settings from a TOML file, or from a recipe by its name, and apply changes.
-
-    Raises
-    ------
-    ValueError
-        As `read_settings`, or if there is neither such a file nor such a recipe.
-    """
-    if config is not None and not Path(config).is_file():
-        if str(config) not in recipe_names():
-            raise ValueError(
-                f"There is no file {config}, and no recipe of that name. Recipes: {', '.join(recipe_names())}."
-            )
-        config = Path(str(files("aisles.experiments") / "recipes" / f"{config}.toml"))
+    """Read settings as `read_settings`, for training on images."""
     return read_settings(config, changes, TrainSettings)

@@ -9,9 +9,10 @@ import pytest
 
 from aisles.data_prep.errors import DataError
 from aisles.experiments.bundle_evaluation import evaluate_bundle, published_f1
+from aisles.experiments.config import recipe_names
 from aisles.experiments.head_ablation import ablate_heads, training_of
 from aisles.experiments.image_runs import train_classifier
-from aisles.experiments.image_settings import TrainSettings, read_train_settings, recipe_names
+from aisles.experiments.image_settings import TrainSettings, read_train_settings
 from aisles.experiments.report.bundle_report import write_bundle_report
 from aisles.models.backbones import wrap_backbone
 from aisles.models.bundle import read_bundle
