@@ -3,8 +3,6 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
-
 _PLACES = {
     "FlatClassifier": "aisles.models.two_stage",
     "Hierarchy": "aisles.hierarchy.taxonomy",
@@ -43,6 +41,10 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version  # slow, and pyproject.toml is where the number stands
+
+        return version("aisles")
     if name not in _PLACES:
         raise AttributeError(f"module 'aisles' has no attribute {name!r}")
     value = getattr(import_module(_PLACES[name]), _OTHER_NAMES.get(name, name))

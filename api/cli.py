@@ -12,7 +12,6 @@ from typing import Any
 
 import click
 
-import aisles
 from aisles.ablation_commands import add_ablations
 from aisles.commands import Commands, ModelCommand, as_json, settings_options
 from aisles.data_commands import data as data_group
@@ -24,7 +23,7 @@ EPILOG = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input data, 4 pretr
 
 
 @click.group(cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(aisles.__version__, prog_name="aisles")
+@click.version_option(package_name="aisles", prog_name="aisles")
 @click.option("--quiet", is_flag=True, help="Say nothing but results, warnings and errors.")
 def main(quiet: bool) -> None:
     """Route a product photograph to its aisle, then to its shelf, and see whether that beats one flat model."""

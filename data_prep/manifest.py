@@ -19,7 +19,6 @@ from .images import IMAGE_SUFFIXES
 
 TEXT_COLUMNS = ("file_name", "label", "product", "split", "source")
 COLUMNS = (*TEXT_COLUMNS, "similarity")
-SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,12 +124,17 @@ def read_manifest(
     Raises
     ------
     DataError
-        If there is nothing to read, a column is missing, labels are empty, a split is unknown, a file
-        name is repeated, files are missing, or there are too few classes.
+        If there is nothing to read, a column is missing (or asked of class folders), labels are empty, a split is
+        unknown, a file name is repeated, files are missing, or there are too few classes.
     """
     path = Path(path)
     if path.is_dir():
         listed = path / "metadata.csv"
+        if label_column != "label" and not listed.is_file():
+            raise DataError(
+                f"Only a manifest has columns to take labels from. Received: label column {label_column!r} for {path}, "
+                "a folder without metadata.csv, whose folders are the classes. Leave the label column out."
+            )
         manifest = _from_csv(listed, label_column) if listed.is_file() else _from_folders(path)
     elif path.suffix.lower() == ".csv" and path.is_file():
         manifest = _from_csv(path, label_column)

@@ -5,6 +5,7 @@ import configparser
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -146,3 +147,11 @@ def test_an_unknown_public_name_is_an_attribute_error():
 
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = aisles.nothing
+
+
+def test_the_version_stands_in_one_place():
+    import aisles
+
+    number = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert aisles.__version__ == number
+    assert not [path for path in SOURCES if f'"{number}"' in path.read_text(encoding="utf-8")]

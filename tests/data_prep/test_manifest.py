@@ -61,6 +61,15 @@ def test_similarity_is_a_number_or_missing(tmp_path):
         read(tmp_path, "file_name,label,similarity\na.jpg,x,high\nb.jpg,y,\n")
 
 
+def test_a_label_column_is_no_question_for_class_folders(tmp_path):
+    for label in "ab":
+        (tmp_path / label).mkdir()
+        (tmp_path / label / "x.jpg").touch()
+    with pytest.raises(DataError, match="Only a manifest has columns.*'coarse'.*without metadata.csv"):
+        read_manifest(tmp_path, label_column="coarse")
+    assert read_manifest(tmp_path, label_column="label").classes == ("a", "b")
+
+
 def test_extra_columns_and_other_label_columns(tmp_path):
     text = "file_name,label,coarse\na.jpg,x,A\nb.jpg,y,A\nc.jpg,z,B\n"
     assert read(tmp_path, text).table["coarse"].tolist() == ["A", "A", "B"]
