@@ -24,7 +24,7 @@ from .promises import Confidence
 from .stored import BundleError, Residents, StoredNetwork, StoredTrunk, opened, sha256_of
 from .two_stage import FlatClassifier, TwoStageClassifier
 
-__all__ = ["SCHEMA", "BundleError", "bundled_tree", "load_bundle", "read_bundle", "save_bundle"]
+__all__ = ["SCHEMA", "BundleError", "load_bundle", "read_bundle", "save_bundle"]
 
 SCHEMA = 2  # 2: bundle.json has a hash of its own
 PACKAGES = ("aisles", "keras", "tensorflow", "numpy", "pillow")
@@ -92,12 +92,14 @@ def read_bundle(folder: str | Path) -> dict[str, Any]:
     folder = Path(folder)
     content = _read_json(folder)
     schema = content["schema"]
-    if not isinstance(schema, int) or isinstance(schema, bool) or schema > SCHEMA:
+    if schema != SCHEMA or isinstance(schema, bool):
+        older = isinstance(schema, int) and schema < SCHEMA
         raise BundleError(
-            f"{folder} was written by a newer aisles (schema {schema}, this one reads up to {SCHEMA}). "
-            "Update aisles: python -m pip install --upgrade aisles."
+            f"{folder} was written by {'an older' if older else 'a newer'} aisles: its schema is {schema!r}, and this "
+            f"aisles reads {SCHEMA}. "
+            + ("Train it again." if older else "Update aisles: python -m pip install --upgrade aisles.")
         )
-    if schema >= 2 and content.get("sha256") != _own_hash(content):
+    if content.get("sha256") != _own_hash(content):
         raise BundleError(
             f"{folder / 'bundle.json'} has changed since the bundle was written (SHA-256 differs). "
             "Copy or train it again."
@@ -141,12 +143,6 @@ def load_bundle(folder: str | Path, *, resident: int | None = None) -> FlatClass
         raise BundleError(f"{folder / 'bundle.json'} doesn't describe a classifier: {error!r}.") from error
 
 
-def bundled_tree(folder: str | Path) -> ClassTree | None:
-    """Give the tree of classes that a bundle holds, None if it holds none."""
-    path = Path(folder) / "tree.json"
-    return ClassTree.from_json(path.read_text(encoding="utf-8")) if path.is_file() else None
-
-
 def _read_json(folder: Path) -> dict[str, Any]:
     """Read bundle.json as far as its schema and files."""
     try:
@@ -176,14 +172,19 @@ def _own_hash(content: dict[str, Any]) -> str:
 
 
 def _put_in_place(part: Path, folder: Path) -> None:
-    """Move a finished folder to its place; what was there is deleted once the new one stands."""
+    """Move a finished folder to its place; what was there is deleted once the new one stands, else put back."""
     if not folder.exists():
         os.replace(part, folder)
         return
     old = Path(tempfile.mkdtemp(prefix=f".old-{folder.name}-", dir=folder.parent))
     os.replace(folder, old / "bundle")
-    os.replace(part, folder)
-    shutil.rmtree(old, ignore_errors=True)
+    try:
+        os.replace(part, folder)
+    except OSError:
+        os.replace(old / "bundle", folder)
+        raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,17 @@
 
 import json
 import zipfile
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 from keras import layers
 
-from aisles.hierarchy.clustering import cluster_classes
+from aisles.hierarchy.clustering import ClassTree, cluster_classes
 from aisles.hierarchy.embeddings import class_embeddings
-from aisles.models.bundle import SCHEMA, BundleError, bundled_tree, load_bundle, read_bundle, save_bundle
+from aisles.models import bundle as bundles
+from aisles.models.bundle import SCHEMA, BundleError, load_bundle, read_bundle, save_bundle
 from aisles.models.two_stage import FlatClassifier, TwoStageClassifier
 
 pytestmark = pytest.mark.keras
@@ -60,7 +62,7 @@ def test_overlapping_hierarchies_promises_and_trees_are_kept(overlapping, make_t
     loaded = load_bundle(tmp_path / "b")
     assert loaded.hierarchy.overlapping and loaded.confidence == classifier.confidence
     assert loaded.predict(pictures, rule="climb") == classifier.predict(pictures, rule="climb")
-    assert bundled_tree(tmp_path / "b").classes == tree.classes
+    assert ClassTree.from_json((tmp_path / "b" / "tree.json").read_text()).classes == tree.classes
     assert "prediction sets" in (tmp_path / "b" / "README.md").read_text()
 
 
@@ -125,6 +127,13 @@ def newer(folder):
     rewritten(folder, lambda content: content.update(schema=SCHEMA + 1))
 
 
+def older(folder):
+    """A schema without a hash of its own must not open the way to changing bundle.json."""
+    content = json.loads((folder / "bundle.json").read_text())
+    del content["sha256"]
+    (folder / "bundle.json").write_text(json.dumps(content | {"schema": 1}))
+
+
 def foreign(folder):
     (folder / "bundle.json").write_text('{"model_type": "vit", "files": {}}')
 
@@ -164,7 +173,8 @@ def nonsense(folder):
         (cut, r"trunk-00\.keras has changed"),
         (cut_json, "can't be read"),
         (swap_labels, r"bundle\.json has changed"),
-        (newer, "newer aisles .*Update aisles"),
+        (newer, "newer aisles.*Update aisles"),
+        (older, "older aisles: its schema is 1.*Train it again"),
         (foreign, "not from aisles"),
         (not_json, "can't be read"),
         (lost, r"lacks its file submodel-00\.keras"),
@@ -205,16 +215,20 @@ def test_a_network_changed_after_loading_is_noticed_when_it_is_needed(bundle, pi
         loaded.predict(pictures)
 
 
-def test_bundles_of_the_first_schema_are_still_read(bundle, pictures):
+def test_a_bundle_that_cant_be_replaced_stays(bundle, pictures, monkeypatch):
     folder, classifier = bundle
-    content = json.loads((folder / "bundle.json").read_text())
-    content = {key: value for key, value in content.items() if key not in ("sha256", "confidence")} | {
-        "schema": 1
-    }
-    (folder / "bundle.json").write_text(json.dumps(content))
-    np.testing.assert_allclose(
-        load_bundle(folder).predict_proba(pictures), classifier.predict_proba(pictures), atol=1e-6
-    )
+    real = bundles.os.replace
+
+    def failing(source, target):
+        if Path(target) == folder and Path(source).name.startswith(".part-"):
+            raise OSError("no more room")
+        real(source, target)
+
+    monkeypatch.setattr(bundles.os, "replace", failing)
+    with pytest.raises(OSError, match="no more room"):
+        save_bundle(classifier, folder)
+    load_bundle(folder).predict(pictures)
+    assert [path.name for path in folder.parent.iterdir()] == ["bundle"]
 
 
 def test_a_folder_of_something_else_is_never_overwritten(hierarchy, make_two_stage, tmp_path):
