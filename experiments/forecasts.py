@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..hierarchy.clustering import METRICS, ClassTree
+from ..hierarchy.clustering import ClassTree
 from ..hierarchy.taxonomy import Hierarchy
 from .confusion_forecast import Forecast, forecast, soft_confusion
 from .hierarchy_figures import error_budget
@@ -120,11 +120,6 @@ def what_happened(
         "routing_lost": _share(right & astray, right),
         "difference": float(two_right.mean() - right.mean()),
     }
-
-
-def all_trees(make, first: str) -> list[ClassTree]:
-    """Make one tree a linkage, the study's own linkage first."""
-    return [make(linkage) for linkage in (first, *(name for name in METRICS if name != first))]
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> float:

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import adjusted_rand_score
 
 from .calibration_figures import RiskCoverage, aurc, brier, ece, nll, risk_coverage
 from .resampling import (
@@ -37,7 +36,6 @@ __all__ = [
     "Interval",
     "McNemar",
     "RiskCoverage",
-    "adjusted_rand",
     "apply_holm",
     "as_json",
     "aurc",
@@ -142,26 +140,6 @@ class Comparison:
             f"a difference of {100 * self.smallest_detectable:.1f} points would be shown "
             f"{100 * self.power:g} times in 100)."
         )
-
-
-def adjusted_rand(labels_a: npt.ArrayLike, labels_b: npt.ArrayLike) -> float:
-    """Give the adjusted Rand index of two partitions of the same things: 1 equal, about 0 by chance.
-
-    Parameters
-    ----------
-    labels_a, labels_b : array-like of shape (n_things,)
-        The group of each thing; the groups' names do not matter.
-
-    Returns
-    -------
-    float
-        At most 1; may be negative.
-
-    Notes
-    -----
-    Hubert and Arabie, Journal of Classification 2 (1985), as scikit-learn computes it.
-    """
-    return float(adjusted_rand_score(np.asarray(labels_a), np.asarray(labels_b)))
 
 
 def compare(

@@ -8,7 +8,7 @@ product if the new images are of new products.
 parts both move with the threshold, so it isn't monotone and neither conformal risk control (Angelopoulos et
 al., ICLR 2024) nor a conformal quantile applies. It uses Learn then Test (Angelopoulos, Bates, Candès,
 Jordan and Lei, Annals of Applied Statistics 2025): each threshold of a grid fixed beforehand is tested with
-an exact binomial p-value, all together at level `delta`. `prediction_sets` is split conformal prediction.
+an exact binomial p-value, all together at level `delta`. `fit_prediction_sets` is split conformal prediction.
 """
 
 from __future__ import annotations
@@ -55,11 +55,6 @@ class ClimbGuarantee:
     n_images: int
     n_given: int
     n_right: int
-
-    @property
-    def answers_nothing(self) -> bool:
-        """Whether the promise can only be kept by silence."""
-        return self.threshold == NEVER
 
 
 def climb_guarantee(
@@ -229,25 +224,6 @@ def fit_prediction_sets(
         )
     true_scores = _scores(probs, method)[np.arange(len(labels)), labels]
     return SetRule(coverage, method, float(np.sort(true_scores)[rank - 1]), len(probs))
-
-
-def prediction_sets(
-    probs: ArrayLike,
-    calibration_probs: ArrayLike,
-    labels: ArrayLike,
-    coverage: float,
-    method: str = "lac",
-) -> np.ndarray:
-    """Give each image the set of classes that holds the true one with the stated probability.
-
-    `fit_prediction_sets` on the calibration images and `SetRule.sets` on the new ones, in one call.
-
-    Returns
-    -------
-    numpy.ndarray
-        bool, of shape (n, n_classes), columns as in `probs`.
-    """
-    return fit_prediction_sets(calibration_probs, labels, coverage, method).sets(probs)
 
 
 def _scores(probs: np.ndarray, method: str) -> np.ndarray:

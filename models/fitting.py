@@ -115,7 +115,8 @@ def fit_labels(
         epoch = int(np.flatnonzero(~np.isfinite(history.val_loss))[0])
         raise ValueError(
             f"The validation loss must be a number. Of {name} it became {history.val_loss[epoch]} in epoch "
-            f"{epoch + 1}. Look for features that are not finite, or lower the learning rate ({training.learning_rate:g})."
+            f"{epoch + 1}. Look for features that are not finite, or lower the learning rate "
+            f"({training.learning_rate:g})."
         )
     val_probs = probs = predict_features(model, features)
     if refit and len(val):

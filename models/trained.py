@@ -66,13 +66,6 @@ def join(trunk: Backbone, head: keras.Model) -> keras.Model:
     return keras.Model(pixels, head(trunk.model(pixels)), name="model")
 
 
-def take_apart(model: keras.Model, like: Backbone | StoredTrunk) -> tuple[Backbone, keras.Model]:
-    """Give trunk and head of what `join` made; `like` says what the trunk is, apart from its network."""
-    inner: Any = model.get_layer("backbone")
-    facts = {name: getattr(like, name) for name in TRUNK_FACTS}
-    return Backbone(model=inner, **facts), model.get_layer("head")
-
-
 def load_trained(folder: str | Path, key: str | None = None) -> TrainedModel | None:
     """Give the model that lies finished in `folder`; None if there is none (of this `key`)."""
     folder = Path(folder) / "trained"

@@ -118,18 +118,6 @@ class TwoStageClassifier(Classifier):
             rule=rule,
         )
 
-    def predict_within_proba(
-        self, images: Iterable[Picture], *, batch_size: int = BATCH_SIZE, calibrated: bool = True
-    ) -> np.ndarray:
-        """Give every sub-model's distribution, of shape (n, n_slots), columns in the order of `hierarchy.slots`."""
-        parts = [
-            np.hstack([self._passed(name, batch, calibrated=calibrated) for name in self._submodel_names])
-            for batch, _ in self._batches(
-                images, self._stacks(self._submodel_names), batch_size, batch_size, True
-            )
-        ]
-        return np.concatenate(parts) if parts else np.zeros((0, self.hierarchy.n_slots))
-
     def model_proba(
         self, name: str, images: Iterable[Picture], *, batch_size: int = BATCH_SIZE, calibrated: bool = True
     ) -> np.ndarray:
@@ -144,14 +132,6 @@ class TwoStageClassifier(Classifier):
             for batch, _ in self._batches(images, self._stacks([name]), batch_size, batch_size, True)
         ]
         return np.concatenate(parts) if parts else np.zeros((0, width))
-
-    def with_rule(self, rule: str) -> "TwoStageClassifier":
-        """Give the same classifier with another rule of its own."""
-        other = TwoStageClassifier(
-            self.router, self.submodels, self.hierarchy, flat=self.flat, rule=rule, residents=self.residents
-        )
-        other._places, other.confidence = self._places, self.confidence
-        return other
 
     def calibrate(
         self, images: Iterable[Picture], labels: Sequence[str], *, batch_size: int = BATCH_SIZE
@@ -300,20 +280,6 @@ def sent(
             kept[:, macro] |= enough[:, label]
         return kept
     return ~kept
-
-
-def calibrated_with(
-    classifier: TwoStageClassifier, router: float, submodels: Iterable[float]
-) -> TwoStageClassifier:
-    """Give the classifier with other temperatures."""
-    cooled = [replace(m, temperature=t) for m, t in zip(classifier.submodels, submodels, strict=True)]
-    return TwoStageClassifier(
-        replace(classifier.router, temperature=router),
-        cooled,
-        classifier.hierarchy,
-        flat=classifier.flat,
-        rule=classifier.rule,
-    )
 
 
 def _by_macro(submodels: Mapping[str, Any] | Sequence[Any], hierarchy: Hierarchy) -> list[Any]:

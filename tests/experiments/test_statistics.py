@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 from statsmodels.stats.multitest import multipletests
 
 from aisles.experiments import statistics
-from aisles.experiments.statistics import adjusted_rand, apply_holm, compare
+from aisles.experiments.statistics import apply_holm, compare
 
 
 def pair(both, only_a, only_b, neither):
@@ -119,13 +119,6 @@ def test_a_comparison_is_plain_enough_for_json():
     record = asdict(compare(*CASES["better"], names=("flat", "soft")))
     assert json.loads(json.dumps(record))["verdict"] == "better"
     assert {"a", "b", "difference", "interval", "p_value", "verdict"} <= set(record)
-
-
-def test_adjusted_rand_worked_by_hand():
-    assert adjusted_rand([0, 0, 1, 1], ["x", "x", "y", "y"]) == 1.0
-    # of 10 pairs 3 are together in a, 2 in b, 1 in both: (1 - 3 * 2 / 10) / ((3 + 2) / 2 - 3 * 2 / 10)
-    a, b = [0, 0, 0, 1, 2], [0, 0, 1, 1, 2]
-    assert adjusted_rand(a, b) == pytest.approx(0.4 / 1.9)
 
 
 def test_everything_a_verdict_rests_on_comes_from_one_place():

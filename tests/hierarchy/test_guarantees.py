@@ -10,7 +10,6 @@ from aisles.hierarchy.guarantees import (
     _fallback,
     climb_guarantee,
     fit_prediction_sets,
-    prediction_sets,
 )
 from aisles.hierarchy.routing import NEVER, climb, soft
 from aisles.hierarchy.taxonomy import Hierarchy
@@ -61,7 +60,7 @@ def test_the_guarantee_reports_what_climb_does_at_its_threshold():
     found = climb_guarantee(probs, macro_probs, SHOP, labels, 0.9)
     right, share = share_right(probs, macro_probs, labels, found.threshold)
     assert (found.n_images, found.n_given, found.n_right) == (1000, len(right), right.sum())
-    assert share == found.n_given / 1000 and not found.answers_nothing
+    assert share == found.n_given / 1000
     assert found.n_right / found.n_given > 0.9, "finite samples need a margin"
 
 
@@ -81,7 +80,7 @@ def test_a_model_that_cannot_keep_the_promise_falls_silent(caplog):
     macro_probs, probs, _ = simulated(500, 6)
     wrong = (probs.argmax(axis=1) + 3) % 6
     found = climb_guarantee(probs, macro_probs, SHOP, wrong, 0.95)
-    assert found.threshold == NEVER and found.answers_nothing
+    assert found.threshold == NEVER
     assert "answer nothing" in caplog.text
     assert not climb(probs, macro_probs, found.threshold).answered.any()
 
@@ -109,7 +108,7 @@ def test_sets_hold_the_true_class_as_often_as_promised(method, overconfidence):
     for seed in range(40):
         order = np.random.default_rng(seed).permutation(len(labels))
         some, others = order[:100], order[100:]
-        sets = prediction_sets(probs[others], probs[some], labels[some], 0.9, method)
+        sets = fit_prediction_sets(probs[some], labels[some], 0.9, method).sets(probs[others])
         held.append(sets[np.arange(len(others)), labels[others]].mean())
     assert np.mean(held) == pytest.approx(0.9, abs=0.03)
     assert np.mean(held) > 0.9 - 2 * np.std(held) / np.sqrt(40)
@@ -179,4 +178,4 @@ def test_inputs_that_do_not_fit_are_refused(changes, message):
 
 def test_an_unknown_kind_of_set_is_refused():
     with pytest.raises(ValueError, match=r"one of \['lac', 'aps'\]. Received: method='raps'"):
-        prediction_sets([[1.0]], [[1.0]], [0], 0.5, "raps")
+        fit_prediction_sets([[1.0]], [0], 0.5, "raps")
