@@ -27,6 +27,10 @@ from .stored import StoredNetwork, StoredTrunk
 from .trained import TrainedModel, load_trained
 
 logger = logging.getLogger(__name__)
+QUIETLY = (
+    f"from {__package__}.loading import load_quietly; load_quietly(); from {__name__} import main; main()"
+)
+"""TensorFlow's start-up lines would stand between those of the progress."""
 
 
 def train_in_own_process(
@@ -79,7 +83,7 @@ def train_in_own_process(
         "log_level": logging.getLogger("aisles").getEffectiveLevel(),
     }
     file = write_whole(folder / "task.json", json.dumps(task))
-    code = subprocess.run([sys.executable, "-P", "-m", __name__, str(file)], check=False).returncode
+    code = subprocess.run([sys.executable, "-P", "-c", QUIETLY, str(file)], check=False).returncode
     file.unlink(missing_ok=True)
     trained = load_trained(folder)
     if code or trained is None:
@@ -119,8 +123,9 @@ def _end_with(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _run(file: str) -> None:
-    task = json.loads(Path(file).read_text(encoding="utf-8"))
+def main() -> None:
+    """Train the model of the task file that the command line names."""
+    task = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     logging.getLogger("aisles").setLevel(task["log_level"])
     _end_with(task["parent"])
@@ -138,7 +143,3 @@ def _run(file: str) -> None:
         seed=task["seed"],
         cache=task["cache"],
     )
-
-
-if __name__ == "__main__":
-    _run(sys.argv[1])
