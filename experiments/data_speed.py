@@ -7,6 +7,8 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +50,7 @@ def index_ratios() -> list[Ratio]:
     ]
 
 
-def tar_ratios() -> list[Ratio]:
+def tar_ratios(clock: Callable[[], float] = time.perf_counter) -> list[Ratio]:
     """Compare the rate of random reads through a tar's index with that of loose files (20,000 of 8 KB)."""
     with tempfile.TemporaryDirectory() as name:
         folder, rng = Path(name), np.random.default_rng(0)
@@ -67,12 +69,12 @@ def tar_ratios() -> list[Ratio]:
             "tar": lambda: [images.read(file) for file in order],
             "loose": lambda: [(folder / "loose" / file).read_bytes() for file in order],
         }
-        values = 1 / ratios_of(tasks, "loose", 5)["tar"]
+        values = 1 / ratios_of(tasks, "loose", 5, clock=clock)["tar"]
         images.close()
     return [as_ratio("rate through the tar over loose files", values, 0.9, at_least=True)]
 
 
-def curation_ratios() -> list[Ratio]:
+def curation_ratios(clock: Callable[[], float] = time.perf_counter) -> list[Ratio]:
     """Time select, balance and split at full size over ten times the time at a tenth of it; 1 is linear growth."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -82,7 +84,7 @@ def curation_ratios() -> list[Ratio]:
             index = index_catalogue(folder / f"{share}", folder / f"{share}-index")
             tables = read_listings(index.folder), read_images(index.folder)
             tasks[f"{share}"] = lambda tables=tables, share=share: _curate(tables[0], tables[1], share)
-        values = ratios_of(tasks, "0.1", 3)["1.0"] / 10
+        values = ratios_of(tasks, "0.1", 3, clock=clock)["1.0"] / 10
     return [as_ratio("time at full size over ten times that at a tenth", values, 1.5)]
 
 

@@ -2,10 +2,12 @@
 
 `python -m aisles.experiments.performance` runs every benchmark, `--only NAME` some of them, `--json` prints JSON.
 A benchmark alternates between the things that it compares, so that a busy machine slows all of them alike. On a very
-busy one `--clock cpu` compares processor time in place of elapsed time.
+busy one `--clock cpu` compares processor time in place of elapsed time. `--photos FOLDER` takes photographs in place of
+drawn pictures where a benchmark can: extraction and bfloat16.
 """
 
 import argparse
+import inspect
 import json
 import logging
 import os
@@ -14,6 +16,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -66,10 +70,15 @@ class Benchmark:
     measures: str
     place: str
 
-    def run(self, clock: Callable[[], float] = time.perf_counter) -> list[Ratio]:
-        """Measure with a clock: elapsed time, or this process's processor time."""
-        module, _, function = self.place.partition(":")
-        return getattr(import_module(f"{__package__}.{module}"), function)(clock=clock)
+    def run(self, **options: Any) -> list[Ratio]:
+        """Measure, with those of the options that the function takes: `clock`, `photos`.
+
+        `clock` gives elapsed time or this process's processor time. What works in other processes takes none.
+        """
+        module, _, name = self.place.partition(":")
+        function = getattr(import_module(f"{__package__}.{module}"), name)
+        known = inspect.signature(function).parameters
+        return function(**{key: value for key, value in options.items() if key in known})
 
 
 BENCHMARKS = (
@@ -93,6 +102,32 @@ BENCHMARKS = (
         "predict-files",
         "rate of predicting 2,000 JPEG files over the rate of the bare network fed from memory",
         "prediction_speed:file_ratios",
+    ),
+    Benchmark(
+        "frozen",
+        "seven models trained by `fit` through the frozen network (a few steps, scaled) over the same heads trained "
+        "on features, extraction included",
+        "training_speed:frozen_ratios",
+    ),
+    Benchmark(
+        "heads",
+        "time of `fit` with its defaults over head training on the same arrays, and the accuracy of both",
+        "training_speed:head_ratios",
+    ),
+    Benchmark(
+        "extraction",
+        "rate of extracting features from JPEG files over the rate of the bare network fed from memory",
+        "extraction_speed:extraction_ratios",
+    ),
+    Benchmark(
+        "bfloat16",
+        "rate of extraction in bfloat16 over float32, and the cosine between the features",
+        "extraction_speed:bfloat16_ratios",
+    ),
+    Benchmark(
+        "memory",
+        "peak memory of training six models in turn, each in a process of its own, over training one",
+        "training_memory:memory_ratios",
     ),
 )
 
@@ -141,11 +176,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall", help="wall (elapsed time) or cpu")
+    parser.add_argument(
+        "--photos", type=Path, metavar="FOLDER", help="photographs in place of drawn pictures"
+    )
     options = parser.parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     found = {
-        b.name: b.run(CLOCKS[options.clock]) for b in BENCHMARKS if not options.only or b.name in options.only
+        b.name: b.run(clock=CLOCKS[options.clock], photos=options.photos)
+        for b in BENCHMARKS
+        if not options.only or b.name in options.only
     }
     if options.json:
         rows = {

@@ -42,7 +42,7 @@ def routing_ratios(
     """
     batches = batches or {1: 15, 64: 3}
     trunks = [build_backbone(backbone, weights="none", input_size=input_size, seed=seed) for seed in range(5)]
-    pictures = _pictures(max(batches), trunks[0].input_size)
+    pictures = drawn_pixels(max(batches), trunks[0].input_size)
     shared, flat = _classifiers([trunks[0]] * 5, pictures)
     separate, _ = _classifiers(trunks, pictures)
     ratios = []
@@ -80,10 +80,10 @@ def file_ratios(
     Blocks of files alternate with the same number of pictures from memory, in batches of 32 both.
     """
     trunk = build_backbone(backbone, weights="none")
-    pictures = _pictures(block, trunk.input_size)
+    pictures = drawn_pixels(block, trunk.input_size)
     classifier, _ = _classifiers([trunk] * 5, pictures[:64])
     with tempfile.TemporaryDirectory() as folder:
-        files = _write_files(Path(folder), n_files, side)
+        files = write_pictures(Path(folder), n_files, side)
         blocks = [files[start : start + block] for start in range(0, n_files, block)]
         turns = iter([blocks[0], *blocks])
 
@@ -105,7 +105,8 @@ def _limit(name: str) -> float | None:
     return HARD_LIMIT if name.startswith(("hard", "climb")) else None
 
 
-def _pictures(n: int, size: tuple[int, int]) -> np.ndarray:
+def drawn_pixels(n: int, size: tuple[int, int]) -> np.ndarray:
+    """Draw soft pictures: uint8 (n, height, width, 3)."""
     rng = np.random.default_rng(0)
     base = rng.integers(0, 256, (n, 6, 6, 3), dtype=np.uint8)
     return np.stack(
@@ -150,7 +151,7 @@ def _spread(router: LabelModel, pictures: np.ndarray) -> LabelModel:
     return replace(router, head=head)
 
 
-def _write_files(folder: Path, n: int, side: int) -> list[Path]:
+def write_pictures(folder: Path, n: int, side: int) -> list[Path]:
     """Write JPEG files of textured noise, as heavy to decode as photographs of that size."""
     rng = np.random.default_rng(1)
     paths = []

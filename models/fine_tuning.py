@@ -185,7 +185,7 @@ def train_on_images(
     return load_trained(run.folder, run.key) or run.train_both_phases()
 
 
-def _gains_from_bfloat16(network: keras.Model) -> bool:
+def gains_from_bfloat16(network: keras.Model) -> bool:
     """Say whether training is faster in bfloat16: depthwise convolutions are slower in it, in hardware or not."""
     depthwise = any(isinstance(layer, keras.layers.DepthwiseConv2D) for layer in network.layers)
     return offers_bfloat16() and not depthwise
@@ -217,7 +217,7 @@ class _Run:
         training = self.training
         precision = training.precision
         if precision == "auto":
-            precision = "bfloat16" if _gains_from_bfloat16(self.backbone.network) else "float32"
+            precision = "bfloat16" if gains_from_bfloat16(self.backbone.network) else "float32"
         trunk = copied(self.backbone, precision)
         head = build_head(training.head, trunk.dimension, len(self.labels), seed=self.seed)
         found = read_checkpoint(self.checkpoint, self.key)
