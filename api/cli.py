@@ -42,6 +42,9 @@ def main(quiet: bool) -> None:
 @click.option("--sweep", is_flag=True, help="Also try 2 to 12 macros.")
 @click.option("--resume", is_flag=True, help="Go on with the study in RUN; refuse to begin one.")
 @click.option("--replace", is_flag=True, help="Replace a study of other settings or images in RUN.")
+@click.option(
+    "--scheduler", metavar="ADDRESS", help="Train heads on this Dask cluster, e.g. tcp://10.0.0.5:8786."
+)
 @click.option("--json", "json_", is_flag=True, help="Print metrics.json instead of the table.")
 def benchmark(
     data: Path,
@@ -52,6 +55,7 @@ def benchmark(
     sweep: bool,
     resume: bool,
     replace: bool,
+    scheduler: str | None,
     json_: bool,
 ) -> None:
     """Compare flat and two-stage on DATA and give the verdict.
@@ -67,7 +71,9 @@ def benchmark(
 
     if full:
         settings = with_all_contestants(settings)
-    result = run_study(data, output, settings, cache=cache, sweep=sweep, resume=resume, replace=replace)
+    result = run_study(
+        data, output, settings, cache=cache, scheduler=scheduler, sweep=sweep, resume=resume, replace=replace
+    )
     click.echo(as_json(result.metrics) if json_ else summary(result))
 
 

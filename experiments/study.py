@@ -18,6 +18,7 @@ from .config import BackboneSettings, StudySettings
 from .contestants import Contestant, Roster, check_same_terms, collect
 from .costs import contestant_cost, measured_costs, reference_cost
 from .discriminants import DISCRIMINANTS, run_discriminant
+from .engine import engine
 from .evaluation import evaluate
 from .forecasts import confusion_of_seeds, described, forecast_cuts, what_happened
 from .heads import Trainer, flat_job, router_job, two_stage_jobs
@@ -79,6 +80,7 @@ def run_study(
     cache: str | Path | None = None,
     backbone: Backbone | None = None,
     jobs: int | None = None,
+    scheduler: str | None = None,
     sweep: bool = False,
     resume: bool = False,
     replace: bool = False,
@@ -99,8 +101,9 @@ def run_study(
     backbone : Backbone, optional
         One of your own, used as it is in place of the one that the settings name.
     jobs : int, optional
-        Processes that train heads; by default as many as there are processors, where it pays. To train elsewhere,
-        call this inside `joblib.parallel_config`; the run folder must then be one that all of them see.
+        Processes that train heads; by default as many as there are processors, where it pays.
+    scheduler : str, optional
+        A Dask cluster that trains the heads in their place; see `experiments.engine`.
     sweep : bool
         Whether to try the cuts that `settings.sweep` names, too.
     resume : bool
@@ -115,9 +118,9 @@ def run_study(
     Raises
     ------
     ValueError
-        If the run folder holds another study, or flat or the primary rule can't be trained.
+        If the run folder holds another study, flat or the primary rule can't be trained, or the cluster can't be used.
     """
-    settings, output = settings or StudySettings(), Path(output)
+    settings, output = settings or StudySettings(), Path(output).absolute()
     check_apart(Path(data), output)
     make_run_folder(output)
     prepared = prepare_data(data, settings.data)
@@ -130,8 +133,9 @@ def run_study(
     if another:
         remove_results(output)
     write_inputs(output, settings, prepared, found, facts, named=backbone is None)
-    study = _Study(output, settings, prepared, trunk, features, found, cache, jobs)
-    figures = study.run(sweep)
+    with engine(scheduler) as places:
+        study = _Study(output, settings, prepared, trunk, features, found, cache, places or jobs)
+        figures = study.run(sweep)
     write_report(output)
     return StudyResult(output, figures)
 

@@ -1,0 +1,58 @@
+"""Where heads are trained: processes of this machine, or a Dask cluster that is there already. joblib does the rest."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+import joblib
+
+logger = logging.getLogger(__name__)
+SECONDS = 30
+
+
+@contextmanager
+def engine(scheduler: str | None) -> Iterator[int | None]:
+    """Make joblib work on a Dask cluster inside the `with` block; on this machine for None.
+
+    Parameters
+    ----------
+    scheduler : str or None
+        The address of a running scheduler, such as `tcp://10.0.0.5:8786`. Its workers need aisles, and the run folder
+        at the same path.
+
+    Yields
+    ------
+    int or None
+        How many jobs the cluster takes at once; None on this machine.
+
+    Raises
+    ------
+    ValueError
+        If the extra `dask` is not installed, nobody answers at the address, or the cluster has no workers.
+    """
+    if scheduler is None:
+        yield None
+        return
+    if find_spec("distributed") is None:
+        raise ValueError(
+            "A Dask cluster needs the package distributed: python -m pip install 'aisles[dask]'."
+        )
+    from distributed import Client  # pyright: ignore[reportMissingImports]
+
+    try:
+        client = Client(scheduler, timeout=SECONDS)
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"No Dask scheduler answers at {scheduler}: {error}. Start one with `dask scheduler`, workers with "
+            "`dask worker ADDRESS`, or leave --scheduler out."
+        ) from error
+    with client:
+        jobs = sum(client.ncores().values())
+        if not jobs:
+            raise ValueError(
+                f"The Dask cluster at {scheduler} has no workers. Start some: `dask worker {scheduler}`."
+            )
+        logger.info("Heads are trained by %d processes of the cluster at %s.", jobs, scheduler)
+        with joblib.parallel_config("dask"):
+            yield jobs
