@@ -105,6 +105,18 @@ def settings_options(command: Callable) -> Callable:
     return with_settings
 
 
+def checked_rule(_context: click.Context, _option: click.Parameter, rule: str | None) -> str | None:
+    """Refuse a routing rule that there isn't, before anything is loaded; `climb` alone is a promise's."""
+    from aisles.hierarchy.routing import parse_rule
+
+    if rule is not None and rule != "climb":
+        try:
+            parse_rule(rule)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from error
+    return rule
+
+
 def _toml(value: Any) -> str:
     text = str(value)
     return text if text in ("true", "false") or text.lstrip("-").isdigit() else json.dumps(text)

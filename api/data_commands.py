@@ -2,11 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from aisles.commands import Commands, ModelCommand, as_json
+
+if TYPE_CHECKING:
+    from aisles.data_prep.recipe import Recipe
 
 PATH = click.Path(path_type=Path)
 json_option = click.option("--json", "json_", is_flag=True, help="Print as JSON.")
@@ -91,13 +94,11 @@ def stats(
     Example: aisles data stats abo --curated abo65
     """
     from aisles.data_prep.listings import index_catalogue, read_listings
-    from aisles.data_prep.recipe import load_recipe
     from aisles.data_prep.stats import write_statistics
 
+    selection = _recipe(recipe).selection
     listings = read_listings(index_catalogue(directory).folder)
-    written = write_statistics(
-        listings, load_recipe(recipe).selection, output or directory / "stats", curated
-    )
+    written = write_statistics(listings, selection, output or directory / "stats", curated)
     records: Any = written.table.to_dict("records")
     if json_:
         click.echo(as_json({"files": [str(path) for path in written.files], "product_types": records}))
@@ -148,11 +149,10 @@ def curate(
     Example: aisles data curate abo --recipe abo65 --backbone efficientnet_lite0 --output abo65
     """
     from aisles.data_prep.curation import curate as make
-    from aisles.data_prep.recipe import load_recipe
 
     more = [f"split.near_duplicates={near_duplicates}"] if near_duplicates else []
     more += ["audit.report=true"] if audit else []
-    chosen = load_recipe(recipe, _overrides([*changes, *more]))
+    chosen = _recipe(recipe, [*changes, *more])
     name = backbone or chosen.similarity.backbone
     chosen.similarity.threshold(name)
     result = make(
@@ -183,9 +183,8 @@ def calibrate(
     Example: aisles data calibrate abo --backbone efficientnet_lite0
     """
     from aisles.data_prep.calibration import calibrate_catalogue
-    from aisles.data_prep.recipe import load_recipe
 
-    chosen = load_recipe(recipe, _overrides(changes))
+    chosen = _recipe(recipe, changes)
     name = backbone or chosen.similarity.backbone
     folder = output or directory / "calibration"
     found = calibrate_catalogue(
@@ -231,11 +230,18 @@ def sample(directory: Path, products: int, seed: int, json_: bool) -> None:
     click.echo("Drawn pictures tell nothing about ABO.")
 
 
-def _overrides(changes: Sequence[str]) -> dict[str, str]:
+def _recipe(name: str, changes: Sequence[str] = ()) -> "Recipe":
+    from aisles.data_prep.errors import DataError
+    from aisles.data_prep.recipe import load_recipe
+
     wrong = [change for change in changes if "=" not in change]
     if wrong:
         raise click.UsageError(f"--set needs SECTION.KEY=VALUE. Received: {wrong[0]!r}.")
-    return {key.strip(): value for key, _, value in (change.partition("=") for change in changes)}
+    given = {key.strip(): value for key, _, value in (change.partition("=") for change in changes)}
+    try:
+        return load_recipe(name, given)
+    except DataError as error:
+        raise click.UsageError(str(error)) from error
 
 
 def _embedding(name: str, weights: str, cache: Path | None) -> Callable[[Sequence[Path]], Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from aisles.commands import ModelCommand
+from aisles.commands import ModelCommand, checked_rule
 
 logger = logging.getLogger(__name__)
 FORMATS = ("keras", "saved_model", "onnx", "litert")
@@ -20,6 +20,7 @@ FORMATS = ("keras", "saved_model", "onnx", "litert")
 @click.argument("images", nargs=-1)
 @click.option(
     "--rule",
+    callback=checked_rule,
     help="Routing rule: soft, hard, beam:2, threshold:0.1, climb:0.8, climb, implied, hie, masked.  "
     "[default: the bundle's]",
 )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from aisles.commands import ModelCommand, as_json
+from aisles.commands import ModelCommand, as_json, checked_rule
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,7 +134,7 @@ def train(data: Path, output: Path, settings: Any, cache: Path | None, json_: bo
 @click.argument("bundle", type=PATH)
 @click.argument("data", type=PATH)
 @click.option("--split", help="train, val, test or all.  [default: test if there is one, else all]")
-@click.option("--rule", help="Routing rule.  [default: the bundle's]")
+@click.option("--rule", callback=checked_rule, help="Routing rule.  [default: the bundle's]")
 @click.option(
     "--label-column", default="label", show_default=True, help="The manifest's column with the class."
 )

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from .errors import DataError
+from .setting_faults import explained
 
 RECIPES = Path(__file__).parent / "recipes"
 Cosine = Annotated[float, Field(ge=-1, le=1)]
@@ -184,8 +185,7 @@ def load_recipe(name: str | Path, overrides: Mapping[str, Any] | None = None) ->
     try:
         return Recipe.model_validate(settings)
     except ValidationError as error:
-        problems = "; ".join(f"{'.'.join(map(str, p['loc']))}: {p['msg']}" for p in error.errors())
-        raise DataError(f"Recipe {str(name)!r}: {problems}.") from error
+        raise DataError(f"Recipe {str(name)!r}: {explained(error, Recipe)}") from error
 
 
 def _set(settings: dict, key: str, value: Any) -> None:

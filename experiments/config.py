@@ -9,6 +9,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from ..data_prep.setting_faults import explained
 from ..hierarchy.routing import parse_rule
 
 FULL = (
@@ -18,6 +19,7 @@ FULL = (
 """Contestants of a full study; those of the quick one are the defaults of `ComparisonSettings`."""
 OTHER_CONTESTANTS = ("flat", "ensemble", "random", "logistic", "hiclass", "discriminant", "flat-discriminant")
 OTHER_HIERARCHIES = ("column", "file", "backbone")
+Head = Literal["v1.1", "v1.2", "v1.3", "v1.4", "v2.1", "v2.2", "vgg"]
 Settings = TypeVar("Settings", bound=BaseModel)
 
 
@@ -95,7 +97,7 @@ class HierarchySettings(Section):
 class TrainingSettings(Section):
     """How every head is trained; the same for all contestants."""
 
-    head: Literal["v1.1", "v1.2", "v1.3", "v1.4", "v2.1", "v2.2", "vgg"] = "v1.3"
+    head: Head = "v1.3"
     epochs: int = Field(default=100, ge=1)
     patience: int = Field(default=10, ge=1)
     learning_rate: float = Field(default=3e-4, gt=0)
@@ -219,7 +221,7 @@ def read_settings(
     try:
         return kind.model_validate(content)
     except ValidationError as error:
-        raise ValueError(_explained(error)) from None
+        raise ValueError(f"The settings are not valid. {explained(error, kind)}") from None
 
 
 def _settings_file(given: str | Path) -> Path:
@@ -247,14 +249,6 @@ def _value(text: str) -> Any:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
-
-
-def _explained(error: ValidationError) -> str:
-    faults = []
-    for fault in error.errors():
-        where = ".".join(str(part) for part in fault["loc"])
-        faults.append(f"{where}: {fault['msg']}. Received: {fault['input']!r}.")
-    return "The settings are not valid. " + " ".join(faults)
 
 
 def explained_difference(before: StudySettings, after: StudySettings) -> list[str]:

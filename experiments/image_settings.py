@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
+from ..hierarchy.routing import parse_rule
 from ..models.augmentation import Augmentation
 from ..models.fine_tuning import TwoPhaseTraining
-from .config import BackboneSettings, DataSettings, HierarchySettings, Section, read_settings
+from .config import BackboneSettings, DataSettings, Head, HierarchySettings, Section, read_settings
 
 
 class ClassifierSettings(Section):
@@ -25,11 +26,16 @@ class ClassifierSettings(Section):
     seed: int = Field(default=0, ge=0)
     published: Literal["abo65"] | None = None
 
+    @field_validator("rule")
+    @classmethod
+    def _known(cls, rule: str) -> str:
+        return str(parse_rule(rule))
+
 
 class ImageSettings(Section):
     """How a model is trained on images; see `aisles.models.fine_tuning.TwoPhaseTraining`."""
 
-    head: str = "v1.3"
+    head: Head = "v1.3"
     frozen_epochs: int = Field(default=40, ge=0)
     tuned_epochs: int = Field(default=25, ge=0)
     frozen_rate: float = Field(default=1e-3, gt=0)

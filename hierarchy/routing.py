@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -235,8 +236,10 @@ class RoutingRule:
 
     def __post_init__(self) -> None:
         if self.name not in NEEDS:
+            meant = get_close_matches(self.name, NEEDS, n=1)
+            hint = f"Did you mean {meant[0]}? " if meant else ""
             raise ValueError(
-                f"Unknown routing rule {self.name!r}. Choose one of: {', '.join(sorted(NEEDS))}."
+                f"Unknown routing rule {self.name!r}. {hint}Choose one of: {', '.join(sorted(NEEDS))}."
             )
         if self.parameter is None and self.name in _PARAMETERS:
             raise ValueError(f"Routing rule {self.name!r} needs a parameter. Write {_PARAMETERS[self.name]}.")

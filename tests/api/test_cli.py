@@ -117,6 +117,50 @@ def test_a_bad_setting_is_wrong_usage(tmp_path, picture_folder):
     benchmark_refuses(picture_folder, tmp_path, "section.key=value", "--set", "epochs=3", expect=2)
 
 
+@pytest.mark.parametrize("command", ["benchmark", "train"])
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("hierarchy.linkag=ward", "hierarchy.linkag is unknown. Did you mean hierarchy.linkage?"),
+        ("hierachy.linkage=ward", "hierachy is unknown. Did you mean hierarchy?"),
+        ("backbone.xyz=1", "backbone.xyz is unknown. There are: batch_size, color, "),
+    ],
+)
+def test_a_setting_that_is_spelled_wrong_is_named_right(tmp_path, picture_folder, command, change, told):
+    result = run(command, picture_folder, "-o", tmp_path / "run", "--set", change, expect=2)
+    assert told in result.stderr
+    assert "Extra inputs" not in result.stderr
+
+
+def test_epoch_means_epochs(tmp_path, picture_folder):
+    result = run("benchmark", picture_folder, "-o", tmp_path / "run", "--set", "training.epoch=3", expect=2)
+    assert "training.epoch is unknown. Did you mean training.epochs?" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("predict", "b", "x.jpg", "--rule", "sofft"), "Did you mean soft?"),
+        (("predict", "b", "x.jpg", "--rule", "beam"), "Write beam:2"),
+        (("evaluate", "b", "d", "--rule", "hrad"), "Did you mean hard?"),
+        (("train", "d", "-o", "r", "--rule", "sofft"), "Did you mean soft?"),
+        (("train", "d", "-o", "r", "--head", "v9"), "images.head"),
+        (("data", "curate", "d", "-o", "r", "--set", "split.methd=leaky"), "Did you mean split.method?"),
+        (("data", "stats", "d", "--recipe", "abo66"), "one of abo65, sample"),
+    ],
+    ids=" ".join,
+)
+def test_what_is_typed_wrong_is_wrong_usage_before_anything_is_read(words, told):
+    assert told in run(*words, expect=2).stderr
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("macros", [6, 20])
+def test_more_macros_than_classes_are_refused_by_train_too(tmp_path, picture_folder, macros):
+    result = run("train", picture_folder, "-o", tmp_path / "run", "--macros", macros, expect=3)
+    assert f"number of classes (6). Received: {macros}. Give a smaller --macros" in result.stderr
+
+
 def test_names_of_backbones_and_heads_are_known_before_anything_is_read(tmp_path):
     from aisles.experiments.config import BackboneSettings, TrainingSettings
     from aisles.models.backbones import BACKBONES

@@ -85,11 +85,11 @@ def test_calibrate_proposes_a_threshold_with_a_picture(shop, tmp_path):
     ("arguments", "code", "message"),
     [
         (("index", "nowhere"), 3, "neither abo-listings.tar nor"),
-        (("curate", "nowhere", "--output", "out", "--recipe", "abo66"), 3, "no recipe 'abo66'"),
+        (("curate", "nowhere", "--output", "out", "--recipe", "abo66"), 2, "no recipe 'abo66'"),
         (("curate", "nowhere", "--output", "out", "--set", "selection.cap"), 2, "SECTION.KEY=VALUE"),
         (
             ("curate", "nowhere", "--output", "out", "--set", "selection.cap=0"),
-            3,
+            2,
             "greater than or equal to 1",
         ),
         (("curate", "nowhere"), 2, "--output"),

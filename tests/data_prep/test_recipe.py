@@ -39,8 +39,10 @@ def test_a_recipe_of_ones_own_is_read_from_a_file(tmp_path):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("selection.minimun", "1", "selection.minimun: Extra inputs are not permitted"),
-        ("selektion", "1", "selektion: Extra"),
+        ("selection.minimun", "1", "selection.minimun is unknown. Did you mean selection.minimum?"),
+        ("selektion", "1", "selektion is unknown. Did you mean selection?"),
+        ("colors", "1", "colors is unknown. There are: audit, name, selection, similarity, split."),
+        ("similarity.thresholds.vgg16.defualt", "1", "similarity.thresholds.vgg16.defualt is unknown."),
         ("selection.minimum", "0", "greater than or equal to 1"),
         ("similarity.thresholds.vgg16.default", "1.5", "less than or equal to 1"),
         ("split.method", "random", "'product' or 'leaky'"),
