@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 _PLACES = {
     "FlatClassifier": "aisles.models.two_stage",
     "Hierarchy": "aisles.hierarchy.taxonomy",
+    "HierarchicalEstimator": "aisles.models.scikit",
     "HierarchicalPrediction": "aisles.models.two_stage",
     "TwoStageClassifier": "aisles.models.two_stage",
     "benchmark": "aisles.experiments.study",
@@ -19,6 +20,7 @@ _OTHER_NAMES = {"benchmark": "run_study", "load": "load_bundle", "save": "save_b
 
 __all__ = [
     "FlatClassifier",
+    "HierarchicalEstimator",
     "HierarchicalPrediction",
     "Hierarchy",
     "TwoStageClassifier",
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from aisles.models.backbones import build_backbone, wrap_backbone
     from aisles.models.bundle import load_bundle as load
     from aisles.models.bundle import save_bundle as save
+    from aisles.models.scikit import HierarchicalEstimator
     from aisles.models.two_stage import FlatClassifier, HierarchicalPrediction, TwoStageClassifier
 
 
