@@ -66,7 +66,7 @@ def balance(
     table["reason"] = reason
     table["decision"] = np.where(reason == "", "kept", "dropped")
     table = table.sort_values(["label", "source", "image_id"], ignore_index=True)
-    return Balance(table.reindex(columns=list(BALANCE_COLUMNS)), _count(table, threshold, cap))
+    return Balance(table.reindex(columns=list(BALANCE_COLUMNS)), count_kept(table, threshold, cap))
 
 
 def _ranks(table: pd.DataFrame, usable: np.ndarray) -> np.ndarray:
@@ -79,7 +79,8 @@ def _ranks(table: pd.DataFrame, usable: np.ndarray) -> np.ndarray:
     return ranks.to_numpy()
 
 
-def _count(table: pd.DataFrame, threshold: Threshold, cap: int) -> pd.DataFrame:
+def count_kept(table: pd.DataFrame, threshold: Threshold, cap: int) -> pd.DataFrame:
+    """Count what is kept of each class: `Balance.classes` of `Balance.images`."""
     counted = []
     for label, members in table.groupby("label", sort=True):
         sources = members.loc[members["decision"] == "kept", "source"]

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from .audit import FAULTS, Measures, audit_images
-from .balancing import balance
-from .duplicates import duplicates_across, hash_images, join_products, near_duplicates
+from .balancing import balance, count_kept
+from .duplicates import MAX_GROUP, crowded, duplicates_across, hash_images, near_duplicates
 from .errors import DataError
 from .files import write_whole
 from .listings import index_catalogue, read_images, read_listings
@@ -20,7 +20,7 @@ from .recipe import Recipe, Splitting, Threshold
 from .selection import select
 from .similarity import Embed, score
 from .sources import find_image_root, list_image_files
-from .splitting import crossing_products, split_by_image, split_by_product
+from .splitting import connected_products, crossing_products, split_by_image, split_by_product
 from .steps import Steps
 from .tables import rows
 from .writing import Materialize, remove_unfinished, write_images, write_sheets
@@ -153,18 +153,21 @@ def curate(
     )  # fmt: skip
     split = steps.run(
         "split",
-        recipe.split.model_dump(),
+        {"largest_group": MAX_GROUP, **recipe.split.model_dump()},
         lambda: _split(catalogue, selected, balanced, recipe.split),
         ("similarity", "distance", "across_splits", "across_labels"),
     )
+    judged = _judged(balanced["images"], split["dropped"])
     manifest = write_images(output, catalogue.root, split["images"], materialize, steps.key)
     if sheets:
         path_of = catalogue.paths(selected["candidates"])
         faults = dict(zip(audited["flags"]["image_id"], audited["flags"]["faults"], strict=True))
-        write_sheets(output / "sheets", balanced["images"], path_of, faults, threshold, backbone, steps.key)
-    dropped = _count_reasons(select=selected["candidates"], balance=balanced["images"])
+        write_sheets(output / "sheets", judged, path_of, faults, threshold, backbone, steps.key)
+    dropped = _count_reasons(
+        select=selected["candidates"], balance=balanced["images"], split=split["dropped"]
+    )
     result = Curation(
-        manifest, selected["classes"], balanced["classes"], dropped, split["near_duplicates"],
+        manifest, selected["classes"], count_kept(judged, threshold, cap), dropped, split["near_duplicates"],
         audited["per_class"], tuple(steps.reused),
     )  # fmt: skip
     write_whole(output / "curation.json", json.dumps(_summary(result, recipe, backbone), indent=1) + "\n")
@@ -233,13 +236,17 @@ def _split(catalogue: _Catalogue, selected: Tables, balanced: Tables, settings: 
     kept = rows(balanced["images"], balanced["images"]["decision"] == "kept").reset_index(drop=True)
     known = candidates.loc[kept["image_id"]]
     kept["product"], kept["path"] = known["product"].to_numpy(), known["path"].to_numpy()
-    labels = kept["label"].to_numpy(dtype=object)
-    duplicates = None
+    duplicates, too_many = None, np.zeros(len(kept), dtype=bool)
     if settings.near_duplicates != "off":
         duplicates = near_duplicates(hash_images([catalogue.root / path for path in kept["path"]]))
-        if settings.near_duplicates == "join":
-            kept["product"] = join_products(kept["product"].to_numpy(dtype=object), duplicates)
-    products = kept["product"].to_numpy(dtype=object)
+    if duplicates and settings.near_duplicates == "join":
+        too_many = crowded(duplicates, MAX_GROUP)
+    dropped, kept = rows(kept, too_many), rows(kept, ~too_many).reset_index(drop=True)
+    if duplicates and settings.near_duplicates == "join":
+        duplicates = duplicates.keep(~too_many)
+        products = kept["product"].to_numpy(dtype=object)
+        kept["product"] = connected_products(products, duplicates.groups.astype(str))
+    labels, products = kept["label"].to_numpy(dtype=object), kept["product"].to_numpy(dtype=object)
     shares = {str(name): share for name, share in settings.shares.items()}
     if settings.method == "leaky":
         kept["split"] = split_by_image(len(kept), shares, settings.seed)
@@ -256,7 +263,20 @@ def _split(catalogue: _Catalogue, selected: Tables, balanced: Tables, settings: 
     if duplicates:
         across = duplicates_across(Manifest(table, catalogue.root), duplicates)
         across = across.astype({"across_splits": int, "across_labels": int})
-    return {"images": kept.reindex(columns=told), "near_duplicates": across}
+    dropped = dropped.assign(decision="dropped", reason=f"one of more than {MAX_GROUP} near-duplicates")
+    return {
+        "images": kept.reindex(columns=told),
+        "dropped": dropped.reindex(columns=["image_id", "label", "source", "path", "decision", "reason"]),
+        "near_duplicates": across,
+    }
+
+
+def _judged(images: pd.DataFrame, dropped: pd.DataFrame) -> pd.DataFrame:
+    """Say of the balanced images what a later step has dropped."""
+    later = dict(zip(dropped["image_id"], dropped["reason"], strict=True))
+    reason = [later.get(name, why) for name, why in zip(images["image_id"], images["reason"], strict=True)]
+    decision = ["dropped" if why else "kept" for why in reason]
+    return images.assign(reason=reason, decision=decision)
 
 
 def _count_reasons(**tables: pd.DataFrame) -> pd.DataFrame:

@@ -20,7 +20,6 @@ from tqdm import tqdm
 from .images import load_pixels
 from .manifest import Manifest
 from .scan import processors
-from .splitting import connected_products
 
 HASH_SIDE = 32  # pixels that the hash looks at
 GRID_SIDE = 8  # low frequencies that it keeps, and cells of the color grid
@@ -74,6 +73,12 @@ class NearDuplicates:
     pairs: np.ndarray
     distances: np.ndarray
     groups: np.ndarray
+
+    def keep(self, mask: np.ndarray) -> "NearDuplicates":
+        """Give the same for the images where `mask` is true; whole groups must stay or go."""
+        number = np.cumsum(mask) - 1
+        inside = mask[self.pairs].all(axis=1)
+        return NearDuplicates(number[self.pairs[inside]], self.distances[inside], number[self.groups[mask]])
 
 
 def hash_images(paths: Sequence[str | Path], jobs: int | None = None) -> ImageHashes:
@@ -190,30 +195,19 @@ def duplicates_across(manifest: Manifest, duplicates: NearDuplicates) -> pd.Data
     return table.loc[table["across_splits"] | table["across_labels"]].reset_index(drop=True)
 
 
-def join_products(
-    products: Sequence[str] | np.ndarray, duplicates: NearDuplicates, max_group: int = MAX_GROUP
-) -> np.ndarray:
-    """Tie products that have near-duplicate images into one, for a split that none crosses.
+def crowded(duplicates: NearDuplicates, most: int = MAX_GROUP) -> np.ndarray:
+    """Find the images in groups so large that they are boilerplate.
 
-    Parameters
-    ----------
-    products : sequence of str, of length n_images
-        Each image's product.
-    duplicates : NearDuplicates
-        Of the same images.
-    max_group : int
-        Groups of more images join nothing: size charts and the like, which would make one product of
-        half a catalogue. Drop those images before splitting.
+    Size charts and the like would make one product of half a catalogue; they are to be dropped before products
+    that have near-duplicates are joined and split.
 
     Returns
     -------
-    ndarray of str, of shape (n_images,)
-        Each image's product; joined ones have the smallest of their names.
+    ndarray of bool, of shape (n_images,)
+        Whether an image is in a group of more than `most`.
     """
-    sizes = np.bincount(duplicates.groups, minlength=len(duplicates.groups) + 1)
-    alone = sizes[duplicates.groups] > max_group
-    images = np.where(alone, np.arange(len(duplicates.groups)), duplicates.groups)
-    return connected_products(products, images.astype(str))
+    sizes = np.bincount(duplicates.groups, minlength=len(duplicates.groups))
+    return sizes[duplicates.groups] > most
 
 
 # ---- comparing ----------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
 import itertools
+import json
 import os
 import signal
 import subprocess
@@ -10,11 +11,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from aisles.data_prep import curation
 from aisles.data_prep.curation import curate
+from aisles.data_prep.duplicates import NearDuplicates
 from aisles.data_prep.errors import DataError
 from aisles.data_prep.manifest import read_manifest
-from aisles.data_prep.recipe import Recipe, load_recipe
+from aisles.data_prep.recipe import Recipe, Splitting, load_recipe
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +119,74 @@ def test_the_manifest_is_complete_and_no_product_crosses_splits(curated, table):
     assert not curated.near_duplicates["across_splits"].any()
     assert manifest.table["label"].value_counts().max() <= 12
     assert not table.index.duplicated().any()
+
+
+def test_joined_near_duplicates_never_cross_and_crowds_are_dropped_with_a_reason(
+    catalogue, small_recipe, embed, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(curation, "MAX_GROUP", 2)
+    one_photograph = np.zeros(32, dtype=np.int64)
+
+    def grouped(hashes):
+        groups = np.arange(len(hashes))
+        groups[:32], groups[32:34] = one_photograph, 32  # a crowd, and a pair of two products
+        return NearDuplicates(np.array([[32, 33]]), np.array([0]), groups)
+
+    monkeypatch.setattr(curation, "near_duplicates", grouped)
+    recipe = changed(small_recipe, split__near_duplicates="join")
+    made = curate(catalogue, tmp_path / "out", recipe, embed)
+    told = made.dropped[made.dropped["step"] == "split"].to_dict("records")
+    assert told == [{"step": "split", "reason": "one of more than 2 near-duplicates", "n_images": 32}]
+    manifest = read_manifest(made.manifest)
+    left_out = pd.read_csv(tmp_path / "out" / "steps" / "split" / "dropped.csv", dtype=str)
+    assert len(left_out) == 32 and not set(left_out["image_id"]) & set(manifest.table["image_id"])
+    assert made.classes["n_images"].sum() == len(manifest)
+    empty = made.classes["label"][0]
+    assert f"{empty}: 0 kept" in (tmp_path / "out" / "sheets" / "index.html").read_text()
+    assert json.loads((tmp_path / "out" / "curation.json").read_text())["images"] == len(manifest)
+
+
+images_of_groups = st.lists(
+    st.tuples(st.integers(0, 3), st.integers(0, 12), st.integers(0, 9)), min_size=1, max_size=60
+)
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(images_of_groups, st.integers(1, 6), st.integers(0, 3))
+def test_no_product_image_or_near_duplicate_group_is_ever_in_two_splits(monkeypatch, images, most, seed):
+    label, product, group = (np.array(column) for column in zip(*images, strict=True))
+    _, first = np.unique(group, return_index=True)
+    groups = first[np.searchsorted(np.unique(group), group)]
+    pairs = np.array([(g, i) for i, g in enumerate(groups) if g != i], dtype=np.int64).reshape(-1, 2)
+    monkeypatch.setattr(curation, "MAX_GROUP", most)
+    monkeypatch.setattr(curation, "hash_images", lambda paths: paths)
+    found = NearDuplicates(pairs, np.zeros(len(pairs), dtype=np.int64), groups)
+    monkeypatch.setattr(curation, "near_duplicates", lambda hashes: found)
+    names = [f"i{number}" for number in range(len(images))]
+    table = pd.DataFrame(
+        {
+            "image_id": names,
+            "label": [f"c{c}" for c in label],
+            "source": "main",
+            "similarity": 1.0,
+            "decision": "kept",
+        }
+    )
+    selected = {"candidates": table.assign(product=[f"p{p}" for p in product], path=names)}
+    made = curation._split(
+        curation._Catalogue(Path(), Path()), selected, {"images": table},
+        Splitting(seed=seed, near_duplicates="join"),
+    )  # fmt: skip
+    kept = made["images"].set_index("image_id")["split"]
+    where = pd.DataFrame({"product": product, "group": group}, index=names).join(kept, how="inner")
+    assert (where.groupby("product")["split"].nunique() == 1).all()
+    assert (where.groupby("group")["split"].nunique() == 1).all()
+    assert not made["near_duplicates"]["across_splits"].any()
+    sizes = np.bincount(group)
+    assert set(made["dropped"]["image_id"]) == {
+        name for name, g in zip(names, group, strict=True) if sizes[g] > most
+    }
+    assert set(kept.index) | set(made["dropped"]["image_id"]) == set(names)
 
 
 def test_main_images_come_first_and_others_are_above_the_threshold(truth, table, small_recipe):
@@ -227,7 +300,9 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from conftest import thumbnail
+from aisles.data_prep import curation
 from aisles.data_prep.curation import curate
+from aisles.data_prep.duplicates import NearDuplicates
 from aisles.data_prep.recipe import Recipe
 recipe = Recipe.model_validate_json(Path(sys.argv[4]).read_text())
 curate(sys.argv[1], sys.argv[2], recipe, thumbnail, materialize="copy", sheets=False)

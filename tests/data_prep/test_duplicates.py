@@ -10,10 +10,10 @@ from PIL import Image, ImageDraw
 
 from aisles.data_prep.duplicates import (
     ImageHashes,
+    crowded,
     duplicates_across,
     hash_images,
     hash_pixels,
-    join_products,
     near_duplicates,
 )
 from aisles.data_prep.images import decode_image, resize_image
@@ -143,11 +143,16 @@ def test_pairs_across_splits_and_labels_are_listed():
     assert listed["across_labels"].tolist() == [False]
 
 
-def test_joined_products_share_a_name_and_large_groups_join_nothing():
-    duplicates = near_duplicates(hashed([drawn(i) for i in (0, 1, 0, 1, 2, 3)]))
-    products = ["p", "q", "r", "p", "s", "t"]
-    assert join_products(products, duplicates).tolist() == ["p", "p", "p", "p", "s", "t"]
-    assert join_products(products, duplicates, max_group=1).tolist() == products
+def test_large_groups_are_found_and_what_stays_is_numbered_anew():
+    hashes = hashed([drawn(i) for i in (0, 1, 0, 1, 2, 0, 3)])
+    duplicates = near_duplicates(hashes)
+    assert crowded(duplicates, 2).tolist() == [True, False, True, False, False, True, False]
+    assert not crowded(duplicates, 3).any() and crowded(duplicates, 1).sum() == 5
+    mask = ~crowded(duplicates, 2)
+    again = near_duplicates(ImageHashes(hashes.bits[mask], hashes.colors[mask], hashes.flat[mask]))
+    kept = duplicates.keep(mask)
+    assert kept.groups.tolist() == again.groups.tolist() == [0, 0, 2, 3]
+    assert kept.pairs.tolist() == again.pairs.tolist() and kept.distances.tolist() == again.distances.tolist()
 
 
 def test_bits_are_counted_the_same_without_numpys_own_function(monkeypatch):
