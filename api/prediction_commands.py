@@ -64,9 +64,9 @@ def predict(
 
     Example: aisles predict run/bundles/two-stage chair.jpg photos --json
     """
+    from aisles.data_prep.progress import progress
     from aisles.models.bundle import load_bundle
     from aisles.prediction import find_images, print_predictions
-    from aisles.progress import progress_of
 
     if not images:
         raise click.UsageError(
@@ -92,7 +92,7 @@ def predict(
             )
         counts = print_predictions(
             classifier,
-            progress_of(find_images(images)),
+            progress(find_images(images), "Predicting"),
             rule=rule,
             top=top,
             form=form or "text",

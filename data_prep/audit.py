@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from scipy import ndimage
-from tqdm import tqdm
 
 from .images import load_pixels
+from .progress import progress
 from .scan import processors
 
 SIDE = 256  # pixels that a picture is measured at, whatever its shape
@@ -163,7 +163,7 @@ def measure_images(paths: Sequence[str | Path], jobs: int | None = None) -> pd.D
     """Measure pictures from their files; a table with the columns of `Measures`, in the order of `paths`."""
     with ThreadPoolExecutor(jobs or processors()) as pool:
         found = pool.map(lambda path: measure_pixels(load_pixels(path, (SIDE, SIDE))), paths)
-        rows = [asdict(m) for m in tqdm(found, total=len(paths), desc="Measuring", unit="", disable=None)]
+        rows = [asdict(m) for m in progress(found, "Measuring", len(paths))]
     return pd.DataFrame(rows, columns=list(Measures.__dataclass_fields__), dtype=float)
 
 

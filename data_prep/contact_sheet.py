@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
-from tqdm import tqdm
 
 from .errors import UnreadableImage
 from .files import write_whole
 from .images import load_pixels
+from .progress import progress
 from .scan import processors
 
 THUMBNAIL = 132
@@ -134,9 +134,7 @@ def write_contact_sheets(
 
     labels = sorted(pictures)
     with ThreadPoolExecutor(jobs or processors()) as pool:
-        entries = list(
-            tqdm(pool.map(write, labels), total=len(labels), desc="Contact sheets", unit="", disable=None)
-        )
+        entries = list(progress(pool.map(write, labels), "Contact sheets", len(labels), "sheets"))
     return write_whole(directory / "index.html", index_page(title, entries))
 
 

@@ -15,10 +15,10 @@ import pandas as pd
 from scipy.fft import dctn
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
-from tqdm import tqdm
 
 from .images import load_pixels
 from .manifest import Manifest
+from .progress import progress
 from .scan import processors
 
 HASH_SIDE = 32  # pixels that the hash looks at
@@ -98,7 +98,7 @@ def hash_images(paths: Sequence[str | Path], jobs: int | None = None) -> ImageHa
     """
     with ThreadPoolExecutor(jobs or processors()) as pool:
         loaded = pool.map(lambda path: load_pixels(path, (HASH_SIDE, HASH_SIDE)), paths)
-        pixels = list(tqdm(loaded, total=len(paths), desc="Hashing images", unit="", disable=None))
+        pixels = list(progress(loaded, "Hashing images", len(paths)))
     return hash_pixels(np.array(pixels, dtype=np.uint8).reshape(-1, HASH_SIDE, HASH_SIDE, 3))
 
 

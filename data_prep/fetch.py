@@ -11,10 +11,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tqdm import tqdm
-
 from .errors import DataError
 from .files import write_whole
+from .progress import Progress
 from .sources import IMAGES_TAR, LISTINGS_TAR
 
 log = logging.getLogger(__name__)
@@ -113,7 +112,7 @@ def _fetch(path: Path, url: str, size: int | None, attempts: int, timeout: float
         return Fetched(path, url, path.stat().st_size, _sha256(path), reused=True)
     part = path.with_name(path.name + ".part")
     failures = 0
-    with tqdm(desc=path.name, total=size, unit="B", unit_scale=True, disable=None) as bar:
+    with Progress(path.name, size, "B") as bar:
         while True:
             before = _length(part)
             try:
@@ -141,7 +140,7 @@ def _fetch(path: Path, url: str, size: int | None, attempts: int, timeout: float
     return Fetched(path, url, path.stat().st_size, digest, reused=False)
 
 
-def _continue(part: Path, url: str, timeout: float, bar: tqdm) -> bool:
+def _continue(part: Path, url: str, timeout: float, bar: Progress) -> bool:
     """Append what is missing to the unfinished file; say whether it is complete now."""
     start = _length(part)
     request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
@@ -160,7 +159,7 @@ def _continue(part: Path, url: str, timeout: float, bar: tqdm) -> bool:
         if response.status != 206:
             start = 0  # the server gives the whole file, whatever was asked for
         total = _total(response.headers.get("Content-Range")) or _expected(response, start)
-        bar.total, bar.n = total or bar.total, start
+        bar.begin_at(start, total or bar.total)
         with part.open("r+b" if start else "wb") as file:
             file.seek(start)
             while chunk := response.read(_CHUNK):

@@ -13,11 +13,11 @@ from typing import cast
 
 import joblib
 import pandas as pd
-from tqdm import tqdm
 
 from .errors import DataError
 from .files import whole_file, write_whole
 from .listing_lines import LISTING_COLUMNS, parse_file
+from .progress import progress
 from .sources import Source, find_image_table, find_listings, read_lines, stamp
 from .tables import read_table
 
@@ -118,9 +118,7 @@ def _write_listings(path: Path, sources: list[Source], bad: list, jobs: int) -> 
     n_rows = 0
     with whole_file(path) as part, part.open("wb") as file:
         file.write((",".join(LISTING_COLUMNS) + "\n").encode())
-        for rows, count, problems in tqdm(
-            results, total=len(sources), desc="Listings", unit="file", disable=None
-        ):
+        for rows, count, problems in progress(results, "Listings", len(sources), "files"):
             file.write(rows)
             n_rows += count
             bad += problems

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tqdm import tqdm
 
 from .drawn_photos import TYPES, draw_photo
 from .files import whole_file, write_whole
+from .progress import progress
 from .sample_plan import Picture, Plan, listing_line, plan_catalogue
 from .sources import IMAGES_TAR, LISTINGS_TAR
 
@@ -131,7 +131,7 @@ def _zipped(data: bytes) -> bytes:
 def _write_images(tar: tarfile.TarFile, plan: Plan) -> int:
     n_images, rows = 0, []
     _add(tar, "LICENSE-CC0.txt", _LICENSE.encode())
-    for picture in tqdm(plan.pictures, desc="Drawing", unit="img", disable=None):
+    for picture in progress(plan.pictures, "Drawing"):
         drawn = draw_photo(picture.kind, picture.drawn, picture.product, picture.number)
         if "no_row" not in picture.traps:
             # As in ABO, the size is the original's, not that of the small file.

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from .errors import UnreadableImage
 from .images import check_image, read_image_bytes
 from .manifest import Manifest
+from .progress import progress
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +62,7 @@ def scan_images(manifest: Manifest, jobs: int | None = None, strict: bool = Fals
     """
     paths = manifest.paths
     with ThreadPoolExecutor(jobs or processors()) as pool:
-        looks = tqdm(pool.map(_look, paths), total=len(paths), desc="Checking images", unit="", disable=None)
-        results = list(looks)
+        results = list(progress(pool.map(_look, paths), "Checking images", len(paths)))
     sha256 = np.array([digest for digest, _ in results], dtype=object)
     reasons = np.array([reason for _, reason in results], dtype=object)
     readable = reasons == ""

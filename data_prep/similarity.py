@@ -8,10 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from .errors import UnreadableImage
 from .images import check_image, read_image_bytes
+from .progress import progress
 from .tables import rows
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def score(
     kept = rows(candidates, candidates["decision"] == "kept").sort_values(["label", "source", "image_id"])
     reasons: dict[str, str] = {}
     wanted, parts = [], []
-    for _, members in tqdm(kept.groupby("label", sort=True), desc="Reading", unit="class", disable=None):
+    for _, members in progress(kept.groupby("label", sort=True), "Reading", unit="classes"):
         mains = members.loc[members["source"] == "main", "image_id"].tolist()
         others = rows(members, members["source"] == "other")
         looked_at = _look(mains, path_of, reasons, None if score_all else cap)

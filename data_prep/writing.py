@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
-from tqdm import tqdm
 
 from .contact_sheet import SheetPicture, write_contact_sheets
 from .errors import DataError
 from .files import write_whole
 from .images import read_image_bytes
+from .progress import progress
 from .recipe import Threshold
 from .tables import column, write_table
 
@@ -130,7 +130,7 @@ def _materialize(
     ]
     files = [f"images/{label}/{name}" for label, name in zip(images["label"], unique, strict=True)]
     pairs = zip(images["path"], files, strict=True)
-    for path, file in tqdm(pairs, total=len(files), desc="Writing images", unit="", disable=None):
+    for path, file in progress(pairs, "Writing images", len(files)):
         if not (output / file).exists():
             put(root / path, output / file)
     return files

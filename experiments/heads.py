@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, cast
 import joblib
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from ..data_prep.files import write_whole
+from ..data_prep.progress import progress
 from ..hierarchy.taxonomy import Hierarchy
 from ..models.loading import load_quietly
 from .config import TrainingSettings
@@ -176,7 +176,7 @@ class Trainer:
             Iterable[tuple[str, str | None]],
             joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(calls),
         )
-        for name, reason in tqdm(outcomes, total=len(missing), desc="heads", unit="head", disable=None):
+        for name, reason in progress(outcomes, "Training", len(missing), "heads"):
             if reason:
                 self.failures[name] = reason
                 logger.warning("%s failed: %s", name, reason)

@@ -17,10 +17,10 @@ from pathlib import Path
 import numpy as np
 import platformdirs
 import tensorflow as tf
-from tqdm import tqdm
 
 from ..data_prep.errors import UnreadableImage
 from ..data_prep.images import check_image, read_image_bytes
+from ..data_prep.progress import Progress
 from .backbones import Backbone
 from .inputs import pixel_batches
 
@@ -156,7 +156,7 @@ def _compute(backbone: Backbone, todo: dict[str, str | Path], store: FeatureCach
     names, done = list(todo), {}
     batches = pixel_batches([Path(path) for path in todo.values()], backbone.input_size, batch_size)
     try:
-        with tqdm(total=len(todo), desc=f"{backbone.name} features", unit="img", disable=None) as bar:
+        with Progress(f"{backbone.name} features", len(todo)) as bar:
             for number, pixels in enumerate(batches):
                 vectors = backbone.forward(pixels).numpy()
                 some = names[number * batch_size :][: len(vectors)]

@@ -14,8 +14,8 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
+from ..data_prep.progress import progress
 from .augmentation import Augmentation
 from .backbones import Backbone, in_precision, wrap_backbone
 from .head_steps import cross_entropy
@@ -140,7 +140,7 @@ class ImageTrainer:
         change = settings.augmentation and settings.augmentation.changer(self.seed, epoch)
         batches = pixel_batches(self.train.paths, self.trunk.input_size, size, order=order, change=change)
         total = np.zeros(2)
-        for number, pixels in enumerate(tqdm(batches, description, self.n_steps, unit="step", disable=None)):
+        for number, pixels in enumerate(progress(batches, description, self.n_steps, "steps")):
             rows = order[number * size : (number + 1) * size]
             self.optimizer.learning_rate.assign(self._rate(epoch * self.n_steps + number) * factor)
             figures = self.step(pixels, self.train.targets[rows].astype(np.int32), self.image_weights[rows])

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from ..data_prep.images import read_image_bytes
+from ..data_prep.progress import Progress
 from .augmentation import Augmentation
 from .backbones import Backbone
 from .features import BATCH_SIZE, FeatureCache, default_cache
@@ -68,7 +68,7 @@ def extract_views(
             batch_size,
             change=augmentation.changer(0, view, numbers),
         )
-        with tqdm(total=len(todo), desc=f"view {view + 1}/{n_views}", unit="img", disable=None) as bar:
+        with Progress(f"view {view + 1}/{n_views}", len(todo)) as bar:
             for number, pixels in enumerate(batches):
                 some = [names[image] for image in todo[number * batch_size :][:batch_size]]
                 computed = backbone.forward(pixels).numpy()
