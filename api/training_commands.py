@@ -61,6 +61,12 @@ def train_options(command: Callable) -> Callable:
             default=None,
             help="The same result bit for bit for the same seed.",
         ),
+        "images.tensorboard": click.option(
+            "--tensorboard",
+            is_flag=True,
+            default=None,
+            help="Write the curves for TensorBoard too: tensorboard --logdir RUN.",
+        ),
         "data.label_column": click.option("--label-column", help="Column with the class.  [default: label]"),
         "data.strict": click.option(
             "--strict",

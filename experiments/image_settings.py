@@ -53,6 +53,7 @@ class ImageSettings(Section):
     views: int = Field(default=0, ge=0)
     max_steps: int | None = Field(default=None, ge=1)
     deterministic: bool = False
+    tensorboard: bool = False
 
 
 class AugmentationSettings(Section):

@@ -11,6 +11,7 @@ import json
 import logging
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -19,6 +20,7 @@ from .augmentation import Augmentation
 from .backbones import Backbone, in_precision, offers_bfloat16
 from .checkpoints import Progress, read_checkpoint, write_checkpoint
 from .curves import Epoch, epochs_of
+from .event_logs import EventLog, write_event_log
 from .features import extract
 from .heads import build_head
 from .image_training import ImageTrainer, LabeledImages, PhaseSettings, copied, weights_from
@@ -27,6 +29,7 @@ from .training import HeadTraining, train_head
 from .views import extract_views
 
 logger = logging.getLogger(__name__)
+EVENTS = "tensorboard"
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
@@ -72,6 +75,8 @@ class TwoPhaseTraining:
     deterministic : bool
         Whether the same seed shall give the same model bit for bit on the same machine. This is for the whole
         process: TensorFlow can't switch it off again.
+    tensorboard : bool
+        Whether the curves are written as event files too, after every epoch. It changes no model.
     """
 
     head: str = "v1.3"
@@ -92,6 +97,7 @@ class TwoPhaseTraining:
     views: int = 0
     max_steps: int | None = None
     deterministic: bool = False
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -105,6 +111,10 @@ class TwoPhaseTraining:
                 "There must be at least one epoch in one of the phases. "
                 f"Received: frozen_epochs={self.frozen_epochs}, tuned_epochs={self.tuned_epochs}."
             )
+
+    def identity(self) -> dict[str, Any]:
+        """Give the settings that the trained model depends on."""
+        return {name: value for name, value in asdict(self).items() if name != "tensorboard"}
 
     def head_training(self) -> HeadTraining:
         """Give the frozen phase's settings for heads on features."""
@@ -158,7 +168,7 @@ def train_on_images(
     training : TwoPhaseTraining
     folder : path
         For the finished model (`trained/`: trunk.keras, head.keras, curves.csv, curves.png, training.json) and,
-        until then, for the checkpoint.
+        until then, for the checkpoint. With `tensorboard` also for `tensorboard/`.
     seed : int
         For the head's first weights, the order of images, dropout and augmentation.
     cache : path, optional
@@ -182,7 +192,17 @@ def train_on_images(
     if training.deterministic:
         tf.config.experimental.enable_op_determinism()
     run = _Run(backbone, train, val, tuple(labels), training, Path(folder), seed, cache)
-    return load_trained(run.folder, run.key) or run.train_both_phases()
+    if trained := load_trained(run.folder, run.key):
+        log_finished(trained, training, run.folder)
+        return trained
+    return run.train_both_phases()
+
+
+def log_finished(trained: TrainedModel, training: TwoPhaseTraining, folder: Path) -> None:
+    """Write the event files of a model that was trained without them, if they are wanted."""
+    place = folder / EVENTS
+    if training.tensorboard and not place.exists():
+        write_event_log(place, trained.epochs)
 
 
 def gains_from_bfloat16(network: keras.Model) -> bool:
@@ -206,12 +226,13 @@ class _Run:
         facts = {
             "backbone": self.backbone.key,
             "labels": self.labels,
-            "training": asdict(self.training),
+            "training": self.training.identity(),
             "seed": self.seed,
             "images": [[*images.sha256, *map(int, images.targets)] for images in (self.train, self.val)],
         }
         self.key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
         self.checkpoint = self.folder / "checkpoint.npz"
+        self.log: EventLog | None = None
 
     def train_both_phases(self) -> TrainedModel:
         training = self.training
@@ -222,6 +243,8 @@ class _Run:
         head = build_head(training.head, trunk.dimension, len(self.labels), seed=self.seed)
         found = read_checkpoint(self.checkpoint, self.key)
         progress = found[0] if found else Progress()
+        if training.tensorboard:
+            self.log = EventLog(self.folder / EVENTS, progress.epochs)
         if progress.phase == "frozen":
             if training.augmentation is None or training.views:
                 self._on_features(head, progress)
@@ -250,6 +273,8 @@ class _Run:
         )
         progress.best = min(history.val_loss)
         progress.epochs = list(epochs_of("frozen", history))
+        for epoch in progress.epochs if self.log else ():
+            self.log.add(epoch)
 
     def _on_pictures(self, trunk: Backbone, head: keras.Model, progress: Progress, found) -> None:
         """Run the phase that `progress` names to its end; leave trunk and head with their best weights."""
@@ -278,6 +303,8 @@ class _Run:
                 best = trainer.weights()
             self._note(progress, epoch)
             write_checkpoint(self.checkpoint, self.key, progress, trainer.state(), best)
+            if self.log:
+                self.log.add(epoch)
         trainer.set_weights(best)
 
     def _note(self, progress: Progress, epoch: Epoch) -> None:
@@ -293,5 +320,7 @@ class _Run:
         trunk = replace(in_precision(trunk, "float32"), weights=f"{self.backbone.weights}, fine-tuned")
         facts = {"key": self.key, "seed": self.seed, "training": asdict(self.training)}
         trained = write_trained(self.folder, trunk, head, self.labels, epochs, facts)
+        if self.log:
+            self.log.close()
         self.checkpoint.unlink(missing_ok=True)
         return trained

@@ -21,7 +21,7 @@ import numpy as np
 
 from ..data_prep.files import write_whole
 from .augmentation import Augmentation
-from .fine_tuning import TwoPhaseTraining, train_on_images
+from .fine_tuning import TwoPhaseTraining, log_finished, train_on_images
 from .image_training import LabeledImages
 from .stored import StoredNetwork, StoredTrunk
 from .trained import TrainedModel, load_trained
@@ -69,15 +69,17 @@ def train_in_own_process(
         "train": _as_json(train),
         "val": _as_json(val),
         "labels": labels,
-        "training": asdict(training),
+        "training": training.identity(),
         "folder": str(folder),
         "seed": seed,
     }
     key, done = hashlib.sha256(json.dumps(task).encode()).hexdigest(), folder / "finished.sha256"
     if done.exists() and done.read_text(encoding="utf-8") == key and (trained := load_trained(folder)):
+        log_finished(trained, training, folder)
         return trained
     logger.info("Training %s: %d labels, %d images.", folder.name, len(labels), len(train))
     task |= {
+        "training": asdict(training),
         "cache": None if cache is None else str(cache),
         "parent": os.getpid(),
         "log_level": logging.getLogger("aisles").getEffectiveLevel(),

@@ -18,8 +18,10 @@ from ..data_prep.manifest import Manifest
 from ..hierarchy.taxonomy import Hierarchy
 from .backbones import Backbone
 from .classifier import LabelModel
+from .curves import Epoch, draw_curves, epochs_of, write_curves
+from .event_logs import write_event_log
 from .features import extract
-from .fine_tuning import TwoPhaseTraining
+from .fine_tuning import EVENTS, TwoPhaseTraining
 from .fitting import fit_labels, macro_labels
 from .image_training import LabeledImages
 from .own_process import train_in_own_process
@@ -82,7 +84,8 @@ class TrunkTrainer:
     training : TwoPhaseTraining
         The same for every model.
     folder : Path
-        One folder a model: `flat`, `router`, `submodel-00` and so on.
+        One folder a model, with its curves: `flat`, `router-from-imagenet`, `submodel-00-from-flat`; and where a
+        head alone is trained `flat-on-shared`, `router-on-tuned` and so on.
     seed : int
     cache : path, optional
         Folder of cached features.
@@ -106,7 +109,7 @@ class TrunkTrainer:
         _check("trunk", trunk, TRUNKS)
         classes = self.images.classes
         if trunk == "shared":
-            return FlatClassifier(self._head_on(self.backbone, classes, self.images.labels, "flat"))
+            return FlatClassifier(self._head_on(self.backbone, trunk, classes, self.images.labels, "flat"))
         return FlatClassifier(self.tuned_flat().classifier)
 
     def two_stage(
@@ -141,8 +144,8 @@ class TrunkTrainer:
             flat = LabelModel(flat.labels, network, flat.head)
         else:
             network, labels = self.backbone, self.images.labels
-            flat = self._head_on(network, hierarchy.classes, labels, "flat")
-        return self._assemble(hierarchy, rule, flat, lambda *model: self._head_on(network, *model))
+            flat = self._head_on(network, trunk, hierarchy.classes, labels, "flat")
+        return self._assemble(hierarchy, rule, flat, lambda *model: self._head_on(network, trunk, *model))
 
     def tuned_flat(self) -> TrainedModel:
         """Fine-tune the flat model, in a process of its own."""
@@ -169,7 +172,7 @@ class TrunkTrainer:
         ]
         return TwoStageClassifier(router, submodels, hierarchy, flat=flat, rule=rule)
 
-    def _head_on(self, trunk: Backbone, labels, image_labels, name: str) -> LabelModel:
+    def _head_on(self, trunk: Backbone, kind: str, labels, image_labels, name: str) -> LabelModel:
         """Train a head on the features of training and validation images."""
         images = self.images
         rows = np.flatnonzero(images.splits != "test")
@@ -186,7 +189,17 @@ class TrunkTrainer:
             seed=self.seed,
             name=name,
         )
+        if fitted.history is not None:
+            self._write_curves(epochs_of("frozen", fitted.history), f"{name}-on-{kind}", len(labels))
         return fitted.on(trunk)
+
+    def _write_curves(self, epochs: tuple[Epoch, ...], name: str, n_labels: int) -> None:
+        folder = self.folder / name
+        folder.mkdir(parents=True, exist_ok=True)
+        write_curves(epochs, folder / "curves.csv")
+        draw_curves(epochs, folder / "curves.png", f"{name}, {n_labels} labels")
+        if self.training.tensorboard:
+            write_event_log(folder / EVENTS, epochs)
 
     def _in_own_process(self, start: StoredTrunk, labels, image_labels, name: str) -> TrainedModel:
         train = self.images.of_split("train", labels, image_labels)

@@ -22,7 +22,7 @@ def run(picture_folder, tmp_path_factory):
     output = tmp_path_factory.mktemp("run")
     result = call(
         "train", picture_folder, "-o", output, "--trunk", "shared", "--macros", "2", "--cache", output / "cache",
-        "--seed", "1", *TINY,
+        "--seed", "1", "--tensorboard", *TINY,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     return output, result
@@ -32,6 +32,16 @@ def test_train_prints_figures_and_the_next_step(run):
     output, result = run
     assert "macro-F1" in result.stdout
     assert f"aisles evaluate {output}/bundle {output}/manifest.csv" in result.stdout
+
+
+def test_train_leaves_curves_and_event_files_of_every_model(run):
+    models = run[0] / "models"
+    assert {file.parent.name for file in models.glob("*/curves.csv")} >= {
+        "flat-on-shared",
+        "router-on-shared",
+    }
+    for name in ("flat-on-shared", "router-on-shared"):
+        assert list((models / name / "tensorboard/validation").glob("events.out.tfevents.*"))
 
 
 def test_evaluate_prints_the_classes_and_writes_the_page(run, tmp_path):

@@ -66,7 +66,8 @@ def test_a_shared_trunk_is_the_pretrained_network_itself(trainer):
     assert classifier.submodels[0].trunk is trainer.backbone
     assert classifier.submodels[1].constant
     assert classifier.flat.trunk is trainer.backbone
-    assert not (trainer.folder / "router").exists()
+    assert not list(trainer.folder.glob("router*/trained"))
+    assert (trainer.folder / "router-on-shared/curves.png").exists()
 
 
 def test_a_tuned_trunk_is_the_flat_models_and_one_pass_serves_all(trainer, tuned):
