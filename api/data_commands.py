@@ -129,7 +129,10 @@ def _recipe_options(command: Callable) -> Callable:
 @_recipe_options
 @click.option("--all", "score_all", is_flag=True, help="Compare every image, also of classes that need none.")
 @click.option(
-    "--near-duplicates", type=click.Choice(["off", "report", "join"]), help="[default: the recipe's]"
+    "--near-duplicates",
+    type=click.Choice(["off", "report", "join"]),
+    help="Report those across splits, or join them into one product (groups of more than 50 are dropped).  "
+    "[default: the recipe's]",
 )
 @click.option(
     "--audit", is_flag=True, help="Flag textures, text panels and rooms, per class and on the sheets."
@@ -277,12 +280,14 @@ def _told(result: Any, output: Path) -> str:
         )
     if len(result.near_duplicates):
         where = output / "steps" / "split" / "near_duplicates.csv"
-        lines.append(f"{len(result.near_duplicates):,} near-duplicates across splits or classes: {where}")
+        lines.append(
+            f"Pairs of near-duplicates across splits or classes: {len(result.near_duplicates):,}, {where}"
+        )
     if result.reused:
         lines.append(f"Taken from the last time: {', '.join(result.reused)}.")
     short = result.classes[result.classes["missing"] > 0]
     if len(short):
-        lines.append(f"{len(short)} classes stay short: {', '.join(short['label'])}.")
+        lines.append(f"Classes that stay short: {', '.join(short['label'])}.")
     lines.append(
         f"{result.classes['n_images'].sum():,} images of {len(result.classes)} classes: {result.manifest}"
     )

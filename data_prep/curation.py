@@ -16,10 +16,10 @@ from .errors import DataError
 from .files import write_whole
 from .listings import index_catalogue, read_images, read_listings
 from .manifest import Manifest
-from .recipe import Recipe, Splitting, Threshold
+from .recipe import Recipe, Splitting, Threshold, packaged_recipes
 from .selection import select
 from .similarity import Embed, score
-from .sources import find_image_root, list_image_files
+from .sources import IMAGES_TAR, find_image_root, list_image_files
 from .splitting import connected_products, crossing_products, split_by_image, split_by_product
 from .steps import Steps
 from .tables import rows
@@ -128,7 +128,8 @@ def curate(
     catalogue = _Catalogue(index.folder, find_image_root(directory))
     if materialize == "link" and not catalogue.root.is_dir():
         raise DataError(
-            f"Links need loose files, and {catalogue.root} is inside an archive. Unpack it, or copy."
+            f"Links need loose files, and {catalogue.root} is inside an archive. Unpack it beside itself "
+            f"(tar -xf {IMAGES_TAR}), or copy."
         )
     remove_unfinished(output)
     steps = Steps(output / "steps", _fingerprint(catalogue))
@@ -182,11 +183,13 @@ def _select(catalogue: _Catalogue, recipe: Recipe) -> Tables:
     listings, images = read_listings(catalogue.index), read_images(catalogue.index)
     selection = select(listings, images, recipe.selection, list_image_files(catalogue.root))
     if "kept" not in set(selection.classes["decision"]):
-        most = selection.classes.head(1).to_dict("records")
+        most = [
+            f"{row['product_type']} ({row['reason']})" for row in selection.classes.head(3).to_dict("records")
+        ]
         raise DataError(
-            f"No product type is left of {len(selection.classes)}; the recipe asks for "
-            f"{recipe.selection.minimum} listings, and the most frequent is {most}. "
-            "Lower selection.minimum, or check the recipe's lists."
+            f"No product type is left of {len(selection.classes)}. The most frequent: {'; '.join(most)}. "
+            f"Lower selection.minimum ({recipe.selection.minimum}), check the recipe's lists, or choose another recipe "
+            f"({', '.join(packaged_recipes())})."
         )
     return {"classes": selection.classes, "candidates": selection.candidates}
 

@@ -105,6 +105,8 @@ class Splitting(_Settings):
 
     `product` never lets a product cross splits. `leaky` is the published study's random split by image: views
     of one product land on both sides, so its test figures are too good; it is there to measure by how much.
+    Near-duplicates are not looked for (`off`), reported where they cross (`report`), or tied into one product
+    (`join`), after groups of more than `duplicates.MAX_GROUP` of them, which are boilerplate, are dropped.
     """
 
     method: Literal["product", "leaky"] = "product"
