@@ -9,15 +9,15 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 
 from ..models.backbones import Backbone, build_backbone
 from ..models.features import extract
 from ..models.fitting import fit_labels
 from ..models.heads import build_head
+from ..models.plain_fit import compile_plainly, fit_plainly
 from ..models.trained import join
 from ..models.training import HeadTraining, refit_head
 from .performance import Ratio, as_ratio, time_of
@@ -91,8 +91,7 @@ def _naive_steps(trunk: Backbone, n_labels: int, steps: int, batch_size: int) ->
     pixels = drawn_pixels(steps * batch_size, trunk.input_size).astype(np.float32)
     targets = np.arange(len(pixels)) % n_labels
     trunk.model.trainable = False
-    model = join(trunk, build_head("v1.3", trunk.dimension, n_labels))
-    model.compile(keras.optimizers.Adam(RATE), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model = compile_plainly(join(trunk, build_head("v1.3", trunk.dimension, n_labels)), RATE)
     return lambda: model.fit(pixels, targets, batch_size=batch_size, verbose=0)
 
 
@@ -111,8 +110,7 @@ def head_ratios(
     on as many other images. The gap is the difference of the two means over the standard deviation over seeds
     (pooled); 1 still counts as the same accuracy.
 
-    `fit` runs without a global seed, as it does by default: under `keras.utils.set_random_seed` it would go through
-    the images in one and the same order in every epoch, which costs it some accuracy.
+    `fit` runs without a global seed, as it does by default; see `models.plain_fit`.
     """
     ratios = []
     for dimension in dimensions:
@@ -147,14 +145,12 @@ def _head_figures(dimension: int, seconds: np.ndarray, accuracies: np.ndarray) -
     ]
 
 
-def _by_us(head: keras.Model, x: np.ndarray, y: np.ndarray, epochs: int, seed: int) -> None:
+def _by_us(head: Any, x: np.ndarray, y: np.ndarray, epochs: int, seed: int) -> None:
     refit_head(head, x, y, epochs, HeadTraining(learning_rate=RATE, batch_size=64), seed=seed)
 
 
-def _by_fit(head: keras.Model, x: np.ndarray, y: np.ndarray, epochs: int, seed: int) -> None:
-    tf.random.set_seed(None)  # pyright: ignore[reportArgumentType]  # undoes whatever was set before
-    head.compile(keras.optimizers.Adam(RATE), "sparse_categorical_crossentropy", metrics=["accuracy"])
-    head.fit(x, y, batch_size=64, epochs=epochs, verbose=0)
+def _by_fit(head: Any, x: np.ndarray, y: np.ndarray, epochs: int, seed: int) -> None:
+    fit_plainly(head, x, y, epochs=epochs, rate=RATE, batch_size=64)
 
 
 def _clouds(n: int, n_labels: int, dimension: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
