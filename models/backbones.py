@@ -262,7 +262,6 @@ def _layers(network: keras.Model) -> str:
 
     Whether a layer may be trained is left out as well: it changes no feature.
     """
-
     ignored = ("name", "trainable")
 
     def describe(layer: keras.Layer) -> str:
