@@ -89,10 +89,10 @@ def _train(task: Task, folder: Path) -> None:
     from .prediction_speed import write_pictures
 
     files = write_pictures(folder, task.n_images + task.n_images // 2, 400)
-    sets = [
+    train, val = (
         LabeledImages(some, np.arange(len(some)) % 2, [sha256_of(file) for file in some])
         for some in (files[: task.n_images], files[task.n_images :])
-    ]
+    )
     size = (task.side, task.side)
     backbone = build_backbone(task.backbone, weights="none", input_size=size)
     path = folder / "start.keras"
@@ -112,9 +112,9 @@ def _train(task: Task, folder: Path) -> None:
     for number in range(task.n_models):
         where, cache = folder / f"submodel-{number:02d}", folder / "cache"
         if task.own_process:
-            train_in_own_process(start, *sets, ("a", "b"), training, where, seed=number, cache=cache)
+            train_in_own_process(start, train, val, ("a", "b"), training, where, seed=number, cache=cache)
         else:
-            train_on_images(start.load(), *sets, ("a", "b"), training, where, seed=number, cache=cache)
+            train_on_images(start.load(), train, val, ("a", "b"), training, where, seed=number, cache=cache)
 
 
 def _main(text: str) -> None:

@@ -273,8 +273,9 @@ class _Run:
         )
         progress.best = min(history.val_loss)
         progress.epochs = list(epochs_of("frozen", history))
-        for epoch in progress.epochs if self.log else ():
-            self.log.add(epoch)
+        if self.log:
+            for epoch in progress.epochs:
+                self.log.add(epoch)
 
     def _on_pictures(self, trunk: Backbone, head: keras.Model, progress: Progress, found) -> None:
         """Run the phase that `progress` names to its end; leave trunk and head with their best weights."""
