@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from typing import Any
 
 import joblib
 
@@ -48,7 +49,8 @@ def engine(scheduler: str | None) -> Iterator[int | None]:
             "`dask worker ADDRESS`, or leave --scheduler out."
         ) from error
     with client:
-        jobs = sum(client.ncores().values())
+        cores: Any = client.ncores()
+        jobs = sum(cores.values())
         if not jobs:
             raise ValueError(
                 f"The Dask cluster at {scheduler} has no workers. Start some: `dask worker {scheduler}`."
