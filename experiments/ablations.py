@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from ..data_prep.errors import DataError
+from ..data_prep.tables import write_table
 from .config import StudySettings
 from .run_folder import make_run_folder, write_json
 
@@ -138,7 +139,7 @@ def run_ablation(
         rows.append({"variant": variant.name} | _figures(result, base, settings.comparison.primary))
     table = pd.DataFrame(rows)
     write_json(output / "ablation.json", {"ablation": name, "question": ablation.question, "variants": rows})
-    table.to_csv(output / "ablation.csv", index=False)
+    write_table(output / "ablation.csv", table)
     return table
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from ..data_prep.tables import write_table
 from ..models.heads import HEADS
 from ..models.trunks import ImageTable, TrunkTrainer
 from .image_runs import start_backbone
@@ -78,7 +79,7 @@ def ablate_heads(
     found = pd.DataFrame(rows)
     if settings.classifier.published:
         found = found.merge(published_heads(settings.classifier.published), on="version", how="left")
-    found.to_csv(output / "heads.csv", index=False)
+    write_table(output / "heads.csv", found)
     return found
 
 
