@@ -285,7 +285,9 @@ def test_contact_sheets_show_every_class(catalogue, small_recipe, embed, tmp_pat
 
 
 def test_a_recipe_that_leaves_no_class_is_refused(catalogue, embed, tmp_path):
-    with pytest.raises(DataError, match="No product type is left of 32. The most frequent: SHOES .*another recipe"):
+    with pytest.raises(
+        DataError, match="No product type is left of 32. The most frequent: SHOES .*another recipe"
+    ):
         curate(catalogue, tmp_path, load_recipe("sample", {"selection.minimum": 5000}), embed)
 
 
