@@ -1,5 +1,6 @@
 """One line of a listing file -> what is needed of it. Without pandas, so that processes that parse start quickly."""
 
+import codecs
 import csv
 import io
 import json
@@ -38,18 +39,26 @@ def parse_listing(line: bytes) -> tuple[str, ...]:
     if not isinstance(listing, dict):
         raise ValueError(f"a JSON {type(listing).__name__}, not an object")
     get = listing.get
-    others = get("other_image_id") or ()
-    if isinstance(others, str):
-        others = (others,)
     return (
         _identifier(get("item_id"), "item_id", required=True),
         _identifier(get("domain_name"), "domain_name"),
         _identifier(get("country"), "country"),
         _identifier(_plain(get("product_type")), "product_type"),
         _identifier(get("main_image_id"), "main_image_id"),
-        " ".join([_identifier(other, "other_image_id") for other in others]),
+        " ".join([_identifier(other, "other_image_id") for other in _several(get("other_image_id"))]),
         _name(get("item_name")),
     )
+
+
+def _several(images: object) -> list:
+    """Give the ids of a list, or the one that stands there alone."""
+    if images is None or images == "":
+        return []
+    if isinstance(images, list):
+        return images
+    if isinstance(images, (str, int)):
+        return [images]
+    raise ValueError(f"other_image_id is {_shown(images)}, not a list of ids")
 
 
 def _plain(product_type: object) -> object:
@@ -66,7 +75,12 @@ def _identifier(value: object, key: str, required: bool = False) -> str:
         return ""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
-    raise ValueError(f"{key} is {str(value)[:40]!r}, not a text without spaces" if value else f"no {key}")
+    raise ValueError(f"{key} is {_shown(value)}, not a text without spaces" if value else f"no {key}")
+
+
+def _shown(value: object) -> str:
+    """Name a wrong value; a container by its kind alone, as it may be nested too deeply to be written."""
+    return f"a {type(value).__name__}" if isinstance(value, (list, dict)) else repr(str(value)[:40])
 
 
 def _name(names: object) -> str:
@@ -76,8 +90,9 @@ def _name(names: object) -> str:
     chosen = ""
     for entry in names if isinstance(names, list) else ():
         value = entry.get("value") if isinstance(entry, dict) else None
-        if value:
-            if str(entry.get("language_tag")).startswith("en"):
+        if value and isinstance(value, (str, int, float)):
+            language = entry.get("language_tag")
+            if isinstance(language, str) and language.startswith("en"):
                 chosen = value
                 break
             chosen = chosen or value
@@ -90,6 +105,8 @@ def parse_file(source: Source) -> tuple[bytes, int, list[tuple[str, int, str]]]:
     write = csv.writer(text, lineterminator="\n").writerow
     bad, n_rows = [], 0
     for number, line in enumerate(read_lines(source), start=1):
+        if number == 1:
+            line = line.removeprefix(codecs.BOM_UTF8)
         try:
             write(parse_listing(line))
             n_rows += 1

@@ -5,7 +5,9 @@ import hashlib
 import io
 import json
 import logging
+import os
 import re
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +15,7 @@ from typing import cast
 
 import joblib
 import pandas as pd
+import platformdirs
 
 from .errors import DataError
 from .files import whole_file, write_whole
@@ -66,7 +69,7 @@ def index_catalogue(
     directory : str or Path
         The catalogue: the two archives, or what was unpacked from them.
     output : str or Path, optional
-        Where to write; by default `directory/index`.
+        Where to write; by default `directory/index`, or the user's cache folder where that is not writable.
     jobs : int
         Processes, as in joblib; a small catalogue is read in this one.
 
@@ -81,12 +84,14 @@ def index_catalogue(
         If there are no listings, or an archive is damaged or hostile.
     """
     directory = Path(directory)
-    folder = Path(output) if output is not None else directory / "index"
+    places = [Path(output)] if output is not None else default_places(directory)
     listings, images = find_listings(directory), find_image_table(directory)
     key = hashlib.sha256(f"{INDEX_VERSION} {stamp([*listings, images])}".encode()).hexdigest()
-    known = _read_summary(folder, key)
-    if known:
-        return known
+    for place in places:
+        known = _read_summary(place, key)
+        if known:
+            return known
+    folder = next((place for place in places if _writable(place)), places[-1])
     bad: list[tuple[str, int, str]] = []
     n_listings = _write_listings(folder / "listings.csv", listings, bad, jobs)
     n_images = _write_images(folder / "images.csv", images, bad)
@@ -158,6 +163,24 @@ def _image_row(line: bytes, header: list[str]) -> bytes | None:
 
 def _leads_elsewhere(path: str) -> bool:
     return not path or path[0] == "/" or ".." in path or "\\" in path or ":" in path or not path.isprintable()
+
+
+def default_places(directory: Path) -> list[Path]:
+    """Name the folders that may hold the tables of a catalogue, the preferred one first."""
+    whole = os.path.abspath(directory)
+    digest = hashlib.sha256(whole.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    cache = Path(platformdirs.user_cache_dir("aisles", appauthor=False)) / "catalogue-indexes"
+    return [directory / "index", cache / f"{Path(whole).name}-{digest}"]
+
+
+def _writable(folder: Path) -> bool:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError as error:
+        log.info("%s is not writable (%s).", folder, error.strerror)
+        return False
 
 
 def _read_summary(folder: Path, key: str) -> CatalogueIndex | None:

@@ -1,6 +1,7 @@
 """Where a catalogue's files are: Amazon's archives, or what was unpacked from them, in either spelling."""
 
 import gzip
+import hashlib
 import io
 import json
 import os
@@ -75,6 +76,12 @@ def find_listings(directory: str | Path) -> list[Source]:
         )
         found = [Source(path) for folder in folders if folder.is_dir() for path in sorted(folder.iterdir())]
     listings = {s.name.removesuffix(".gz"): s for s in found[::-1] if _LISTING_FILE.fullmatch(s.name)}
+    if not listings and tar.is_file():
+        raise DataError(
+            f"{tar} holds no listings_*.json.gz: its {len(found)} members begin with "
+            f"{found[0].member if found else 'none at all'!r}. It is another archive, or empty: delete it and fetch "
+            "the listings with `aisles data fetch --only listings`."
+        )
     if not listings:
         raise DataError(
             f"{directory} has neither {LISTINGS_TAR} nor listings_*.json.gz or listings_*.json. "
@@ -100,6 +107,12 @@ def find_image_table(directory: str | Path) -> Source:
         for name in ("images.csv.gz", "images.csv"):
             if (folder / name).is_file():
                 return Source(folder / name)
+    if tar.is_file():
+        raise DataError(
+            f"{tar} holds no images/metadata/images.csv.gz, and there is none beside it. It is another archive: put "
+            f"ABO's image table to {directory / 'images' / 'metadata'}, or delete the archive and fetch it with "
+            "`aisles data fetch --only images`."
+        )
     raise DataError(
         f"{directory} has neither {IMAGES_TAR} nor images/metadata/images.csv.gz. "
         "Fetch the archives with `aisles data fetch`, or unpack them there."
@@ -107,15 +120,15 @@ def find_image_table(directory: str | Path) -> Source:
 
 
 def find_image_root(directory: str | Path) -> Path:
-    """Find what the paths of images.csv are relative to: a folder, or a path that runs through the tar."""
+    """Find what the paths of images.csv are relative to: a folder with files, or a path that runs through the tar."""
     directory = Path(directory)
     for folder in (directory / "images" / "small", directory / "small"):
-        if folder.is_dir():
+        if folder.is_dir() and any(_files(folder)):
             return folder
     if (directory / IMAGES_TAR).is_file():
         return directory / IMAGES_TAR / "images" / "small"
     raise DataError(
-        f"{directory} has neither {IMAGES_TAR} nor images/small/. "
+        f"{directory} has neither {IMAGES_TAR} nor images in images/small/. "
         "Fetch the archives with `aisles data fetch`, or unpack them there."
     )
 
@@ -124,14 +137,40 @@ def list_image_files(root: Path) -> Container[str]:
     """Give what says whether a path of images.csv is there, without asking the disk each time."""
     tar = split_tar_path(root / "x")
     if tar is None:
-        return {
-            f"{folder.name}/{file.name}"
-            for folder in os.scandir(root)
-            if folder.is_dir()
-            for file in os.scandir(folder)
-        }
+        return {name for name, _ in _files(root)}
     prefix = tar[1].removesuffix("x")
     return {name.removeprefix(prefix) for name in open_tar(tar[0]) if name.startswith(prefix)}
+
+
+def stamp_images(root: Path) -> tuple[str, str]:
+    """Give two texts: one changes when images come or go, the other also when one of them is replaced."""
+    tar = split_tar_path(root / "x")
+    if tar is not None:
+        text = stamp([Source(Path(tar[0]))])
+        return text, text
+    names, files = hashlib.sha256(), hashlib.sha256()
+    for name, entry in sorted(_files(root), key=lambda file: file[0]):
+        try:
+            status = entry.stat()
+            state = f"{status.st_size} {status.st_mtime_ns}"
+        except OSError:  # a link that leads nowhere
+            state = "unreadable"
+        names.update(f"{name}\0".encode("utf-8", "surrogateescape"))
+        files.update(f"{name}\0{state}\0".encode("utf-8", "surrogateescape"))
+    return names.hexdigest(), files.hexdigest()
+
+
+def _files(root: Path) -> Iterator[tuple[str, os.DirEntry]]:
+    """Go through the files one folder below `root`, with their names as in images.csv."""
+    for folder in _entries(root):
+        if folder.is_dir():
+            for file in _entries(folder):
+                yield f"{folder.name}/{file.name}", file
+
+
+def _entries(folder: str | os.PathLike) -> list[os.DirEntry]:
+    with os.scandir(folder) as entries:
+        return list(entries)
 
 
 def read_lines(source: Source) -> Iterator[bytes]:

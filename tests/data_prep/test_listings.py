@@ -64,6 +64,19 @@ def test_the_english_name_is_taken_or_else_the_first():
         (b'{"item_id": ["B1"]}', "item_id is .* not a text"),
         (b'{"item_id": "B1", "main_image_id": "a b"}', "main_image_id is 'a b'"),
         (b'{"item_id": "B1", "other_image_id": [{}]}', "other_image_id|not a text"),
+        (b'{"item_id": "B1", "other_image_id": true}', "other_image_id is 'True', not a text"),
+        (b'{"item_id": "B1", "other_image_id": 1.5}', "other_image_id is '1.5', not a list of ids"),
+        (b'{"item_id": "B1", "other_image_id": {"a": "b"}}', "other_image_id is a dict, not a list of ids"),
+        (b'{"item_id": "B1", "other_image_id": [["a"]]}', "other_image_id is a list, not a text"),
+        (b'{"item_id": "B1", "main_image_id": {"a": "b"}}', "main_image_id is a dict"),
+        (b'{"item_id": "B1", "main_image_id": false}', "no main_image_id"),
+        (b'{"item_id": {"a": 1}}', "item_id is a dict"),
+        (b'{"item_id": "B1", "product_type": [["SHOES"]]}', "product_type is a list"),
+        (b'{"item_id": "B1", "product_type": {"value": {"a": 1}}}', "product_type is a dict"),
+        (
+            b'{"item_id": "B1", "main_image_id": ' + b"[" * 900 + b"]" * 900 + b"}",
+            "main_image_id is a list|nested",
+        ),
         (b"[" * 100_000, "nested too deeply|JSON"),
         (b"\xff\xfe{}", "decode|Expecting|item_id"),
     ],
@@ -74,6 +87,45 @@ def test_a_malformed_line_has_a_reason(line, reason):
         return
     with pytest.raises(ValueError, match=reason):
         parse_listing(line)
+
+
+@pytest.mark.parametrize(
+    "key", ["country", "domain_name", "item_id", "product_type", "main_image_id", "other_image_id"]
+)
+@pytest.mark.parametrize(
+    "value", [0, 12, -1.5, True, False, None, {}, {"a": []}, [], [1], [None], [{"value": 3}], ""]
+)
+def test_no_value_of_any_field_stops_the_reading(key, value):
+    line = json.dumps({"item_id": "B1", "item_name": value, key: value}).encode()
+    try:
+        row = parse_listing(line)
+    except ValueError as error:
+        assert key in str(error)
+    else:
+        assert all(isinstance(field, str) for field in row)
+
+
+def test_an_image_id_alone_is_a_list_of_one():
+    assert (
+        parsed(other_image_id=123)["other_image_id"]
+        == parsed(other_image_id=["123"])["other_image_id"]
+        == "123"
+    )
+    assert parsed(other_image_id="a")["other_image_id"] == "a"
+
+
+def test_malformed_lines_are_counted_and_a_byte_order_mark_costs_no_listing(tmp_path):
+    lines = [
+        b'\xef\xbb\xbf{"item_id": "B1"}',
+        b'{"item_id": "B2", "other_image_id": 1.5}',
+        b'{"item_id": "B3", "other_image_id": 12}',
+        b'{"item_id": "B4", "other_image_id": {"a": 1}}',
+        b'{"item_id": "B5", "item_name": 5}',
+    ]
+    found = index_catalogue(write_catalogue(tmp_path, lines))
+    assert read_listings(found.folder)["item_id"].tolist() == ["B1", "B3", "B5"]
+    bad = (found.folder / "malformed.csv").read_text().splitlines()[1:]
+    assert [line.split(",")[1] for line in bad] == ["2", "4"] and "not a list of ids" in bad[0]
 
 
 def test_malformed_lines_are_listed_with_file_and_line_and_nothing_else_is_lost(drawn, catalogue):
@@ -193,6 +245,45 @@ def test_a_hostile_archive_is_refused(tmp_path, name):
 def test_a_folder_without_a_catalogue_says_what_to_do(tmp_path):
     with pytest.raises(DataError, match="aisles data fetch"):
         index_catalogue(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("abo-listings.tar", "abo-listings.tar holds no listings_.*begin with 'notes.txt'.*--only listings"),
+        (
+            "abo-images-small.tar",
+            "abo-images-small.tar holds no images/metadata/images.csv.gz.*--only images",
+        ),
+    ],
+)
+def test_an_archive_of_something_else_is_named(catalogue, name, message):
+    (catalogue / name).unlink()
+    with tarfile.open(catalogue / name, "w") as tar:
+        tar.addfile(tarfile.TarInfo("notes.txt"), io.BytesIO())
+    with pytest.raises(DataError, match=message):
+        index_catalogue(catalogue)
+
+
+def test_the_archive_is_read_where_the_folder_beside_it_is_empty(catalogue):
+    for empty in (catalogue / "images" / "small", catalogue / "images" / "small" / "8c"):
+        empty.mkdir(parents=True)
+        assert find_image_root(catalogue) == catalogue / "abo-images-small.tar" / "images" / "small"
+    (catalogue / "abo-images-small.tar").unlink()
+    with pytest.raises(DataError, match="nor images in images/small"):
+        find_image_root(catalogue)
+
+
+def test_a_catalogue_that_can_not_be_written_to_has_its_tables_in_the_cache(catalogue, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (catalogue / "index").write_text("in the way, as nothing else stops a test that root runs")
+    found = index_catalogue(catalogue)
+    assert (tmp_path / "cache") in found.folder.parents and len(
+        read_listings(found.folder)
+    ) == found.n_listings
+    assert index_catalogue(catalogue).reused
+    (catalogue / "index").unlink()
+    assert index_catalogue(catalogue).reused and not (catalogue / "index").exists()
 
 
 def test_real_listings_are_read(shared):
