@@ -85,7 +85,8 @@ def fetch_archives(
     Raises
     ------
     DataError
-        If the address is none, or an archive has another size than it must have.
+        If the address is none, or an archive has another size than it must have, or another hash than
+        when it was fetched.
     OSError
         If the download breaks again and again, or the disk is full.
     """
@@ -94,16 +95,36 @@ def fetch_archives(
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
     wanted = SIZES if sizes is None else sizes
+    record = _read_record(directory / "fetched.json")
     fetched = tuple(
         _fetch(directory / name, base_url.rstrip("/") + "/" + name, size, attempts, timeout)
         for name, size in wanted.items()
     )
-    record = [asdict(archive) | {"path": archive.path.name} for archive in fetched]
-    for entry in record:
+    for archive in fetched:
+        _check_record(archive, record.get(archive.path.name))
+    for archive in fetched:
+        entry = asdict(archive) | {"path": archive.path.name}
         del entry["reused"]
-    write_whole(directory / "fetched.json", json.dumps(record, indent=1) + "\n")
+        record[archive.path.name] = entry
+    write_whole(directory / "fetched.json", json.dumps(list(record.values()), indent=1) + "\n")
     write_whole(directory / "ATTRIBUTION.txt", ATTRIBUTION)
     return fetched
+
+
+def _read_record(path: Path) -> dict[str, dict]:
+    """Read what was fetched here before, by file name; nothing if there is no record or it is damaged."""
+    try:
+        return {entry["path"]: entry for entry in json.loads(path.read_text("utf-8"))}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
+
+
+def _check_record(archive: Fetched, known: dict | None) -> None:
+    if archive.reused and known and known.get("sha256") != archive.sha256:
+        raise DataError(
+            f"{archive.path} is not the file that was fetched: its SHA-256 is {archive.sha256}, and fetched.json "
+            f"has {known.get('sha256')}. Delete it and fetch it again."
+        )
 
 
 def _fetch(path: Path, url: str, size: int | None, attempts: int, timeout: float) -> Fetched:

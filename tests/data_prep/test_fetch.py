@@ -91,6 +91,31 @@ def test_an_archive_is_fetched_checked_and_recorded(server, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"x.tar", "fetched.json", "ATTRIBUTION.txt"}
 
 
+def test_fetching_one_archive_keeps_the_record_of_the_other(server, tmp_path):
+    for name in ("x.tar", "y.tar", "x.tar"):
+        fetch_archives(tmp_path, base_url=server.url, sizes={name: SIZE}, timeout=5)
+    record = json.loads((tmp_path / "fetched.json").read_text())
+    assert {entry["path"]: entry["sha256"] for entry in record} == dict.fromkeys(
+        ("x.tar", "y.tar"), hashlib.sha256(CONTENT).hexdigest()
+    )
+
+
+def test_an_archive_that_has_changed_since_it_was_fetched_is_refused(server, tmp_path):
+    get(server, tmp_path)
+    (tmp_path / "x.tar").write_bytes(CONTENT[::-1])
+    with pytest.raises(DataError, match="not the file that was fetched.*Delete it"):
+        get(server, tmp_path)
+    (tmp_path / "x.tar").unlink()
+    assert get(server, tmp_path).path.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("damaged", ["[1]", "{", '[{"a": 1}]', "5"])
+def test_a_damaged_record_is_written_anew(server, tmp_path, damaged):
+    (tmp_path / "fetched.json").write_text(damaged)
+    get(server, tmp_path)
+    assert [entry["path"] for entry in json.loads((tmp_path / "fetched.json").read_text())] == ["x.tar"]
+
+
 def test_a_connection_that_is_cut_is_continued_where_it_broke(server, tmp_path):
     server.cut_after = [100_000, 50_000, 70_000]
     assert get(server, tmp_path).path.read_bytes() == CONTENT
