@@ -24,7 +24,11 @@ LINE = 17  # height of a line of text
 COLUMNS = 8
 MARGIN = 16
 MOST = 48  # pictures shown of each kind
-KEPT, DROPPED = (0, 96, 176), (200, 80, 0)  # blue and orange: told apart by everyone
+KEPT, DROPPED, FLAGGED = (
+    (0, 96, 176),
+    (200, 80, 0),
+    (90, 90, 90),
+)  # blue, orange, gray: told apart by everyone
 INK, FAINT = (32, 32, 32), (110, 110, 110)
 
 
@@ -42,26 +46,30 @@ class SheetPicture:
         Which part of the sheet it belongs to.
     caption : str
         A second line under the score, for example the reason why it was dropped.
+    flagged : bool
+        Whether it belongs to a third part, of what an audit flagged, kept or not.
     """
 
     path: str | Path
     score: float
     kept: bool
     caption: str = ""
+    flagged: bool = False
 
 
 @dataclass(frozen=True)
 class SheetEntry:
-    """A written sheet: its class, its file and how many pictures of the class were kept and dropped."""
+    """A written sheet: its class, its file and how many pictures of the class were kept, dropped and flagged."""
 
     label: str
     path: Path
     kept: int
     dropped: int
+    flagged: int = 0
 
 
 def draw_contact_sheet(title: str, pictures: Sequence[SheetPicture], most: int = MOST) -> Image.Image:
-    """Draw the kept pictures, then the dropped ones, each ordered by score.
+    """Draw the kept pictures, then the dropped ones, then the flagged ones if any, each ordered by score.
 
     Parameters
     ----------
@@ -70,18 +78,18 @@ def draw_contact_sheet(title: str, pictures: Sequence[SheetPicture], most: int =
     pictures : sequence of SheetPicture
         In any order. An unreadable one is shown as an empty frame.
     most : int
-        How many are shown of each kind; of more, as many evenly spaced by rank, both ends included.
+        How many are shown of each kind; of more, as many evenly spaced by rank, both ends included, and
+        the first of the flagged ones.
 
     Returns
     -------
     PIL.Image.Image
         RGB, 8 pictures in a row.
     """
-    parts = [
-        ("kept", KEPT, sorted_pictures([p for p in pictures if p.kept])),
-        ("dropped", DROPPED, sorted_pictures([p for p in pictures if not p.kept])),
-    ]
-    shown = [(name, color, members, spaced(members, most)) for name, color, members in parts]
+    kept, dropped, flagged = parts(pictures)
+    shown = [("kept", KEPT, kept, spaced(kept, most)), ("dropped", DROPPED, dropped, spaced(dropped, most))]
+    if flagged:
+        shown.append(("flagged", FLAGGED, flagged, flagged[:most]))
     cell_height = THUMBNAIL + 2 * LINE + GAP
     n_rows = [-(-len(chosen) // COLUMNS) for *_, chosen in shown]
     height = 2 * MARGIN + 2 * LINE + sum(rows * cell_height + 3 * LINE for rows in n_rows)
@@ -91,7 +99,8 @@ def draw_contact_sheet(title: str, pictures: Sequence[SheetPicture], most: int =
     pen.text((MARGIN, MARGIN), _fitting(pen, title, width - 2 * MARGIN, 20), INK, _font(20))
     top = MARGIN + 2 * LINE
     for (name, color, members, chosen), rows in zip(shown, n_rows, strict=True):
-        pen.text((MARGIN, top), _part_heading(name, len(members), len(chosen)), color, _font(15))
+        how = "the first by score" if name == "flagged" else "evenly spaced by score"
+        pen.text((MARGIN, top), _part_heading(name, len(members), len(chosen), how), color, _font(15))
         for i, picture in enumerate(chosen):
             left = MARGIN + (i % COLUMNS) * (THUMBNAIL + GAP)
             _draw_picture(canvas, pen, picture, left, top + 2 * LINE + i // COLUMNS * cell_height, color)
@@ -127,10 +136,8 @@ def write_contact_sheets(
         members = pictures[label]
         stream = BytesIO()
         draw_contact_sheet(label, members).save(stream, "JPEG", quality=85)
-        kept = sum(picture.kept for picture in members)
-        return SheetEntry(
-            label, write_whole(directory / names[label], stream.getvalue()), kept, len(members) - kept
-        )
+        path = write_whole(directory / names[label], stream.getvalue())
+        return SheetEntry(label, path, *(len(part) for part in parts(members)))
 
     labels = sorted(pictures)
     with ThreadPoolExecutor(jobs or processors()) as pool:
@@ -140,9 +147,10 @@ def write_contact_sheets(
 
 def index_page(title: str, entries: Sequence[SheetEntry]) -> str:
     """Give an HTML page with a table of the classes and their sheets below."""
+    audited = any(entry.flagged for entry in entries)
     rows = "\n".join(
         f'<tr><td><a href="#{i}">{html.escape(entry.label)}</a></td><td>{entry.kept}</td>'
-        f"<td>{entry.dropped}</td></tr>"
+        f"<td>{entry.dropped}</td>{f'<td>{entry.flagged}</td>' if audited else ''}</tr>"
         for i, entry in enumerate(entries)
     )
     sheets = "\n".join(
@@ -164,7 +172,7 @@ img {{ max-width: 100%; border: 1px solid #ccc; }}
 </style>
 <h1>{html.escape(title)}</h1>
 <table>
-<tr><th>class</th><th>kept</th><th>dropped</th></tr>
+<tr><th>class</th><th>kept</th><th>dropped</th>{"<th>flagged</th>" if audited else ""}</tr>
 {rows}
 </table>
 {sheets}
@@ -186,6 +194,17 @@ def sheet_names(labels: Sequence[str]) -> dict[str, str]:
     return names
 
 
+def parts(pictures: Sequence[SheetPicture]) -> tuple[list[SheetPicture], ...]:
+    """Divide pictures into those kept, those dropped and those flagged, each ordered by score."""
+    rest = [picture for picture in pictures if not picture.flagged]
+    divided = (
+        [p for p in rest if p.kept],
+        [p for p in rest if not p.kept],
+        [p for p in pictures if p.flagged],
+    )
+    return tuple(sorted_pictures(part) for part in divided)
+
+
 def sorted_pictures(pictures: Sequence[SheetPicture]) -> list[SheetPicture]:
     """Order pictures by score, the highest first, then by path; those without a score before all."""
     return sorted(pictures, key=lambda p: (-np.inf if np.isnan(p.score) else -p.score, str(p.path)))
@@ -201,10 +220,10 @@ def spaced(pictures: list[SheetPicture], most: int) -> list[SheetPicture]:
 # ---- drawing ------------------------------------------------------------------------------------
 
 
-def _part_heading(name: str, n_members: int, n_shown: int) -> str:
+def _part_heading(name: str, n_members: int, n_shown: int, how: str) -> str:
     if n_shown == n_members:
         return f"{name}: {n_members}"
-    return f"{name}: {n_members} ({n_shown} of them shown, evenly spaced by score)"
+    return f"{name}: {n_members} ({n_shown} of them shown, {how})"
 
 
 def _draw_picture(

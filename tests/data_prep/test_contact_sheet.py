@@ -3,6 +3,7 @@ from PIL import Image
 
 from aisles.data_prep.contact_sheet import (
     DROPPED,
+    FLAGGED,
     KEPT,
     SheetPicture,
     draw_contact_sheet,
@@ -35,6 +36,17 @@ def test_a_sheet_grows_with_its_rows_and_no_further_than_the_most(tmp_path):
     heights = [draw_contact_sheet("A", made, most=most).height for most in (1, 8, 9, 100)]
     assert heights[0] == heights[1] < heights[2] == heights[3]
     assert draw_contact_sheet("A", []).height < heights[0]
+
+
+def test_flagged_pictures_stand_below_in_a_part_of_their_own(tmp_path):
+    made = pictures(tmp_path)
+    flagged = [SheetPicture(p.path, p.score, False, "text", flagged=True) for p in made]
+    plain = draw_contact_sheet("CHAIR", made)
+    sheet = np.asarray(draw_contact_sheet("CHAIR", [*made, *flagged], most=8))
+    gray, orange = (np.flatnonzero((sheet[:, 16] == color).all(axis=-1)) for color in (FLAGGED, DROPPED))
+    assert orange.max() < gray.min() and not (np.asarray(plain)[:, 16] == FLAGGED).all(axis=-1).any()
+    page = write_contact_sheets({"CHAIR": [*made, *flagged[:3]]}, tmp_path / "sheets", "x").read_text()
+    assert "<td>14</td><td>6</td><td>3</td>" in page and "<th>flagged</th>" in page
 
 
 def test_an_unreadable_picture_does_not_stop_a_sheet(tmp_path):
