@@ -131,7 +131,8 @@ def _recipe_options(command: Callable) -> Callable:
 @click.option(
     "--near-duplicates",
     type=click.Choice(["off", "report", "join"]),
-    help="Report those across splits, or join them into one product (groups of more than 50 are dropped).  "
+    help="Report those across splits, or join them into one product: all images are compared, groups of more than "
+    "50 left out.  "
     "[default: the recipe's]",
 )
 @click.option(

@@ -1,6 +1,7 @@
 """Classes of equal size: main images first, then the most similar of the others."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,7 +32,11 @@ class Balance:
 
 
 def balance(
-    scores: pd.DataFrame, threshold: Threshold, cap: int, excluded: Mapping[str, str] | None = None
+    scores: pd.DataFrame,
+    threshold: Threshold,
+    cap: int,
+    excluded: Mapping[str, str] | None = None,
+    labels: Sequence[str] = (),
 ) -> Balance:
     """Fill each class up to the cap.
 
@@ -45,6 +50,8 @@ def balance(
         How many images a class gets at most.
     excluded : mapping of str to str, optional
         Images that shall not be used, with the reason, by image_id.
+    labels : sequence of str
+        Classes that are counted even if no image of theirs was looked at.
 
     Returns
     -------
@@ -66,7 +73,7 @@ def balance(
     table["reason"] = reason
     table["decision"] = np.where(reason == "", "kept", "dropped")
     table = table.sort_values(["label", "source", "image_id"], ignore_index=True)
-    return Balance(table.reindex(columns=list(BALANCE_COLUMNS)), count_kept(table, threshold, cap))
+    return Balance(table.reindex(columns=list(BALANCE_COLUMNS)), _count_kept(table, threshold, cap, labels))
 
 
 def _ranks(table: pd.DataFrame, usable: np.ndarray) -> np.ndarray:
@@ -79,13 +86,13 @@ def _ranks(table: pd.DataFrame, usable: np.ndarray) -> np.ndarray:
     return ranks.to_numpy()
 
 
-def count_kept(table: pd.DataFrame, threshold: Threshold, cap: int) -> pd.DataFrame:
-    """Count what is kept of each class: `Balance.classes` of `Balance.images`."""
+def _count_kept(table: pd.DataFrame, threshold: Threshold, cap: int, labels: Sequence[str]) -> pd.DataFrame:
+    kept = rows(table, table["decision"] == "kept")
+    counts = Counter(zip(kept["label"], kept["source"], strict=True))
     counted = []
-    for label, members in table.groupby("label", sort=True):
-        sources = members.loc[members["decision"] == "kept", "source"]
-        n_main, n_other = int((sources == "main").sum()), int((sources == "other").sum())
+    for label in sorted({*labels, *table["label"]}):
+        n_main, n_other = counts[label, "main"], counts[label, "other"]
         n = n_main + n_other
-        counted.append((label, threshold.of(str(label)), n_main, n_other, n, cap - n))
+        counted.append((label, threshold.of(label), n_main, n_other, n, cap - n))
     names = ["label", "threshold", "n_main", "n_other", "n_images", "missing"]
     return pd.DataFrame(counted, columns=names)

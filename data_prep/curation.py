@@ -1,29 +1,30 @@
 """From a catalogue to a manifest: select, score, balance, split, write."""
 
+import hashlib
 import json
 import logging
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from .audit import FAULTS, Measures, audit_images
-from .balancing import balance, count_kept
-from .duplicates import MAX_GROUP, crowded, duplicates_across, hash_images, near_duplicates
+from .audit import FAULTS, Measures, audit_images, score_measures
+from .balancing import Balance, balance
+from .duplicates import MAX_GROUP, HashedImages, crowded, duplicates_across, near_duplicates
 from .errors import DataError
 from .files import write_whole
 from .listings import index_catalogue, read_images, read_listings
 from .manifest import Manifest
-from .recipe import Recipe, Splitting, Threshold, packaged_recipes
+from .recipe import Recipe, Splitting, Threshold, packaged_recipes, unknown_names
 from .selection import select
 from .similarity import Embed, score
-from .sources import IMAGES_TAR, find_image_root, list_image_files
+from .sources import IMAGES_TAR, find_image_root, list_image_files, stamp_images
 from .splitting import connected_products, crossing_products, split_by_image, split_by_product
 from .steps import Steps
-from .tables import rows
-from .writing import Materialize, remove_unfinished, write_images, write_sheets
+from .tables import column, rows
+from .writing import Materialize, check_output, remove_unfinished, write_images, write_sheets
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +69,7 @@ class _Catalogue:
 
     index: Path
     root: Path
+    hashes: HashedImages = field(default_factory=HashedImages)
 
     def paths(self, images: pd.DataFrame) -> dict[str, Path]:
         return {name: self.root / path for name, path in zip(images["image_id"], images["path"], strict=True)}
@@ -103,7 +105,7 @@ def curate(
     backbone : str, optional
         What `embed` uses, if not the recipe's backbone; the recipe must have thresholds for it.
     weights : str
-        The weights that `embed` uses: other weights mean that images are compared again.
+        The weights that `embed` uses, a name or a file: other weights mean that images are compared again.
     score_all : bool
         Whether to compare every other image, also of classes that need none.
     materialize : {"copy", "link"}, optional
@@ -119,7 +121,8 @@ def curate(
     Raises
     ------
     DataError
-        If the catalogue can't be read, the recipe has no threshold for the backbone, or no class is left.
+        If the catalogue can't be read, the recipe has no threshold for the backbone, no class or no image is
+        left, or writing images would touch the catalogue's own.
     """
     output = Path(output)
     backbone = backbone or recipe.similarity.backbone
@@ -131,17 +134,23 @@ def curate(
             f"Links need loose files, and {catalogue.root} is inside an archive. Unpack it beside itself "
             f"(tar -xf {IMAGES_TAR}), or copy."
         )
+    if materialize:
+        check_output(output, Path(directory), catalogue.root)
     remove_unfinished(output)
     steps = Steps(output / "steps", _fingerprint(catalogue))
     cap = recipe.selection.cap
-    every = score_all or bool(recipe.audit.exclude)
+    joined = recipe.split.near_duplicates == "join"
+    # What is left out after the comparison makes room for images that would not be needed otherwise.
+    every = score_all or joined or bool(recipe.audit.exclude)
+    names, files = stamp_images(catalogue.root)
 
     selected = steps.run(
-        "select", recipe.selection.model_dump(), lambda: _select(catalogue, recipe), ("n_listings",)
+        "select", [recipe.selection.model_dump(), names], lambda: _select(catalogue, recipe), ("n_listings",)
     )
+    _warn_of_unknown(recipe, threshold, selected["classes"])
     scored = steps.run(
         "score",
-        [backbone, weights, cap, every],
+        [backbone, _hash_of(weights), cap, every, files],
         lambda: _score(catalogue, selected, embed, cap, every),
         ("similarity",),
     )
@@ -149,26 +158,25 @@ def curate(
         "audit", recipe.audit.model_dump(), lambda: _audit(catalogue, scored, recipe), AUDIT_NUMBERS
     )
     balanced = steps.run(
-        "balance", [threshold.model_dump(), cap], lambda: _balance(scored, audited, threshold, cap),
+        "balance",
+        [threshold.model_dump(), cap, MAX_GROUP if joined else None],
+        lambda: _balance(catalogue, selected, scored, audited, threshold, cap, joined),
         ("similarity", "threshold", "n_main", "n_other", "n_images", "missing"),
     )  # fmt: skip
     split = steps.run(
         "split",
-        {"largest_group": MAX_GROUP, **recipe.split.model_dump()},
+        recipe.split.model_dump(),
         lambda: _split(catalogue, selected, balanced, recipe.split),
         ("similarity", "distance", "across_splits", "across_labels"),
     )
-    judged = _judged(balanced["images"], split["dropped"])
     manifest = write_images(output, catalogue.root, split["images"], materialize, steps.key)
     if sheets:
         path_of = catalogue.paths(selected["candidates"])
-        faults = dict(zip(audited["flags"]["image_id"], audited["flags"]["faults"], strict=True))
-        write_sheets(output / "sheets", judged, path_of, faults, threshold, backbone, steps.key)
-    dropped = _count_reasons(
-        select=selected["candidates"], balance=balanced["images"], split=split["dropped"]
-    )
+        flagged = _flagged(audited)
+        write_sheets(output / "sheets", balanced["images"], path_of, flagged, threshold, backbone, steps.key)
+    dropped = _count_reasons(select=selected["candidates"], balance=balanced["images"])
     result = Curation(
-        manifest, selected["classes"], count_kept(judged, threshold, cap), dropped, split["near_duplicates"],
+        manifest, selected["classes"], balanced["classes"], dropped, split["near_duplicates"],
         audited["per_class"], tuple(steps.reused),
     )  # fmt: skip
     write_whole(output / "curation.json", json.dumps(_summary(result, recipe, backbone), indent=1) + "\n")
@@ -177,6 +185,18 @@ def curate(
 
 def _fingerprint(catalogue: _Catalogue) -> str:
     return json.loads((catalogue.index / "index.json").read_text("utf-8"))["key"]
+
+
+def _hash_of(weights: str) -> str:
+    """Give the hash of a file of weights; a name as it is."""
+    path = Path(weights)
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else weights
+
+
+def _warn_of_unknown(recipe: Recipe, threshold: Threshold, types: pd.DataFrame) -> None:
+    unknown = unknown_names(recipe, threshold, {*types["product_type"], *types["label"]} - {""})
+    if unknown:
+        log.warning("The recipe names classes that the catalogue doesn't have: %s.", ", ".join(unknown))
 
 
 def _select(catalogue: _Catalogue, recipe: Recipe) -> Tables:
@@ -227,11 +247,53 @@ def _audit(catalogue: _Catalogue, scored: Tables, recipe: Recipe) -> Tables:
     }
 
 
-def _balance(scored: Tables, audited: Tables, threshold: Threshold, cap: int) -> Tables:
+def _flagged(audited: Tables) -> pd.DataFrame:
+    """Give what the audit flagged, with the largest of its scores: image_id, label, faults, score."""
+    flags = audited["flags"].assign(score=score_measures(audited["measures"]).max(axis=1))
+    return rows(flags, flags["faults"] != "").reindex(columns=["image_id", "label", "faults", "score"])
+
+
+def _balance(
+    catalogue: _Catalogue,
+    selected: Tables,
+    scored: Tables,
+    audited: Tables,
+    threshold: Threshold,
+    cap: int,
+    joined: bool,
+) -> Tables:
+    """Fill the classes; without crowds of near-duplicates if near-duplicates are to be joined."""
     flags = rows(audited["flags"], audited["flags"]["excluded"] != "")
     excluded = {name: f"audit: {why}" for name, why in zip(flags["image_id"], flags["excluded"], strict=True)}
-    balanced = balance(scored["scores"], threshold, cap, excluded)
-    return {"images": balanced.images, "classes": balanced.classes}
+    labels = sorted({*selected["classes"]["label"]} - {""})
+    crowd: list[str] = []
+    while True:
+        balanced = balance(scored["scores"], threshold, cap, excluded, labels)
+        kept = rows(balanced.images, balanced.images["decision"] == "kept")["image_id"].tolist()
+        if not kept:
+            raise DataError(_nothing_left(catalogue, selected, balanced))
+        # What fills the places may be more of the same crowd, so that those left out count as well.
+        new = _crowd(catalogue, selected, [*kept, *crowd], set(crowd)) if joined else []
+        if not new:
+            return {"images": balanced.images, "classes": balanced.classes}
+        crowd += new
+        excluded |= dict.fromkeys(new, f"one of more than {MAX_GROUP} near-duplicates")
+
+
+def _crowd(catalogue: _Catalogue, selected: Tables, names: list[str], known: set[str]) -> list[str]:
+    path_of = catalogue.paths(selected["candidates"])
+    many = crowded(near_duplicates(catalogue.hashes.of([path_of[name] for name in names])), MAX_GROUP)
+    return [name for name, is_one in zip(names, many, strict=True) if is_one and name not in known]
+
+
+def _nothing_left(catalogue: _Catalogue, selected: Tables, balanced: Balance) -> str:
+    reasons = _count_reasons(select=selected["candidates"], balance=balanced.images)
+    counts = column(reasons, "n_images").groupby(reasons["reason"]).sum().sort_values(ascending=False)
+    why = ", ".join(f"{count:,} {reason}" for reason, count in counts.head(3).items())
+    return (
+        f"No image is left of {len(selected['candidates']):,} in {catalogue.root}: {why}. Put the images there, or "
+        "lower the recipe's thresholds; the reason of each is in steps/select/candidates.csv."
+    )
 
 
 def _split(catalogue: _Catalogue, selected: Tables, balanced: Tables, settings: Splitting) -> Tables:
@@ -239,14 +301,10 @@ def _split(catalogue: _Catalogue, selected: Tables, balanced: Tables, settings: 
     kept = rows(balanced["images"], balanced["images"]["decision"] == "kept").reset_index(drop=True)
     known = candidates.loc[kept["image_id"]]
     kept["product"], kept["path"] = known["product"].to_numpy(), known["path"].to_numpy()
-    duplicates, too_many = None, np.zeros(len(kept), dtype=bool)
+    duplicates = None
     if settings.near_duplicates != "off":
-        duplicates = near_duplicates(hash_images([catalogue.root / path for path in kept["path"]]))
+        duplicates = near_duplicates(catalogue.hashes.of([catalogue.root / path for path in kept["path"]]))
     if duplicates and settings.near_duplicates == "join":
-        too_many = crowded(duplicates, MAX_GROUP)
-    dropped, kept = rows(kept, too_many), rows(kept, ~too_many).reset_index(drop=True)
-    if duplicates and settings.near_duplicates == "join":
-        duplicates = duplicates.keep(~too_many)
         products = kept["product"].to_numpy(dtype=object)
         kept["product"] = connected_products(products, duplicates.groups.astype(str))
     labels, products = kept["label"].to_numpy(dtype=object), kept["product"].to_numpy(dtype=object)
@@ -266,20 +324,7 @@ def _split(catalogue: _Catalogue, selected: Tables, balanced: Tables, settings: 
     if duplicates:
         across = duplicates_across(Manifest(table, catalogue.root), duplicates)
         across = across.astype({"across_splits": int, "across_labels": int})
-    dropped = dropped.assign(decision="dropped", reason=f"one of more than {MAX_GROUP} near-duplicates")
-    return {
-        "images": kept.reindex(columns=told),
-        "dropped": dropped.reindex(columns=["image_id", "label", "source", "path", "decision", "reason"]),
-        "near_duplicates": across,
-    }
-
-
-def _judged(images: pd.DataFrame, dropped: pd.DataFrame) -> pd.DataFrame:
-    """Say of the balanced images what a later step has dropped."""
-    later = dict(zip(dropped["image_id"], dropped["reason"], strict=True))
-    reason = [later.get(name, why) for name, why in zip(images["image_id"], images["reason"], strict=True)]
-    decision = ["dropped" if why else "kept" for why in reason]
-    return images.assign(reason=reason, decision=decision)
+    return {"images": kept.reindex(columns=told), "near_duplicates": across}
 
 
 def _count_reasons(**tables: pd.DataFrame) -> pd.DataFrame:

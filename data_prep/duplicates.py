@@ -74,12 +74,6 @@ class NearDuplicates:
     distances: np.ndarray
     groups: np.ndarray
 
-    def keep(self, mask: np.ndarray) -> "NearDuplicates":
-        """Give the same for the images where `mask` is true; whole groups must stay or go."""
-        number = np.cumsum(mask) - 1
-        inside = mask[self.pairs].all(axis=1)
-        return NearDuplicates(number[self.pairs[inside]], self.distances[inside], number[self.groups[mask]])
-
 
 def hash_images(paths: Sequence[str | Path], jobs: int | None = None) -> ImageHashes:
     """Hash images from their files.
@@ -100,6 +94,26 @@ def hash_images(paths: Sequence[str | Path], jobs: int | None = None) -> ImageHa
         loaded = pool.map(lambda path: load_pixels(path, (HASH_SIDE, HASH_SIDE)), paths)
         pixels = list(progress(loaded, "Hashing images", len(paths)))
     return hash_pixels(np.array(pixels, dtype=np.uint8).reshape(-1, HASH_SIDE, HASH_SIDE, 3))
+
+
+class HashedImages:
+    """Hashes of images' files, each made when it is first asked for and then remembered."""
+
+    def __init__(self):
+        self._known: dict[Path, tuple[np.uint64, np.ndarray, np.bool_]] = {}
+
+    def of(self, paths: Sequence[Path]) -> ImageHashes:
+        """Give the hashes of images, in the order of `paths`."""
+        new = [path for path in dict.fromkeys(paths) if path not in self._known]
+        if new:
+            made = hash_images(new)
+            self._known |= zip(new, zip(made.bits, made.colors, made.flat, strict=True), strict=True)
+        known = [self._known[path] for path in paths]
+        return ImageHashes(
+            np.array([bits for bits, _, _ in known], dtype=np.uint64),
+            np.array([colors for _, colors, _ in known], dtype=np.uint8).reshape(-1, GRID_SIDE, GRID_SIDE, 3),
+            np.array([flat for _, _, flat in known], dtype=bool),
+        )
 
 
 def hash_pixels(pixels: np.ndarray) -> ImageHashes:

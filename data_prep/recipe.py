@@ -1,7 +1,8 @@
 """The recipe of a curated data set: data, not code."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -106,7 +107,8 @@ class Splitting(_Settings):
     `product` never lets a product cross splits. `leaky` is the published study's random split by image: views
     of one product land on both sides, so its test figures are too good; it is there to measure by how much.
     Near-duplicates are not looked for (`off`), reported where they cross (`report`), or tied into one product
-    (`join`), after groups of more than `duplicates.MAX_GROUP` of them, which are boilerplate, are dropped.
+    (`join`); then groups of more than `duplicates.MAX_GROUP` of them, which are boilerplate, are left out and the
+    classes filled from the rest, for which every image is compared.
     """
 
     method: Literal["product", "leaky"] = "product"
@@ -188,6 +190,31 @@ def load_recipe(name: str | Path, overrides: Mapping[str, Any] | None = None) ->
         return Recipe.model_validate(settings)
     except ValidationError as error:
         raise DataError(f"Recipe {str(name)!r}: {explained(error, Recipe)}") from error
+
+
+def unknown_names(recipe: Recipe, threshold: Threshold, known: Collection[str]) -> list[str]:
+    """Give the classes that a recipe names and a catalogue doesn't have.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    threshold : Threshold
+        The one of its thresholds that is used.
+    known : collection of str
+        The catalogue's product types.
+
+    Returns
+    -------
+    list of str
+        Sorted; with what was probably meant, where there is something near.
+    """
+    selection = recipe.selection
+    named = {*selection.generics, *threshold.exceptions}
+    named |= {name for synonym in selection.synonyms for name in (synonym.narrow, synonym.wide)}
+    named |= {name for confusable in selection.confusable for name in confusable.classes}
+    named |= set(recipe.audit.spare if recipe.audit.exclude else ())
+    near = {name: get_close_matches(name.upper(), known, n=1) for name in sorted(named - set(known))}
+    return [f"{name} (did you mean {meant[0]}?)" if meant else name for name, meant in near.items()]
 
 
 def _set(settings: dict, key: str, value: Any) -> None:

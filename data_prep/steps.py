@@ -14,6 +14,9 @@ from .tables import read_table, write_table
 
 log = logging.getLogger(__name__)
 
+STEPS_VERSION = 2
+"""Raised whenever a step makes other tables of the same input."""
+
 
 @dataclass
 class Steps:
@@ -59,7 +62,7 @@ class Steps:
             As read back from the files, so that a first run and a later one go on from the same.
         """
         place = self.folder / name
-        text = json.dumps([self.key, name, settings], sort_keys=True, default=str)
+        text = json.dumps([STEPS_VERSION, self.key, name, settings], sort_keys=True, default=str)
         self.key = hashlib.sha256(text.encode()).hexdigest()
         names = _recorded(place / "step.json", self.key)
         if names is None:

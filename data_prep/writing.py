@@ -1,7 +1,6 @@
 """What a curation leaves for people and programs: the manifest, the images, contact sheets."""
 
 import os
-import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -63,7 +62,7 @@ def write_sheets(
     folder: Path,
     images: pd.DataFrame,
     path_of: Mapping[str, Path],
-    faults: Mapping[str, str],
+    flagged: pd.DataFrame,
     threshold: Threshold,
     backbone: str,
     key: str,
@@ -78,8 +77,9 @@ def write_sheets(
         As `balancing.Balance.images`.
     path_of : mapping of str to Path
         Where each image is, by image_id.
-    faults : mapping of str to str
-        What the audit flagged, by image_id; shown below the picture, as the reason of a dropped one is.
+    flagged : DataFrame
+        What the audit flagged: image_id, label, faults, score. Shown in a part of their own, and the faults
+        also below the picture, as the reason of a dropped one is.
     threshold : Threshold
         For the heading.
     backbone : str
@@ -91,16 +91,32 @@ def write_sheets(
     if note.is_file() and note.read_text("utf-8") == key:
         return
     pictures: dict[str, list[SheetPicture]] = {}
+    decisions = dict(zip(images["image_id"], images["decision"], strict=True))
+    faults = dict(zip(flagged["image_id"], flagged["faults"], strict=True))
     for row in images.to_dict("records"):
         kept = row["decision"] == "kept"
         caption = faults.get(row["image_id"]) if kept else row["reason"]
         caption = caption or ("main image" if row["source"] == "main" else "")
         picture = SheetPicture(path_of[row["image_id"]], float(row["similarity"]), kept, caption)
         pictures.setdefault(row["label"], []).append(picture)
+    for row in flagged.to_dict("records"):
+        score, why = float(row["score"]), f"{row['faults']} ({decisions[row['image_id']]})"
+        pictures[row["label"]].append(SheetPicture(path_of[row["image_id"]], score, False, why, flagged=True))
     exceptions = "".join(f", {label} from {value:g}" for label, value in sorted(threshold.exceptions.items()))
     title = f"Similarity to the main image by {backbone}: kept from {threshold.default:g} on{exceptions}"
     write_contact_sheets(pictures, folder, title)
     write_whole(note, key)
+
+
+def check_output(output: Path, directory: Path, root: Path) -> None:
+    """Refuse to write images where the catalogue's own are: DataError."""
+    if output.resolve() == directory.resolve() or root.resolve().is_relative_to(
+        (output / "images").resolve()
+    ):
+        raise DataError(
+            f"{output / 'images'} would hold both the catalogue's images ({root}) and those that are written. "
+            "Choose another output folder."
+        )
 
 
 def remove_unfinished(output: Path) -> None:
@@ -115,25 +131,44 @@ def _materialize(
     output: Path, root: Path, images: pd.DataFrame, put: Callable[[Path, Path], None], made: str
 ) -> list[str]:
     """Write `images/<class>/<file>`; what an earlier curation by other settings wrote there is removed."""
+    files = _image_files(images)
     # Beside the images, not among them: a removal that is interrupted must leave it to the end.
-    folder, note = output / "images", output / "steps" / "images.txt"
-    if folder.exists() and (not note.is_file() or note.read_text("utf-8") != made):
-        if not note.is_file() and any(folder.iterdir()):
-            raise DataError(f"{folder} holds files that no curation wrote. Choose another output folder.")
-        shutil.rmtree(folder)
-    write_whole(note, made)
+    note, text = output / "steps" / "images.txt", made + "".join(f"{file}\n" for file in files)
+    noted = note.read_text("utf-8") if note.is_file() else ""
+    if noted != text:
+        _remove_written(output, noted.splitlines()[1:])
+        write_whole(note, text)
+    pairs = zip(images["path"], files, strict=True)
+    for path, file in progress(pairs, "Writing images", len(files)):
+        if not (output / file).exists():
+            put(root / path, output / file)
+    return files
+
+
+def _remove_written(output: Path, written: list[str]) -> None:
+    """Remove the images that an earlier curation noted; DataError if there are others and it noted none."""
+    folder = output / "images"
+    if not written and folder.is_dir() and any(folder.iterdir()):
+        raise DataError(f"{folder} holds files that no curation wrote. Choose another output folder.")
+    named = [file.split("/") for file in written]
+    paths = [output.joinpath(*parts) for parts in named if len(parts) == 3 and ".." not in parts]
+    mine = [path for path in paths if path.parent.parent == folder]
+    for path in mine:
+        path.unlink(missing_ok=True)
+    for place in {path.parent for path in mine}:
+        if place.is_dir() and not any(place.iterdir()):
+            place.rmdir()
+
+
+def _image_files(images: pd.DataFrame) -> list[str]:
+    """Name the images' copies: `images/<class>/<file>`, with the folder where two files have one name."""
     names = [path.rpartition("/")[2] for path in images["path"]]
     taken = column(images.assign(name=names), "name").duplicated(keep=False)
     unique = [
         path.replace("/", "_") if twice else name
         for path, name, twice in zip(images["path"], names, taken, strict=True)
     ]
-    files = [f"images/{label}/{name}" for label, name in zip(images["label"], unique, strict=True)]
-    pairs = zip(images["path"], files, strict=True)
-    for path, file in progress(pairs, "Writing images", len(files)):
-        if not (output / file).exists():
-            put(root / path, output / file)
-    return files
+    return [f"images/{label}/{name}" for label, name in zip(images["label"], unique, strict=True)]
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -67,6 +67,12 @@ def test_a_class_that_stays_short_is_reported():
     ]
 
 
+def test_a_class_of_which_no_image_was_looked_at_is_counted_too():
+    table = scores(("m1", "HAT", "main", np.nan))
+    rows = balance(table, HALF, 2, labels=["HAT", "RUG"]).classes
+    assert rows[["label", "n_images", "missing"]].to_numpy().tolist() == [["HAT", 1, 1], ["RUG", 0, 2]]
+
+
 @given(
     st.lists(st.tuples(st.sampled_from("AB"), st.booleans(), st.floats(-1, 1)), max_size=40),
     st.integers(1, 8),

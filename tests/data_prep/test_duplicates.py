@@ -9,6 +9,7 @@ from pandas import DataFrame
 from PIL import Image, ImageDraw
 
 from aisles.data_prep.duplicates import (
+    HashedImages,
     ImageHashes,
     crowded,
     duplicates_across,
@@ -143,16 +144,29 @@ def test_pairs_across_splits_and_labels_are_listed():
     assert listed["across_labels"].tolist() == [False]
 
 
-def test_large_groups_are_found_and_what_stays_is_numbered_anew():
+def test_large_groups_are_found():
     hashes = hashed([drawn(i) for i in (0, 1, 0, 1, 2, 0, 3)])
     duplicates = near_duplicates(hashes)
     assert crowded(duplicates, 2).tolist() == [True, False, True, False, False, True, False]
     assert not crowded(duplicates, 3).any() and crowded(duplicates, 1).sum() == 5
-    mask = ~crowded(duplicates, 2)
-    again = near_duplicates(ImageHashes(hashes.bits[mask], hashes.colors[mask], hashes.flat[mask]))
-    kept = duplicates.keep(mask)
-    assert kept.groups.tolist() == again.groups.tolist() == [0, 0, 2, 3]
-    assert kept.pairs.tolist() == again.pairs.tolist() and kept.distances.tolist() == again.distances.tolist()
+
+
+def test_files_are_hashed_once_and_given_in_any_order(tmp_path, monkeypatch):
+    paths = [tmp_path / f"{i}.png" for i in range(4)]
+    for i, path in enumerate(paths):
+        drawn(i).save(path)
+    hashes = HashedImages()
+    assert len(hashes.of([])) == 0
+    hashes.of(paths[:3])
+    seen = []
+    whole = hash_images(paths)
+    monkeypatch.setattr(
+        "aisles.data_prep.duplicates.hash_images", lambda paths: seen.append(paths) or hash_images(paths)
+    )
+    again = hashes.of(paths[::-1])
+    assert seen == [paths[3:]]
+    for name in ("bits", "colors", "flat"):
+        assert getattr(again, name).tolist() == getattr(whole, name)[::-1].tolist()
 
 
 def test_bits_are_counted_the_same_without_numpys_own_function(monkeypatch):
