@@ -87,7 +87,11 @@ def write_statistics(
     )
     after = folder / "after.png"
     if curated is not None:
-        classes = read_table(Path(curated) / "steps" / "balance" / "classes.csv", ["n_main", "n_other"])
+        classes = read_table(
+            Path(curated) / "steps" / "balance" / "classes.csv",
+            ["n_main", "n_other"],
+            made_by=f"aisles data curate CATALOGUE --output {curated}",
+        )
         mains, others = (
             dict(zip(classes["label"], classes[name].tolist(), strict=True)) for name in ("n_main", "n_other")
         )

@@ -1,6 +1,8 @@
 import pandas as pd
+import pytest
 from PIL import Image
 
+from aisles.data_prep.errors import DataError
 from aisles.data_prep.recipe import Selecting
 from aisles.data_prep.stats import count_examples, draw_examples, write_statistics
 
@@ -29,6 +31,11 @@ def test_table_and_charts_before_and_after_selection_are_written(tmp_path):
     for path in written.files[1:]:
         with Image.open(path) as picture:
             assert picture.height > 300
+
+
+def test_a_folder_that_no_curation_wrote_is_named_with_the_next_step(tmp_path):
+    with pytest.raises(DataError, match="nowhere/steps.* is not there. Make it with `aisles data curate"):
+        write_statistics(LISTINGS, Selecting(minimum=2, cap=2), tmp_path, tmp_path / "nowhere")
 
 
 def test_hundreds_of_types_are_drawn_as_a_curve(tmp_path):
