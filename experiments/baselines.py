@@ -5,6 +5,7 @@ training and validation images together, as every head is. They have no seed: on
 """
 
 import json
+import logging
 import time
 import warnings
 from collections.abc import Callable
@@ -21,8 +22,10 @@ from .contestants import Contestant
 from .preparation import PreparedData
 from .stages import stage
 
+logger = logging.getLogger(__name__)
 STRENGTHS = (0.1, 1.0, 10.0)
-ITERATIONS = 100
+ITERATIONS = 1_000
+"""At most; enough to converge on features of some thousand images."""
 
 
 def run_reference(
@@ -35,8 +38,7 @@ def run_reference(
     ----------
     name : str
         `logistic` (flat multinomial logistic regression, scikit-learn) or `hiclass` (the same regression at every
-        parent node of the hierarchy, HiClass's LocalClassifierPerParentNode; its answers have no probabilities, so
-        they count as certain).
+        parent node of the hierarchy, HiClass's LocalClassifierPerParentNode; it gives answers without probabilities).
     folder : Path
         Of its stage.
     prepared, features, feature_key, hierarchy
@@ -57,7 +59,7 @@ def run_reference(
         stage(folder, inputs, lambda part: _fit(part, prepared, features, hierarchy, predictor))
     with np.load(folder / "answers.npz", allow_pickle=False) as arrays:
         probs, val_probs = (np.repeat(arrays[key][None], n_seeds, axis=0) for key in ("probs", "val_probs"))
-    return Contestant(name, "reference", probs, val_probs, head_passes=1.0)
+    return Contestant(name, "reference", probs, val_probs, answers_only=name == "hiclass")
 
 
 def _fit(
@@ -91,6 +93,8 @@ def _logistic(features, labels, train, asked, strength: float, hierarchy: Hierar
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         model.fit(features[train], labels[train])
+    if model.n_iter_.max() >= ITERATIONS:
+        logger.warning("Logistic regression has not converged in %d steps at C = %g.", ITERATIONS, strength)
     probs = np.zeros((len(asked), hierarchy.n_classes))
     probs[:, np.searchsorted(hierarchy.classes, model.classes_)] = model.predict_proba(features[asked])
     return probs

@@ -50,20 +50,22 @@ def contestant_figures(
         "accuracy_mean": float(np.mean(accuracy)),
         "accuracy_sd": float(np.std(accuracy, ddof=1)) if len(accuracy) > 1 else None,
         "accuracy_interval": [interval.low, interval.high],
-        "top5_accuracy": [metrics.top_k_accuracy(truth, row, 5) for row in probs],
+        "top5_accuracy": None
+        if contestant.answers_only
+        else [metrics.top_k_accuracy(truth, row, 5) for row in probs],
         "balanced_accuracy": [metrics.balanced_accuracy(truth, row) for row in answers],
         "macro_f1": [metrics.macro_f1(truth, row) for row in answers],
         "macro_accuracy": [
             metrics.accuracy(hierarchy.macro_of[truth], hierarchy.macro_of[row]) for row in answers
         ],
         "hierarchical_f1": [score.f1 for score in scores],
-        "ceilings": [asdict(ceilings(truth, row, hierarchy.macro_of)) for row in probs],
+        "ceilings": _ceilings(predictions, contestant),
         "cross_macro_share": [
             error_budget(truth, row, hierarchy.macro_of).cross_macro_share for row in answers
         ],
         "distance": {tree: _distance(truth, answers, table) for tree, table in distances.items()},
         "calibration": _calibration(predictions, contestant),
-        "risk_coverage": _risk_coverage(predictions, name),
+        "risk_coverage": None if contestant.answers_only else _risk_coverage(predictions, name),
         "per_class": _per_class(predictions, name),
     } | own_hierarchy(predictions, contestant)
 
@@ -105,6 +107,16 @@ def own_hierarchy(predictions: Predictions, contestant: Contestant) -> dict[str,
     return {"own_hierarchy": found}
 
 
+def _ceilings(predictions: Predictions, contestant: Contestant) -> list[dict[str, float | None]]:
+    """Give each seed's ceilings, on the macros that the contestant routes by, else on the study's."""
+    macro_of = (contestant.hierarchy or predictions.hierarchy).macro_of
+    inside = contestant.probs if contestant.inside is None else contestant.inside
+    pairs = zip(contestant.probs, inside, strict=True)
+    found = [asdict(ceilings(predictions.truth, row, macro_of, own)) for row, own in pairs]
+    # a bare answer says nothing of the other macros
+    return [each | {"oracle_router": None} for each in found] if contestant.answers_only else found
+
+
 def climb_figures(predictions: Predictions, name: str) -> dict[str, Any]:
     """Give climb's accuracy against the share answered at class level, means over seeds; None where none is."""
     contestant, hierarchy = predictions.contestants[name], predictions.hierarchy
@@ -138,7 +150,7 @@ def _distance(truth: np.ndarray, answers: np.ndarray, table: np.ndarray) -> dict
 
 def _calibration(predictions: Predictions, contestant: Contestant) -> dict[str, Any] | None:
     """Give ECE, NLL and Brier before and after one temperature, fitted on validation images; None for bare answers."""
-    if contestant.name == "hiclass":
+    if contestant.answers_only:
         return None
     figures: dict[str, Any] = {"before": _empty(), "after": _empty(), "temperature": []}
     for probs, val_probs in zip(contestant.probs, contestant.val_probs, strict=True):

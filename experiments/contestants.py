@@ -43,6 +43,11 @@ class Contestant:
         Heads that an image passes when it is predicted, on average.
     further_parameters : int
         Of parts that are no heads of `jobs`.
+    inside : ndarray of float32 of shape (n_seeds, n_test, n_classes), or None
+        What orders the classes of one macro before anything is routed: the sub-models' distributions, or the flat
+        model's for rules without sub-models; None where `probs` itself is that.
+    answers_only : bool
+        Whether `probs` merely marks the answers, as of a library that gives no probabilities.
     """
 
     name: str
@@ -55,6 +60,8 @@ class Contestant:
     val_macro_probs: np.ndarray | None = None
     head_passes: float = 1.0
     further_parameters: int = 0
+    inside: np.ndarray | None = None
+    answers_only: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +188,8 @@ class Roster:
         elif name.partition(":")[0] in OTHER_HIERARCHIES:
             role = "hierarchy"
         passes = _head_passes(rule, macro, hierarchy, len(jobs[0]))
-        return Contestant(name, role, test, val, jobs, hierarchy, macro, val_macro, passes)
+        inside = _as_float32([_inside(t, hierarchy) for t in tables[0]])
+        return Contestant(name, role, test, val, jobs, hierarchy, macro, val_macro, passes, inside=inside)
 
     def _tables(
         self, seed: int, hierarchy: Hierarchy, needs: tuple[str, ...], key: str, rows: np.ndarray
@@ -258,6 +266,12 @@ def _macro_probs(tables: dict[str, np.ndarray], hierarchy: Hierarchy) -> np.ndar
     if "macro_probs" in tables:
         return tables["macro_probs"]
     return macro_from_flat(tables["flat_probs"], hierarchy)
+
+
+def _inside(tables: dict[str, np.ndarray], hierarchy: Hierarchy) -> np.ndarray:
+    if "within_probs" in tables:
+        return tables["within_probs"][:, np.argsort(hierarchy.slot_class)]
+    return tables["flat_probs"]
 
 
 def _head_passes(rule, macro: np.ndarray, hierarchy: Hierarchy, n_heads: int) -> float:

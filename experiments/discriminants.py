@@ -7,6 +7,8 @@ many parameters as one linear layer over all classes. Their flat rival of exactl
 with one discriminant over all classes.
 """
 
+import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,11 +60,14 @@ def discriminant_tables(
     }
 
     def make(part: Path) -> None:
+        start = time.perf_counter()
         train, val, test = (prepared.rows(split) for split in ("train", "val", "test"))
         labels = prepared.manifest.labels.astype(str)
         both = np.concatenate([train, val])
         tables = {"val": _tables(features, labels, train, val, hierarchy)}
         tables["test"] = _tables(features, labels, both, test, hierarchy)
+        seconds = round(time.perf_counter() - start, 3)
+        (part / "budget.json").write_text(json.dumps({"seconds": seconds}))
         np.savez_compressed(part / "tables.npz", val=tables["val"], test=tables["test"])
 
     with threadpool_limits(1):
@@ -91,8 +96,15 @@ def run_discriminant(name: str, roster: Roster, folder: Path) -> Contestant:
     val_truth = np.searchsorted(np.array(classes), prepared.manifest.labels[val].astype(str))
     fitted = [trainer.flat(seed) for seed in roster.seeds]
     flat_val, flat_test = [m.val_probs[val] for m in fitted], [m.probs[test] for m in fitted]
-    combine = in_macros if name == "discriminant" else with_flat
-    probs, val_probs = combine(tables, hierarchy, flat_test, flat_val, val_truth)
+    inside = None
+    if name == "discriminant":
+        within_val, within_test = within_macros(tables, hierarchy, val_truth)
+        probs = [implied(flat, within_test, hierarchy) for flat in flat_test]
+        val_probs = [implied(flat, within_val, hierarchy) for flat in flat_val]
+        in_order = within_test[:, np.argsort(hierarchy.slot_class)].astype(np.float32)
+        inside = np.repeat(in_order[None], len(probs), axis=0)
+    else:
+        probs, val_probs = with_flat(tables, hierarchy, flat_test, flat_val, val_truth)
     jobs = tuple((flat_job(classes, seed),) for seed in roster.seeds)
     macros = None
     if name == "discriminant":
@@ -111,11 +123,29 @@ def run_discriminant(name: str, roster: Roster, folder: Path) -> Contestant:
         *(macros or (None, None)),
         head_passes=1.0 + (hierarchy.n_macros if macros else 1),
         further_parameters=extra,
+        inside=inside,
     )
 
 
 def in_macros(tables: DiscriminantTables, hierarchy: Hierarchy, flat_test, flat_val, val_truth: np.ndarray):
-    """Choose shrinkage and temperatures by the likelihood of validation images inside their true macros."""
+    """Put the chosen discriminants behind the macros that flat models imply, for test and validation images."""
+    within_val, within_test = within_macros(tables, hierarchy, val_truth)
+    return (
+        [implied(flat, within_test, hierarchy) for flat in flat_test],
+        [implied(flat, within_val, hierarchy) for flat in flat_val],
+    )
+
+
+def within_macros(
+    tables: DiscriminantTables, hierarchy: Hierarchy, val_truth: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choose shrinkage and temperatures by the likelihood of validation images inside their true macros.
+
+    Returns
+    -------
+    tuple of ndarray of shape (n_images, n_slots)
+        What the discriminants so chosen say of validation and of test images.
+    """
     true_macro = np.eye(hierarchy.n_macros)[hierarchy.macro_of[val_truth]]
     best, chosen = np.inf, [tables.val[0], tables.test[0]]
     for val, test in zip(tables.val, tables.test, strict=True):
@@ -125,11 +155,7 @@ def in_macros(tables: DiscriminantTables, hierarchy: Hierarchy, flat_test, flat_
         loss = nll(_mixed(true_macro, scaled[0], hierarchy), val_truth)
         if loss < best:
             best, chosen = loss, scaled
-    within_val, within_test = chosen
-    return (
-        [implied(flat, within_test, hierarchy) for flat in flat_test],
-        [implied(flat, within_val, hierarchy) for flat in flat_val],
-    )
+    return chosen[0], chosen[1]
 
 
 def with_flat(tables: DiscriminantTables, hierarchy: Hierarchy, flat_test, flat_val, val_truth: np.ndarray):

@@ -4,14 +4,17 @@ The shape of `metrics.json`. It holds no time and no date: the same images, sett
 however often the study was interrupted. Lists over seeds are in the order of `seeds`; lists over classes in the order
 of `classes`; shares are between 0 and 1; what can't be computed is null. Times are in `costs.json`.
 
-- `n_test`, `n_products`, `seeds`, `classes`, `macros` (name: its classes), `backbone`, `data` (`fingerprint`, `images`
+- `n_test`, `n_products`, `seeds`, `classes`, `macros` (name: its classes), `backbone`, `data` (`fingerprint`,
+  `test_images`: hash of the names, labels and bytes of those, `images`
   by split, `products`, `unreadable`, `equal_files_across_splits_or_classes`, `notes`).
 - `contestants`: by name
   - `role`: flat, ensemble, two-stage, hierarchy (the primary rule on another hierarchy), control (on random macros)
     or reference (another library);
   - lists over seeds `accuracy`, `top5_accuracy`, `balanced_accuracy`, `macro_f1`, `macro_accuracy`,
-    `hierarchical_f1`, `cross_macro_share`, `ceilings` (`oracle_router`, `oracle_submodels`); `accuracy_mean`,
-    `accuracy_sd` and `accuracy_interval` (product bootstrap of the mean over seeds);
+    `hierarchical_f1`, `cross_macro_share`, `ceilings` (`oracle_router`, `oracle_submodels`, on the macros that it
+    routes by, else on the study's; the oracle router from what is said inside macros before routing);
+    `accuracy_mean`, `accuracy_sd` and `accuracy_interval` (product bootstrap of the mean over seeds);
+    where there are bare answers only, `top5_accuracy`, `oracle_router`, `risk_coverage` are null;
   - `distance`: by tree (`learned`, `learned_tree`, `independent`) `per_mistake` and `per_image` over seeds;
   - `calibration`: `before` and `after` (each `ece`, `nll`, `brier` over seeds) one `temperature` a seed, fitted on
     validation images; null for bare answers;

@@ -57,8 +57,8 @@ class ErrorBudget:
 class Ceilings:
     """Accuracy that is left if one of the two stages were perfect.
 
-    `oracle_router`: the true macro given, the system's best class inside it. `oracle_submodels`: every
-    image right whose macro is right.
+    `oracle_router`: the true macro given, the best class inside it before anything is routed. `oracle_submodels`:
+    every image right whose macro is right.
     """
 
     oracle_router: float
@@ -129,7 +129,9 @@ def error_budget(
     return ErrorBudget(int((~routed).sum()), int((routed & ~right).sum()), int(right.sum()))
 
 
-def ceilings(truth: npt.ArrayLike, scores: npt.ArrayLike, macro_of: npt.ArrayLike) -> Ceilings:
+def ceilings(
+    truth: npt.ArrayLike, scores: npt.ArrayLike, macro_of: npt.ArrayLike, inside: npt.ArrayLike | None = None
+) -> Ceilings:
     """Give the accuracy with an oracle in place of either stage.
 
     Parameters
@@ -137,10 +139,13 @@ def ceilings(truth: npt.ArrayLike, scores: npt.ArrayLike, macro_of: npt.ArrayLik
     truth : array-like of int of shape (n_images,)
         Class indices.
     scores : array-like of shape (n_images, n_classes)
-        The system's class distribution. Inside a macro only the order counts, so soft's probabilities and the
-        sub-models' own give the same oracle router; on equal scores the first class wins.
+        The system's class distribution.
     macro_of : array-like of int of shape (n_classes,)
         Macro of each class.
+    inside : array-like of shape (n_images, n_classes), optional
+        What orders the classes inside a macro, by default `scores`. Rules that leave macros out (hard, beam,
+        threshold, masked) have nothing but zeros there, so of them the tables before routing are needed: with those,
+        all rules over the same sub-models have the same oracle router. On equal scores the first class wins.
 
     Returns
     -------
@@ -154,13 +159,15 @@ def ceilings(truth: npt.ArrayLike, scores: npt.ArrayLike, macro_of: npt.ArrayLik
     """
     groups = checked_partition(macro_of)
     true, table = checked_scores(truth, scores)
-    if table.shape[1] != len(groups):
-        raise ValueError(
-            f"`scores` have {table.shape[1]} columns, `macro_of` {len(groups)} classes. They must agree."
-        )
-    inside = np.where(groups[true][:, None] == groups, table, -np.inf)
+    _, unrouted = (true, table) if inside is None else checked_scores(truth, inside)
+    for name, given in (("scores", table), ("inside", unrouted)):
+        if given.shape[1] != len(groups):
+            raise ValueError(
+                f"`{name}` have {given.shape[1]} columns, `macro_of` {len(groups)} classes. They must agree."
+            )
+    in_macro = np.where(groups[true][:, None] == groups, unrouted, -np.inf)
     return Ceilings(
-        oracle_router=float((inside.argmax(axis=1) == true).mean()),
+        oracle_router=float((in_macro.argmax(axis=1) == true).mean()),
         oracle_submodels=float((groups[table.argmax(axis=1)] == groups[true]).mean()),
     )
 

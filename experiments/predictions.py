@@ -82,7 +82,8 @@ class Predictions:
         answer, router_macro, then `p:<class>` for each class and `m:<macro>` for each macro of the study. The
         probabilities of contestants that are not in `LISTED` stay empty there. The archives hold every contestant's
         `probs` and `val_probs` (float32, to the last bit), its `macro_probs` and `val_macro_probs` if it has a router,
-        `truth` and `val_truth`; they are what the figures are computed from.
+        what it says `inside` macros before routing if `probs` doesn't tell, `truth` and `val_truth`; they are what the
+        figures are computed from.
         """
         folder = Path(folder)
         write_whole(folder / "predictions.csv", self._table())
@@ -97,6 +98,8 @@ class Predictions:
         }  # fmt: skip
         if contestant.macro_probs is not None:
             arrays |= {"macro_probs": contestant.macro_probs, "val_macro_probs": contestant.val_macro_probs}
+        if contestant.inside is not None:
+            arrays["inside"] = contestant.inside
         if contestant.hierarchy is not None:
             arrays["macro_of"] = contestant.hierarchy.macro_of
         buffer = io.BytesIO()

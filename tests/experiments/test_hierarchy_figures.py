@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from scipy.cluster import hierarchy as scipy_hierarchy
 
 from aisles.experiments.hierarchy_figures import (
+    Ceilings,
     ceilings,
     cross_macro_share,
     error_budget,
@@ -83,6 +84,14 @@ def test_ceilings_bound_hard_accuracy_and_equal_brute_force(data):
     assert ceiling.oracle_router >= accuracy(truth, soft.argmax(axis=1))
     assert ceiling.oracle_submodels == error_budget(truth, soft.argmax(axis=1), MACRO_OF).router_accuracy
     assert ceilings(truth, blocks, MACRO_OF).oracle_router == ceiling.oracle_router
+
+
+def test_an_oracle_router_needs_what_was_said_before_routing():
+    inside = np.array([[0.1, 0.9, 0.5, 0.5], [0.9, 0.1, 0.2, 0.8]])
+    routed = inside * [[0, 0, 1, 1], [1, 1, 0, 0]]  # both into the wrong macro
+    found = ceilings([1, 3], routed, [0, 0, 1, 1], inside)
+    assert found == Ceilings(oracle_router=1.0, oracle_submodels=0.0)
+    assert ceilings([1, 3], routed, [0, 0, 1, 1]).oracle_router == 0.0
 
 
 def test_ceilings_worked_by_hand():
