@@ -87,6 +87,8 @@ class Comparison:
         What was set beforehand.
     verdict : str
         "better", "worse", "equivalent" or "no difference shown".
+    family : int
+        How many comparisons were corrected together, 1 without correction; `smallest_detectable` is never corrected.
     """
 
     a: str
@@ -108,6 +110,7 @@ class Comparison:
     alpha: float
     power: float
     verdict: Verdict
+    family: int = 1
 
     @property
     def rescued(self) -> tuple[int, ...]:
@@ -133,12 +136,15 @@ class Comparison:
             "equivalent": f"{self.b} and {self.a} are equivalent within {100 * self.margin:g} points",
             "no difference shown": f"No difference shown between {self.b} and {self.a}",
         }[self.verdict]
-        p = "p < 0.0001" if self.p_corrected < 1e-4 else f"p = {self.p_corrected:.2g}"
+        same = self.verdict == "equivalent"
+        value = self.equivalence_p_corrected if same else self.p_corrected
+        p = ("p of equivalence" if same else "p") + (" < 0.0001" if value < 1e-4 else f" = {value:.2g}")
+        level = f" at alpha {self.alpha:g} uncorrected" if self.family > 1 else ""
         return (
             f"{words}: {100 * self.difference:+.1f} points "
             f"({100 * (1 - self.alpha):g} % interval {low:+.1f} to {high:+.1f}, {p}, {self.n_images} images; "
             f"a difference of {100 * self.smallest_detectable:.1f} points would be shown "
-            f"{100 * self.power:g} times in 100)."
+            f"{100 * self.power:g} times in 100{level})."
         )
 
 
@@ -245,7 +251,11 @@ def apply_holm(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
     differences = holm([comparison.p_value for comparison in comparisons])
     equivalences = holm([comparison.equivalence_p for comparison in comparisons])
     return tuple(
-        _judged(replace(comparison, p_corrected=float(p), equivalence_p_corrected=float(q)))
+        _judged(
+            replace(
+                comparison, p_corrected=float(p), equivalence_p_corrected=float(q), family=len(comparisons)
+            )
+        )
         for comparison, p, q in zip(comparisons, differences, equivalences, strict=True)
     )
 

@@ -108,6 +108,19 @@ def test_holm_takes_a_claim_back():
     assert apply_holm([]) == ()
 
 
+def test_a_corrected_sentence_says_that_the_smallest_difference_is_not():
+    one = compare(*CASES["better"], names=("flat", "soft"))
+    assert "uncorrected" not in one.sentence()
+    for corrected in apply_holm([one, one]):
+        assert "80 times in 100 at alpha 0.05 uncorrected)." in corrected.sentence()
+
+
+def test_a_claim_of_equivalence_tells_its_own_p():
+    same = compare(*CASES["equivalent"])
+    assert same.verdict == "equivalent"
+    assert f"p of equivalence = {same.equivalence_p_corrected:.2g}," in same.sentence()
+
+
 def test_holm_corrects_claims_of_equivalence_too():
     barely = compare(*pair(3850, 170, 180, 800), margin=0.0085)
     assert barely.verdict == "equivalent"
