@@ -73,14 +73,17 @@ def measured_costs(
     dict
         `backbone`: `images_per_second` in batches of 16 decoded pictures. `contestants`: by name `training_seconds`
         (a seed), `bytes_on_disk` (its heads' files, a seed), `images_per_second` (backbone and heads, decoding left
-        out). `stages`: seconds of each head's training. `peak_memory_bytes`: of this process until now.
+        out); the last two are null where parts are no heads (discriminants, other libraries' models), as these are
+        neither kept as files nor timed in prediction. `stages`: seconds of each head's training.
+        `peak_memory_bytes`: of this process until now.
     """
     passing = seconds_of(lambda: trunk.forward(_noise(trunk.input_size)))
     stages = {job.name: trainer.budget(job).seconds for job in _all_jobs(contestants)}
     head_seconds = _head_seconds(contestants, trainer, features)
     measured = {}
     for name, contestant in contestants.items():
-        if not contestant.jobs:
+        if not contestant.jobs or contestant.further_parameters:
+            measured[name] = _not_all_heads(contestant, trainer, stages)
             continue
         per_head = np.mean([head_seconds[job.name] for job in contestant.jobs[0]])
         measured[name] = {
@@ -96,6 +99,17 @@ def measured_costs(
         "stages": stages,
         "peak_memory_bytes": peak_memory(),
     }
+
+
+def _not_all_heads(
+    contestant: Contestant, trainer: Trainer, stages: Mapping[str, float]
+) -> dict[str, float | None]:
+    """Give what is known of a contestant with other parts than heads: how long these and its heads were trained."""
+    budget = trainer.folder / contestant.name / "budget.json"
+    own = json.loads(budget.read_text())["seconds"] if budget.exists() else None
+    heads = [sum(stages[job.name] for job in jobs) for jobs in contestant.jobs]
+    seconds = None if own is None else own + (_mean(heads) if heads else 0.0)
+    return {"training_seconds": seconds, "bytes_on_disk": None, "images_per_second": None}
 
 
 def seconds_of(work: Callable[[], Any], repeats: int = REPEATS) -> float:

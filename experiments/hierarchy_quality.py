@@ -31,7 +31,8 @@ def hierarchy_quality(
     dict
         `cophenetic_correlation` (of the tree; None where undefined), `silhouette` (mean over classes, at the tree's
         own distances, -1 to 1; None if every class is alone), `sizes`, `stability`: adjusted Rand index between the
-        tree's cut and the cuts found on bootstrapped training images, `mean`, `sd` and `scores`.
+        tree's cut (into as many macros) and the cuts found on bootstrapped training images, `mean`, `sd` and
+        `scores`; `tree_agreement`: the same index between the hierarchy and that cut, below 1 if it was brought.
     """
     cophenetic = tree.cophenetic_correlation
     stable = stability(features, labels.tolist(), hierarchy.n_macros, tree.method, n_bootstraps)
@@ -40,6 +41,7 @@ def hierarchy_quality(
         "silhouette": silhouette(hierarchy, tree),
         "sizes": list(hierarchy.sizes),
         "stability": {"mean": stable.mean, "sd": stable.sd, "scores": list(stable.scores)},
+        "tree_agreement": adjusted_rand(hierarchy, tree.cut(hierarchy.n_macros)),
     }
 
 
