@@ -264,8 +264,19 @@ def column_hierarchy(manifest: Manifest, column: str) -> Hierarchy:
     return Hierarchy.from_labels(manifest.labels.tolist(), manifest.table[column].astype(str).tolist())
 
 
-def independent_hierarchy(manifest: Manifest, settings: HierarchySettings) -> tuple[str, Hierarchy] | None:
+def independent_hierarchy(
+    manifest: Manifest, settings: HierarchySettings, own: Hierarchy | None = None
+) -> tuple[str, Hierarchy] | None:
     """Find the grouping that a manifest brings and nobody learned from its images.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    settings : HierarchySettings
+        A column that is named there is taken; "auto" takes the first that groups the classes, but neither the one
+        that the study's hierarchy is read off nor one with the same macros.
+    own : Hierarchy, optional
+        The study's.
 
     Returns
     -------
@@ -276,11 +287,12 @@ def independent_hierarchy(manifest: Manifest, settings: HierarchySettings) -> tu
         return None
     if settings.independent != "auto":
         return settings.independent, column_hierarchy(manifest, settings.independent)
-    for column in (name for name in manifest.table.columns if name not in COLUMNS):
+    for column in (n for n in manifest.table.columns if n not in COLUMNS and n != settings.column):
         try:
             found = column_hierarchy(manifest, column)
         except ValueError:
             continue
-        if 1 < found.n_macros < found.n_classes:
+        same = own is not None and set(map(frozenset, own.members)) == set(map(frozenset, found.members))
+        if 1 < found.n_macros < found.n_classes and not same:
             return column, found
     return None

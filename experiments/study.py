@@ -247,7 +247,7 @@ class _Study:
             tables["val_probs"][0],
             tables["probs"][1],
             tables["val_probs"][1],
-            independent_hierarchy(manifest, self.settings.hierarchy),
+            independent_hierarchy(manifest, self.settings.hierarchy, self.found.hierarchy),
         )
         return predictions, unknown | failed | failed_references
 
@@ -300,7 +300,7 @@ class _Study:
         others = {
             name: c.hierarchy for name, c in contestants.items() if c.role == "hierarchy" and c.hierarchy
         }
-        brought = independent_hierarchy(self.prepared.manifest, self.settings.hierarchy)
+        brought = independent_hierarchy(self.prepared.manifest, self.settings.hierarchy, own)
         if brought is not None:
             others[f"independent: {brought[0]}"] = brought[1]
         others |= {
@@ -314,7 +314,7 @@ class _Study:
         routed = predictions.router.argmax(2)
         answers = predictions.answers(self.settings.comparison.primary)
         return what_happened(
-            predictions.truth, predictions.answers("flat"), routed, answers, self.found.hierarchy
+            predictions.truth, predictions.probs("flat"), routed, answers, self.found.hierarchy
         )
 
     def sweep(self, predictions: Predictions, forecast: Mapping[str, Any]) -> dict[str, Any]:
