@@ -81,14 +81,16 @@ def described(confusions: np.ndarray, hierarchy: Hierarchy) -> dict[str, float]:
 
 
 def what_happened(
-    truth: np.ndarray, flat: np.ndarray, routed: np.ndarray, two_stage: np.ndarray, hierarchy: Hierarchy
-) -> dict[str, float]:
+    truth: np.ndarray, flat_probs: np.ndarray, routed: np.ndarray, two_stage: np.ndarray, hierarchy: Hierarchy
+) -> dict[str, Any]:
     """Give what the test images say of a forecast's promises.
 
     Parameters
     ----------
     truth : ndarray of int of shape (n_test,)
-    flat, two_stage : ndarray of int of shape (n_seeds, n_test)
+    flat_probs : ndarray of shape (n_seeds, n_test, n_classes)
+        The flat model's distributions.
+    two_stage : ndarray of int of shape (n_seeds, n_test)
         Answered classes.
     routed : ndarray of int of shape (n_seeds, n_test)
         The router's macros.
@@ -96,20 +98,22 @@ def what_happened(
 
     Returns
     -------
-    dict of str to float
-        Means over seeds. `right`, `inside`, `between`, `ceiling` of flat's test answers, to be set beside the
-        forecast's; `router_accuracy`; `repaired`: share of flat's confusions inside the true macro that the
-        two-stage classifier answers right; `broken`: share of flat's right answers that it answers wrong;
-        `routing_lost`: share of flat's right answers whose image the router sends to a wrong macro; `difference` in
-        accuracy.
+    dict
+        Means over seeds. `mass`: `right`, `inside`, `between` and `ceiling` of flat's probability mass on test images,
+        which is what the forecast foretells; the same four of flat's test answers; `router_accuracy`; `repaired`:
+        share of flat's confusions inside the true macro that the two-stage classifier answers right; `broken`: share
+        of flat's right answers that it answers wrong; `routing_lost`: share of flat's right answers whose image the
+        router sends to a wrong macro; `difference` in accuracy.
     """
-    macro_of = hierarchy.macro_of
+    macro_of, flat = hierarchy.macro_of, flat_probs.argmax(2)
+    mass = described(confusion_of_seeds(truth, flat_probs), hierarchy)
     budgets = [error_budget(truth, answers, macro_of) for answers in flat]
     right, two_right = flat == truth, two_stage == truth
     inside = (macro_of[flat] == macro_of[truth]) & ~right
     astray = routed != macro_of[truth]
     n = len(truth)
     return {
+        "mass": {key: mass[key] for key in ("right", "inside", "between", "ceiling")},
         "right": float(np.mean([b.right / n for b in budgets])),
         "inside": float(np.mean([b.within_wrong / n for b in budgets])),
         "between": float(np.mean([b.router_wrong / n for b in budgets])),

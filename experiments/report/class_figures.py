@@ -14,6 +14,7 @@ from .run import Run
 
 _LINE = 14
 _CELL = 10
+_TAG = 11
 
 
 class GroupedClasses(Protocol):
@@ -143,7 +144,7 @@ def confusion_figure(run: GroupedClasses, confusion: np.ndarray, contestant: str
     order = run.order
     table = confusion[np.ix_(order, order)]
     names = [run.classes[i] for i in order.tolist()]
-    edge = text_width("n" * min(max(map(len, names)), 30), 8) + 10
+    edge = text_width("n" * min(max(map(len, names)), 30), 8) + 6 + _TAG
     size = edge + _CELL * len(order) + 6
     drawing = Drawing(
         size,
@@ -154,8 +155,9 @@ def confusion_figure(run: GroupedClasses, confusion: np.ndarray, contestant: str
     for i, name in enumerate(names):
         middle = edge + _CELL * (i + 0.5)
         drawing.text(edge - 4, middle + 2.8, cut(name, 30), "tiny", "end")
-        turned = f"rotate(-90 {middle + 2.8:.1f} {edge - 4:.1f})"
-        drawing.text(middle + 2.8, edge - 4, cut(name, 30), "tiny", transform=turned)
+        above = edge - _TAG  # the first frame's tag stands beneath
+        turned = f"rotate(-90 {middle + 2.8:.1f} {above:.1f})"
+        drawing.text(middle + 2.8, above, cut(name, 30), "tiny", transform=turned)
     drawing.rect(edge, edge, _CELL * len(order), _CELL * len(order), "band")
     _cells(drawing, names, table, edge)
     _frames(drawing, run, order, edge)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .document import Block, Bullets, Column, Figure, Section, Table, Text, p_text, signed
+from .document import Block, Bullets, Column, Figure, Section, Table, Text, signed
 from .names import is_control
 from .run import FLAT, Run
 from .trust_figures import Curve, chart
@@ -25,11 +25,12 @@ def controls_section(run: Run) -> Section | None:
     blocks: list[Block] = []
     if random:
         each = ", ".join(signed(100 * value) for value in random["difference_per_partition"])
+        verdict = random["comparison"]["verdict"]
         blocks.append(
             Text(
                 f"Under the same rule, {len(random['partitions'])} random partitions of the same sizes reach "
-                f"{100 * random['accuracy_mean']:.1f} % on average; the study's macros are better than them by {each} "
-                "points. What is left over chance is what the hierarchy itself is worth."
+                f"{100 * random['accuracy_mean']:.1f} % on average; the study's macros differ from them by {each} "
+                f"points (verdict: {verdict}). What is left over chance is what the hierarchy itself is worth."
             )
         )
     drawn = [dict(c) | {"b": f"against {c['a']}"} for c in comparisons]
@@ -37,7 +38,7 @@ def controls_section(run: Run) -> Section | None:
     blocks.append(Figure("controls", caption, difference_figure(drawn, "other macros")))
     columns = (
         Column("other macros"),
-        Column("the study's are better by", "points"),
+        Column("the study's less these", "points"),
         Column("low", "points"),
         Column("high", "points"),
         Column("p", "p"),
@@ -65,6 +66,8 @@ def forecast_section(run: Run) -> Section | None:
         )
     ]
     blocks += _beside(forecast)
+    if best:
+        blocks.append(Text(_recommended(run, best)))
     blocks.append(_excess_figure(candidates))
     columns = (
         Column("linkage"),
@@ -98,7 +101,13 @@ def _beside(forecast: Mapping[str, Any]) -> list[Block]:
     used, happened = forecast.get("used"), forecast.get("happened")
     if not used or not happened:
         return []
-    columns = (Column("on the study's macros"), Column("forecast", "share"), Column("happened", "share"))
+    mass = happened.get("mass") or {}
+    columns = (
+        Column("on the study's macros"),
+        Column("forecast", "share"),
+        Column("happened", "share"),
+        Column("in test answers", "share"),
+    )
     named = (
         ("flat is right", "right"),
         ("flat's errors inside macros: what sub-models can repair", "inside"),
@@ -109,14 +118,30 @@ def _beside(forecast: Mapping[str, Any]) -> list[Block]:
         ("right answers that were broken", "broken"),
         ("right answers that routing alone lost", "routing_lost"),
     )
-    rows = tuple((words, used.get(key), happened.get(key)) for words, key in named if key in happened)
+    rows = tuple(
+        (words, used.get(key), mass.get(key), happened.get(key)) for words, key in named if key in happened
+    )
     difference = happened.get("difference")
     end = "" if difference is None else f" The difference in accuracy was {signed(100 * difference)} points."
     caption = (
-        "The forecast counts probability mass on validation images, the outcome answers to test images (means over "
-        f"seeds).{end}"
+        "Forecast: flat's probability mass on validation images; happened: its mass on test images; then the answers "
+        f"to test images, which put less into errors than the mass does (means over seeds).{end}"
     )
     return [Table("forecast_and_outcome", caption, columns, rows)]
+
+
+def _recommended(run: Run, best: Mapping[str, Any]) -> str:
+    """Say what became of the cut that the forecast recommends."""
+    name = f"The recommended cut ({best['linkage']} linkage, {best['macros']} macros)"
+    cuts = (run.metrics.get("sweep") or {}).get("cuts") or []
+    ran = [c for c in cuts if (c["linkage"], c["macros"]) == (best["linkage"], best["macros"])]
+    if not ran:
+        return f"{name} was not tried on test images by this run."
+    judged, most = ran[0]["comparison"], max(c["accuracy_mean"] for c in cuts)
+    return (
+        f"{name} reached {100 * ran[0]['accuracy_mean']:.1f} % on test images, {signed(100 * judged['difference'])} "
+        f"points against flat ({judged['verdict']}); the best of all cuts reached {100 * most:.1f} %."
+    )
 
 
 def _excess_figure(candidates: Sequence[Mapping[str, Any]]) -> Figure:
@@ -175,7 +200,7 @@ def sweep_section(run: Run) -> Section | None:
         blocks.append(
             Text(
                 f"Rank correlation of the forecast's excess with accuracy over {ranks['n_cuts']} cuts: "
-                f"{signed(ranks['rho'], 2)} (p: {p_text(ranks['p_value'])})."
+                f"{signed(ranks['rho'], 2)}. Cuts of one tree are nested, so this is no test."
             )
         )
     return Section("sweep", "Every cut", tuple(blocks))
@@ -217,11 +242,18 @@ def stability_section(run: Run) -> Section | None:
     items = []
     scores = stable.get("scores") or []
     if scores:
+        agreed = quality.get("tree_agreement")
+        brought = agreed is not None and agreed < 1
+        whose = "the learned tree's own cut" if brought else "the study's"
         items.append(
-            f"Over {len(scores)} bootstraps of the training images the macros found again agree with the study's by an "
+            f"Over {len(scores)} bootstraps of the training images the macros found again agree with {whose} by an "
             f"adjusted Rand index of {stable['mean']:.2f} (sd {stable['sd']:.2f}, {min(scores):.2f} to "
             f"{max(scores):.2f}; 1 is the same partition, 0 what chance gives)."
         )
+        if brought:
+            items.append(
+                f"The study's macros were not cut from that tree; they agree with its cut by {agreed:.2f}."
+            )
     for name, value in (quality.get("agreement") or {}).items():
         known = isinstance(value, int | float)
         items.append(f"Agreement with {name}: {f'{value:.2f}' if known else f'not known ({value})'}.")

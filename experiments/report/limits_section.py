@@ -23,6 +23,10 @@ _REFERENCES = {
     "hiclass": "HiClass",
     "ensemble": "a flat ensemble",
 }
+_TWO_STAGE = (
+    "Two-stage here means heads on one frozen network, which all contestants share; fine-tuned trunks (tuned, separate)"
+    " are no contestants of a study and are compared by aisles ablate trunks."
+)
 
 
 def limits_section(run: Run, ran: set[str]) -> Section:
@@ -34,7 +38,7 @@ def limits_section(run: Run, ran: set[str]) -> Section:
     ran : set of str
         Keys of what the report holds; the others are named as not run.
     """
-    items = [*_size(run), *_split(run), *_stopping(run), *_leaks(run), *_scope(run)]
+    items = [*_size(run), _TWO_STAGE, *_split(run), *_stopping(run), *_leaks(run), *_scope(run)]
     missing = [words for key, words in _OPTIONAL if key not in ran]
     missing += [words for name, words in _REFERENCES.items() if name not in run.metrics["contestants"]]
     if missing:
@@ -66,16 +70,21 @@ def _size(run: Run) -> list[str]:
     first = run.metrics["comparisons"][0]
     n, seeds = run.metrics["n_test"], run.metrics["seeds"]
     support = pd.Series(run.labels).value_counts()
+    products = f" of {run.metrics.get('n_products', n)} products" if _products_known(run) else ""
     items = [
-        f"{n} test images of {run.metrics.get('n_products', n)} products, {len(run.classes)} classes; the smallest "
+        f"{n} test images{products}, {len(run.classes)} classes; the smallest "
         f"class has {int(support.min())} test images, the median {support.median():g}: single classes' figures are "
         "rough.",
-        f"A difference of {100 * first['smallest_detectable']:.1f} points would have been shown 80 times in 100; "
-        "smaller ones may exist unseen.",
+        f"A difference of {100 * first['smallest_detectable']:.1f} points would have been shown 80 times in 100 (by one"
+        " comparison, uncorrected); smaller ones may exist unseen.",
         "Intervals and p-values speak of other images for these trained models. The spread over seeds is given beside "
         f"them ({len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}); other backbones, heads or training sets may "
         "come out differently.",
     ]
+    if not products:
+        items.append(
+            "Products are not known: images are resampled, and intervals may be too narrow if several show one."
+        )
     absent = sorted(set(run.classes) - set(support.index))
     if absent:
         items.append(f"Classes without a test image: {', '.join(absent)}.")
@@ -89,7 +98,8 @@ def _split(run: Run) -> list[str]:
     if images:
         items.append(
             f"Split: {images.get('train', 0)} training, {images.get('val', 0)} validation and {images.get('test', 0)} "
-            f"test images. {_by_product(run)} Test images chose nothing."
+            f"test images. {_by_product(run)} Nothing was chosen on test images in this run; whether its settings, or "
+            "the designs of its contestants, were found with a look at them elsewhere is not known to this report."
         )
     return items + [str(note) for note in data.get("notes", ())]
 
@@ -107,7 +117,18 @@ def _stopping(run: Run) -> list[str]:
 def _by_product(run: Run) -> str:
     if run.settings.get("data", {}).get("split_by") == "image":
         return "Photographs of one product may stand in several of them, which flatters every accuracy."
+    if not _products_known(run):
+        return "Whether photographs of one product stand in several of them is not known."
     return "No product stands in two of them."
+
+
+def _products_known(run: Run) -> bool:
+    """Say whether products are more than names of images: some product has several images."""
+    data = run.metrics.get("data", {})
+    images, products = data.get("images"), data.get("products")
+    if images and products is not None:
+        return products < sum(images.values())
+    return run.metrics.get("n_products", run.metrics["n_test"]) < run.metrics["n_test"]
 
 
 def _leaks(run: Run) -> list[str]:

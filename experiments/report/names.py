@@ -18,12 +18,15 @@ _WHAT = {
     "threshold": "soft over the macros that are probable enough",
     "climb": "the class if sure, else the macro",
     "random": "control: the primary rule on random macros of the same sizes (sd over partitions)",
+    "discriminant": "flat's own macro probabilities, times a linear discriminant a macro",
+    "flat-discriminant": "flat times one linear discriminant over all classes",
     "hiclass": "HiClass on the same features: local classifier per parent node",
     "logistic": "scikit-learn's logistic regression on the same features",
     "column": "two-stage with the hierarchy that the manifest brings",
     "file": "two-stage with the hierarchy that a person brings",
     "backbone": "two-stage with the hierarchy learned from another backbone",
 }
+_VARIANTS = {"": "", "gray": " on gray images", "none": " without trained weights"}
 _CONTROL = re.compile(r"random(\W\d+)?$", re.IGNORECASE)
 
 
@@ -40,6 +43,10 @@ def what_it_is(name: str, metrics: Mapping[str, Any]) -> str:
         return str(said)
     if is_control(name):
         return _WHAT["random"]
+    kind, _, of = name.partition(":")
+    if kind == "backbone" and of:
+        network, _, variant = of.partition(":")
+        return f"two-stage with the hierarchy learned from {network}{_VARIANTS.get(variant, f' ({variant})')}"
     for word in (name, *re.split(r"[-_:. ]+", name)):
         if word.lower() in _WHAT:
             return _WHAT[word.lower()]

@@ -21,12 +21,14 @@ TRAINING = (
     ("epochs", "epochs"),
     ("training_seconds", "seconds of training"),
 )
+SPEED = (("milliseconds", "milliseconds an image"),)
 COSTS = (
     *PREDICTION,
     ("head_parameters", "parameters of the heads"),
     ("weight_bytes", "bytes of weights"),
     ("bytes_on_disk", "bytes of heads on disk"),
     ("images_per_second", "images a second"),
+    *SPEED,
     ("heads", "heads"),
     *TRAINING,
 )
@@ -56,15 +58,15 @@ def contestants_section(run: Run) -> Section:
     ]
     rows += _controls_row(run)
     failed = tuple(f"{name} failed: {_reason(said)}" for name, said in _failed(run.metrics).items())
-    columns = (
+    columns = (  # what decides comes first: a phone shows four columns
         Column("contestant"),
+        Column("against flat", "points"),
+        Column("verdict", "word"),
         Column("accuracy", "share"),
         Column("sd over seeds", "spread"),
-        Column("against flat", "points"),
         Column("low", "points"),
         Column("high", "points"),
         Column("p", "p"),
-        Column("verdict", "word"),
         Column("top-5", "share"),
         Column("balanced", "share"),
         Column("macro-F1", "share"),
@@ -89,17 +91,12 @@ def _contestant_row(
     run: Run, name: str, figures: Mapping[str, Any], comparison: Mapping[str, Any] | None
 ) -> tuple:
     scores = [_mean(figures.get(key)) for key in ("top5_accuracy", "balanced_accuracy", "macro_f1")]
-    judged = (None, None, None, None, "baseline" if name == FLAT else "")
+    difference, verdict, tests = None, "baseline" if name == FLAT else "", (None, None, None)
     if comparison is not None:
-        low, high = comparison["interval"]
-        judged = (comparison["difference"], low, high, comparison["p_corrected"], comparison["verdict"])
-    return (
-        name,
-        _mean(figures["accuracy"]),
-        figures.get("accuracy_sd"),
-        *judged,
-        *scores,
-    )
+        difference, verdict = comparison["difference"], comparison["verdict"]
+        tests = (*comparison["interval"], comparison["p_corrected"])
+    accuracy = (_mean(figures["accuracy"]), figures.get("accuracy_sd"))
+    return (name, difference, verdict, *accuracy, *tests, *scores)
 
 
 def _controls_row(run: Run) -> list[tuple]:
@@ -114,8 +111,8 @@ def _controls_row(run: Run) -> list[tuple]:
         for key in ("top5_accuracy", "balanced_accuracy", "macro_f1")
     ]
     flat = _mean(run.metrics["contestants"][FLAT]["accuracy"]) or 0.0
-    judged = (float(np.mean(accuracy)) - flat, None, None, None, "control")
-    return [("random", float(np.mean(accuracy)), spread, *judged, *scores)]
+    mean = float(np.mean(accuracy))
+    return [("random", mean - flat, "control", mean, spread, None, None, None, *scores)]
 
 
 def _failed(metrics: Mapping[str, Any]) -> dict[str, Any]:
@@ -201,7 +198,9 @@ def budget_section(run: Run) -> Section | None:
         columns, rows = columns[:-2], [row[:-2] for row in rows]
     caption = (
         "R: share of images answered in the right macro; S: share of those answered with the right class. Accuracy is "
-        "R times S, so two stages win exactly when their R × S is above flat's."
+        "R times S, so two stages win exactly when their R × S is above flat's. With an oracle router: the true macro "
+        "given, the class that the sub-models (or flat, where there are none) put first in it; contestants on other "
+        "macros are judged on those."
     )
     drawn = [share for share in shares if not is_control(share.name)]
     return Section(
@@ -252,19 +251,26 @@ def cost_section(run: Run) -> Section | None:
     accuracy = {name: _mean(run.metrics["contestants"][name].get("accuracy")) for name in known}
     rows = tuple((name, accuracy[name], *(cost.get(key) for key, _ in kinds)) for name, cost in known.items())
     blocks: list[Block] = []
-    for name, group, when in (("cost", PREDICTION, "prediction"), ("training-cost", TRAINING, "training")):
+    groups = (
+        ("cost", PREDICTION, "prediction"),
+        ("measured-cost", SPEED, "prediction on one machine"),
+        ("training-cost", TRAINING, "training"),
+    )
+    for name, group, when in groups:
         drawn = _cost_drawing(run, known, accuracy, group)
         if drawn is not None:
             label, drawing = drawn
             caption = f"Accuracy (bar: sd over seeds) against the cost of {when} in {label}."
             blocks.append(Figure(name, caption, drawing))
     blocks.append(Table("cost", _COST_CAPTION, columns, rows, sortable=True))
+    if peak := run.costs.get("peak_memory_bytes"):
+        blocks.append(Text(f"The process of the study took {peak / 2**30:.1f} GiB of memory at its peak."))
     return Section("cost", "Accuracy against cost", tuple(blocks))
 
 
 _COST_CAPTION = (
     "What each contestant costs, a mean over seeds. Backbone and heads are counted; times, where given, are of one "
-    "machine and leave decoding out."
+    "machine and leave decoding out. What was not measured, as of parts that are no heads, stays empty."
 )
 
 
@@ -288,10 +294,14 @@ def _cost_drawing(
 
 
 def cost_of(run: Run, name: str) -> Mapping[str, float]:
-    """Give a contestant's costs, from its own figures or the run's, numbers only."""
-    found = (
+    """Give a contestant's costs: what it was given, and what a machine measured; numbers only."""
+    given = (
         run.metrics["contestants"].get(name, {}).get("cost") or run.metrics.get("cost", {}).get(name) or {}
     )
+    measured = (run.costs.get("contestants") or {}).get(name) or {}
+    found = {**given, **measured}
+    if speed := measured.get("images_per_second"):
+        found["milliseconds"] = 1000 / speed
     return {k: v for k, v in found.items() if isinstance(v, int | float) and not isinstance(v, bool)}
 
 
