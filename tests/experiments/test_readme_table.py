@@ -1,10 +1,11 @@
 """A result that is committed, and the table made of it."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from aisles.experiments.readme_table import BEGIN, END, main, table, write_between
+from aisles.experiments.readme_table import BEGIN, END, FOUND_BY_SEARCH, main, note, table, write_between
 
 pytestmark = pytest.mark.keras
 
@@ -23,10 +24,36 @@ def test_a_kept_result_makes_the_same_table_as_its_run(full_run, tmp_path):
             assert f"| {name} | " in text and f"{figures['accuracy_mean']:.3f}" in text
     assert "random macros" in text
     assert metrics["verdict"] in (kept.with_suffix(".md")).read_text(encoding="utf-8")
-    assert table(json.loads(kept.read_text())) in text
+    result, said = json.loads(kept.read_text()), kept.with_suffix(".md").read_text(encoding="utf-8")
+    assert table(result) in text and "resample products" in text
+    assert FOUND_BY_SEARCH in said  # a discriminant took part
+    assert "(p = " not in said[said.index("| cut |") :] and "On test images the mass was" in said
+    without = {name: f for name, f in result["contestants"].items() if name != "discriminant"}
+    assert FOUND_BY_SEARCH not in note(result | {"contestants": without}, "tiny")
+    alone = table(result | {"n_products": result["n_test"]})
+    assert "resample images (products are not known)" in alone
 
 
 def test_a_file_without_markers_is_refused(tmp_path):
     (tmp_path / "README.md").write_text("nothing\n", encoding="utf-8")
     with pytest.raises(ValueError, match="table:start"):
         write_between(tmp_path / "README.md", "text")
+
+
+def test_the_readme_holds_the_table_of_the_committed_result():
+    root = Path(__file__).parents[2]
+    kept = json.loads((root / "experiments/results/grocery-study.json").read_text(encoding="utf-8"))
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    assert f"{BEGIN}\n{table(kept)}\n{END}" in readme
+
+
+def test_the_committed_study_tells_how_its_best_design_was_found_and_tests_no_nested_cuts():
+    folder = Path(__file__).parents[2] / "experiments" / "results"
+    result = json.loads((folder / "grocery-study.json").read_text(encoding="utf-8"))
+    said = (folder / "grocery-study.md").read_text(encoding="utf-8")
+    assert FOUND_BY_SEARCH in said
+    for key in ("forecast_rank_correlation", "ceiling_rank_correlation"):
+        assert set(result["sweep"][key]) == {"rho", "n_cuts"}
+        assert f"test): {result['sweep'][key]['rho']:.2f}." in said
+    for comparison in result["controls"]["hierarchies"]:
+        assert f"- {comparison['sentence']}\n" in said
