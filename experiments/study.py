@@ -46,7 +46,7 @@ from .run_folder import (
     write_inputs,
     write_json,
 )
-from .stages import stage
+from .stages import fingerprint, stage
 from .study_bundles import save_bundles
 from .sweeps import sweep_cuts
 
@@ -276,11 +276,14 @@ class _Study:
         return contestant_cost(contestant, self.trainer, parameters)
 
     def write_costs(self, contestants: Mapping[str, Contestant]) -> None:
-        """Measure once for the same contestants and features: going on with a study need not measure again."""
+        """Measure once for the same contestants, heads and features: going on need not measure again."""
+        tables = [jobs for contestant in contestants.values() for jobs in contestant.jobs]
+        heads = {job.name: job for jobs in tables for job in jobs}
         inputs = {
             "contestants": list(contestants),
             "backbone": self.trunk.key,
             "data": self.prepared.fingerprint,
+            "heads": {name: fingerprint(self.trainer.made_from(job)) for name, job in heads.items()},
         }
 
         def make(part: Path) -> None:

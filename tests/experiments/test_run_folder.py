@@ -56,6 +56,13 @@ def test_a_replacement_that_fails_leaves_nothing_of_the_study_before(
     assert not [name for name in RESULTS if (run / name).exists()]
 
 
+def test_costs_are_those_of_the_study_that_replaced_another(run, drawn_goods, small_study):
+    small_study(drawn_goods, run, "comparison.seeds=1", "training.epochs=4", replace=True)
+    told = json.loads((run / "costs.json").read_text())["stages"]
+    measured = {name: json.loads((run / "models" / name / "budget.json").read_text()) for name in told}
+    assert told == {name: budget["seconds"] for name, budget in measured.items()}
+
+
 def test_a_rerun_of_the_same_study_keeps_its_results_until_the_end(
     run, drawn_goods, small_study, monkeypatch
 ):
