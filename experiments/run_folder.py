@@ -1,5 +1,6 @@
 """What a study writes into its run folder, apart from stages and predictions."""
 
+import hashlib
 import json
 import logging
 import shutil
@@ -115,9 +116,18 @@ def data_facts(prepared: PreparedData) -> dict[str, Any]:
     """Tell what a study says of its images."""
     return {
         "fingerprint": prepared.fingerprint,
+        "test_images": _test_images(prepared),
         "images": {split: len(prepared.rows(split)) for split in ("train", "val", "test")},
         "products": len(set(prepared.manifest.products)),
         "unreadable": len(prepared.unreadable),
         "equal_files_across_splits_or_classes": len(prepared.leaks),
         "notes": list(prepared.manifest.notes),
     }
+
+
+def _test_images(prepared: PreparedData) -> str:
+    """Hash names, labels and bytes of the test images, whatever their order."""
+    test, table = prepared.rows("test"), prepared.manifest.table
+    facts = (table["file_name"].to_numpy(dtype=object), prepared.manifest.labels, prepared.sha256)
+    rows = sorted(zip(*(map(str, column[test]) for column in facts), strict=True))
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()

@@ -42,7 +42,8 @@ def compare_runs(folders: Sequence[str | Path]) -> RunComparison:
     Parameters
     ----------
     folders : sequence of path
-        At least two run folders whose test images are the same files with the same labels. Seeds are paired by their
+        At least two run folders whose test images are the same files with the same names, labels and, where both
+        runs kept their hash, bytes. Seeds are paired by their
         number; seeds that only one of two runs has are left out.
 
     Raises
@@ -84,6 +85,7 @@ def comparison_document(compared: RunComparison) -> Document:
         Column("macros", "count"),
     )
     first = compared.runs[0]
+    facts = f"Against {compared.names[0]}; p-values are Holm-corrected for {len(compared.comparisons)} comparisons."
     drawn = [asdict(comparison) | {"b": comparison.b} for comparison in compared.comparisons]
     blocks: tuple[Block, ...] = (
         Text(" ".join(comparison.sentence() for comparison in compared.comparisons)),
@@ -92,7 +94,7 @@ def comparison_document(compared: RunComparison) -> Document:
     return Document(
         title=f"{len(compared.runs)} runs on the same {len(first.truth)} test images",
         verdict=" ".join(_short(comparison) for comparison in compared.comparisons),
-        facts=f"Against {compared.names[0]}; p-values are Holm-corrected for {len(compared.comparisons)} comparisons.",
+        facts=facts + _unhashed(compared),
         opening=(
             Figure("between-runs", f"Differences in accuracy against {compared.names[0]}.", _figure(drawn)),
         ),
@@ -192,8 +194,29 @@ def _same_images(first: Run, other: Run) -> np.ndarray:
             f"{other.folder} {len(theirs)}, of which {len(set(ours) & set(theirs))} agree; {named}. "
             "Run both on one manifest with one split."
         )
+    hashes = [_hash_of_test_images(run) for run in (first, other)]
+    if all(hashes) and hashes[0] != hashes[1]:
+        raise DataError(
+            f"Runs are compared on the same test images. Those of {first.folder} and {other.folder} have the same "
+            "names and labels, but their bytes differ. Run both on the same files."
+        )
     place = {key: i for i, key in enumerate(theirs)}
     return np.array([place[key] for key in ours])
+
+
+def _hash_of_test_images(run: Run) -> str | None:
+    """Give the hash of names, labels and bytes; None of a run that kept none."""
+    return run.metrics.get("data", {}).get("test_images")
+
+
+def _unhashed(compared: RunComparison) -> str:
+    """Say which runs' test images are known by name and label only."""
+    without = [
+        name for run, name in zip(compared.runs, compared.names, strict=True) if not _hash_of_test_images(run)
+    ]
+    if not without:
+        return ""
+    return f" Test images were compared by name and label, not by content: {', '.join(without)} kept no hash of them."
 
 
 def _names(runs: Sequence[Run]) -> tuple[str, ...]:

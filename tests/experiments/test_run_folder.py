@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from aisles.data_prep.errors import DataError
 from aisles.experiments.audited_run import audit_run
@@ -71,6 +72,21 @@ def test_a_rerun_of_the_same_study_keeps_its_results_until_the_end(
     with pytest.raises(ZeroDivisionError):
         small_study(drawn_goods, run, *SHORT)
     assert (run / "metrics.json").read_bytes() == before
+
+
+def test_other_pictures_under_the_same_names_are_other_test_images(
+    finished, drawn_goods, small_study, tmp_path
+):
+    goods = shutil.copytree(drawn_goods, tmp_path / "goods")
+    told = {"kept": json.loads((finished / "metrics.json").read_text())["data"]}
+    manifest = pd.read_csv(finished / "manifest.csv")
+    for split in ("train", "test"):
+        name = Path(manifest.loc[manifest["split"] == split, "file_name"].iloc[0]).name
+        Image.new("RGB", (8, 8), "white").save(goods / name)
+        told[split] = small_study(goods, tmp_path / split, *SHORT).metrics["data"]
+    assert told["train"]["test_images"] == told["kept"]["test_images"]
+    assert told["test"]["test_images"] != told["kept"]["test_images"]
+    assert len({facts["fingerprint"] for facts in told.values()}) == 3
 
 
 def test_settings_that_cant_be_read_are_another_study(run, drawn_goods, small_study):
