@@ -35,9 +35,13 @@ def _command(name: str, text: str) -> click.Command:
     def run(
         data: Path, output: Path, values: str | None, settings: Any, cache: Path | None, json_: bool
     ) -> None:
-        from aisles.experiments.ablations import run_ablation
+        from aisles.experiments.ablations import check_values, run_ablation
 
         chosen = [value.strip() for value in values.split(",")] if values else []
+        try:
+            check_values(name, chosen, settings)
+        except ValueError as error:
+            raise click.UsageError(str(error)) from error
         table = run_ablation(name, data, output, settings, values=chosen, cache=cache)
         rows = table.astype(object).where(table.notna(), None).to_dict("records")
         click.echo(as_json(rows) if json_ else table.to_string(index=False, float_format="%.3f", na_rep=""))

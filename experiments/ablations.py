@@ -7,14 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from pydantic import ValidationError
 
 from ..data_prep.errors import DataError
+from ..data_prep.manifest import Manifest, read_manifest
+from ..data_prep.setting_faults import explained
 from ..data_prep.tables import write_table
 from .config import StudySettings
 from .run_folder import make_run_folder, write_json
 
 if TYPE_CHECKING:
     from .study import StudyResult
+
+MOST_MACROS = 12
+STEPS_OF_SIMILARITY = 10_000
 
 
 @dataclass(frozen=True)
@@ -33,19 +39,37 @@ class Ablation:
     ----------
     question : str
         What the ablation answers.
-    values : tuple of str
-        What is tried unless something else is asked for; the first is what the others are compared with.
+    values : callable
+        From a manifest to what is tried unless something else is asked for; the first is what the others are compared
+        with. DataError if the images bring nothing that could be changed.
     variant : callable
         From a value to the variant; ValueError if the value makes no sense.
     """
 
     question: str
-    values: tuple[str, ...]
+    values: Callable[[Manifest], tuple[str, ...]]
     variant: Callable[[str], Variant]
 
 
 def _one(section: str, key: str, kind: Callable[[str], Any] = str) -> Callable[[str], Variant]:
     return lambda value: Variant(value, {section: {key: kind(value)}})
+
+
+def _always(*values: str) -> Callable[[Manifest], tuple[str, ...]]:
+    return lambda _: values
+
+
+def _macros(value: str) -> int | str:
+    if value != "auto" and not value.isdigit():
+        raise ValueError(f"Macros are a whole number or auto. Received: {value!r}.")
+    return value if value == "auto" else int(value)
+
+
+def _threshold(value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise ValueError(f"A threshold of similarity is a number. Received: {value!r}.") from None
 
 
 def _split(value: str) -> Variant:
@@ -54,29 +78,79 @@ def _split(value: str) -> Variant:
     return Variant(value, {"data": {"resplit": True, "split_by": value}})
 
 
+def _macros_below_classes(manifest: Manifest) -> tuple[str, ...]:
+    return tuple(str(k) for k in range(2, max(3, min(MOST_MACROS + 1, len(manifest.classes)))))
+
+
+def _product_and_image(manifest: Manifest) -> tuple[str, ...]:
+    if len(set(manifest.products)) == len(manifest):
+        raise DataError(
+            f"Splits by image leak photographs of a product into several splits. Each of the {len(manifest)} images is "
+            "a product of its own here, so nothing can leak. Name products in the manifest's column `product`."
+        )
+    return "product", "image"
+
+
+def thresholds(manifest: Manifest) -> tuple[str, ...]:
+    """Give thresholds of similarity that keep about all, 75, 50, 25 and 0 % of the secondary training images.
+
+    Raises
+    ------
+    DataError
+        If the manifest doesn't tell of at least two such images (source `other`) how similar they are, differently.
+    """
+    table = manifest.table
+    trained_on = table["split"].isin(["", "train"]) & (table["source"] == "other")
+    known = table.loc[trained_on, "similarity"].dropna().to_numpy(np.float64)
+    if len(set(known)) < 2:
+        raise DataError(
+            "Leaving out dissimilar photographs takes a manifest with the columns `source` and `similarity`, and "
+            "training images of the source `other` that differ in it. "
+            f"Received: {int(trained_on.sum())} such images, {len(known)} with a similarity, "
+            f"{len(set(known))} different ones. Make one from listings: aisles data curate."
+        )
+    steps = np.floor(np.quantile(known, (0, 0.25, 0.5, 0.75, 1)) * STEPS_OF_SIMILARITY)
+    steps[-1] += 1  # above the most similar one
+    return tuple(f"{step / STEPS_OF_SIMILARITY:.4f}" for step in np.unique(steps))
+
+
 ABLATIONS = {
     "backbone": Ablation(
         "How much of the answer is the backbone's?",
-        ("efficientnet_lite0", "inception_v3", "vgg16"),
+        _always("efficientnet_lite0", "inception_v3", "vgg16"),
         _one("backbone", "name"),
     ),
-    "color": Ablation("What do colors tell?", ("rgb", "gray"), _one("backbone", "color")),
-    "macros": Ablation(
-        "How many macros?", tuple(str(k) for k in range(2, 13)), _one("hierarchy", "macros", int)
+    "color": Ablation("What do colors tell?", _always("rgb", "gray"), _one("backbone", "color")),
+    "macros": Ablation("How many macros?", _macros_below_classes, _one("hierarchy", "macros", _macros)),
+    "linkage": Ablation(
+        "Which linkage?", _always("ward", "average", "complete"), _one("hierarchy", "linkage")
     ),
-    "linkage": Ablation("Which linkage?", ("ward", "average", "complete"), _one("hierarchy", "linkage")),
     "split": Ablation(
         "How much does it flatter to let photographs of one product fall into several splits?",
-        ("product", "image"),
+        _product_and_image,
         _split,
     ),
     "similarity-threshold": Ablation(
         "Do secondary photographs that look unlike the main one harm?",
-        ("0.0", "0.2", "0.35", "0.5"),
-        _one("data", "min_similarity", float),
+        thresholds,
+        _one("data", "min_similarity", _threshold),
     ),
 }
 """Ablations of studies by name. Those of trained heads and trunks are in `head_ablation` and `trunk_comparison`."""
+
+
+def check_values(name: str, values: Iterable[str], settings: StudySettings) -> None:
+    """Refuse values that an ablation can't try, before anything takes long.
+
+    Raises
+    ------
+    ValueError
+        For an unknown ablation or value.
+    """
+    if name not in ABLATIONS:
+        raise ValueError(f"The ablation must be one of {', '.join(ABLATIONS)}. Received: {name!r}.")
+    for value in values:
+        changed(settings, ABLATIONS[name].variant(value))
 
 
 def run_ablation(
@@ -108,7 +182,8 @@ def run_ablation(
     DataFrame
         One row a variant: `variant`, `flat`, `flat_sd`, the primary rule and its sd, `difference` with `low` and
         `high`, `verdict`, `router`, `n_test`; `flat_change`, `change`: against the first variant that ran, means over
-        seeds with their `change_sd`; `failed`: the reason why a variant has no figures. Also in
+        seeds with their `change_sd`; `same_test_images`: whether that was judged on the same photographs, without
+        which a change says little; `failed`: the reason why a variant has no figures. Also in
         `OUTPUT/ablation.csv` and `ablation.json`.
 
     Raises
@@ -120,10 +195,11 @@ def run_ablation(
     """
     from .study import run_study
 
-    if name not in ABLATIONS:
-        raise ValueError(f"The ablation must be one of {', '.join(ABLATIONS)}. Received: {name!r}.")
-    ablation, settings, output = ABLATIONS[name], settings or StudySettings(), Path(output)
-    variants = [ablation.variant(value) for value in (tuple(values) or ablation.values)]
+    settings, output, values = settings or StudySettings(), Path(output), tuple(values)
+    check_values(name, values, settings)
+    ablation = ABLATIONS[name]
+    usual = ablation.values(read_manifest(data, label_column=settings.data.label_column))
+    variants = [ablation.variant(value) for value in values or usual]
     make_run_folder(output)
     rows: list[dict[str, Any]] = []
     base: dict[str, Any] | None = None
@@ -144,11 +220,14 @@ def run_ablation(
 
 
 def changed(settings: StudySettings, variant: Variant) -> StudySettings:
-    """Give the settings with a variant's changes, checked as if they had been typed."""
-    content = settings.model_dump()
+    """Give the settings with a variant's changes, checked as if they had been typed; what nobody typed stays so."""
+    content = settings.model_dump(exclude_unset=True)
     for section, values in variant.changes.items():
-        content[section] |= values
-    return StudySettings.model_validate(content)
+        content[section] = content.get(section, {}) | values
+    try:
+        return StudySettings.model_validate(content)
+    except ValidationError as error:
+        raise ValueError(f"{variant.name!r} can't be tried. {explained(error, StudySettings)}") from None
 
 
 def _figures(result: "StudyResult", base: dict[str, Any], primary: str) -> dict[str, Any]:
@@ -178,5 +257,5 @@ def _figures(result: "StudyResult", base: dict[str, Any], primary: str) -> dict[
         "router": float(np.mean(metrics["router"]["accuracy"])),
         "n_test": metrics["n_test"],
         **changes,
-        "same_test_images": metrics["data"]["fingerprint"] == base["data"]["fingerprint"],
+        "same_test_images": metrics["data"]["test_images"] == base["data"]["test_images"],
     }
