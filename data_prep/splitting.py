@@ -221,7 +221,8 @@ def _check_crossing(manifest: Manifest) -> None:
         product, where = next(iter(crossing.items()))
         raise DataError(
             f"A product may be in one split only. {len(crossing):,} are in several; the first is "
-            f"{product!r}, in {' and '.join(where)}. Correct the splits, or leave them out."
+            f"{product!r}, in {' and '.join(where)}. Correct the splits, leave them out, or measure how much they "
+            "flatter with the setting data.split_by=image."
         )
 
 

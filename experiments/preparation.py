@@ -10,7 +10,7 @@ import pandas as pd
 from ..data_prep.errors import DataError
 from ..data_prep.manifest import COLUMNS, Manifest, read_manifest
 from ..data_prep.scan import find_leaks, scan_images
-from ..data_prep.splitting import connected_products, ensure_splits
+from ..data_prep.splitting import connected_products, crossing_products, ensure_splits
 from ..hierarchy.clustering import ClassTree, choose_n_macros, cluster_classes
 from ..hierarchy.embeddings import class_embeddings
 from ..hierarchy.taxonomy import Hierarchy
@@ -96,12 +96,16 @@ def prepare_data(data: str | Path, settings: DataSettings) -> PreparedData:
 
 def _equal_files_joined(manifest: Manifest, sha256: np.ndarray, settings: DataSettings) -> Manifest:
     """Make one product of files that are equal byte for byte, where the splits are still to be made by product."""
-    given = bool(set(manifest.splits) - {"", "train"}) and not settings.resplit
+    given = _brings_splits(manifest, settings)
     copies = len(sha256) - len(set(sha256))
     if given or not copies or settings.split_by != "product":
         return manifest
     note = f"{copies} files are copies of others; copies count as one product, so that none crosses a split."
     return manifest.with_columns(note, product=connected_products(manifest.products, sha256))
+
+
+def _brings_splits(manifest: Manifest, settings: DataSettings) -> bool:
+    return bool(set(manifest.splits) - {"", "train"}) and not settings.resplit
 
 
 def _split(manifest: Manifest, settings: DataSettings) -> Manifest:
@@ -110,9 +114,16 @@ def _split(manifest: Manifest, settings: DataSettings) -> Manifest:
     blank = manifest.with_columns("New splits are made.", split=[""] * len(manifest))
     if settings.split_by == "product":
         return ensure_splits(blank, settings.shares, settings.split_seed)
-    alone = blank.with_columns(product=[f"image-{row}" for row in range(len(manifest))])
+    crossing = crossing_products(manifest.products, manifest.splits)
+    leaky = manifest if crossing and _brings_splits(manifest, settings) else blank
+    alone = leaky.with_columns(product=[f"image-{row}" for row in range(len(manifest))])
     split = ensure_splits(alone, settings.shares, settings.split_seed)
-    note = "Splits by image: photographs of one product may stand in several splits."
+    divided = len(crossing_products(manifest.products, split.splits))
+    note = (
+        f"Splits by image{', as the manifest brings them' if leaky is manifest else ''}: photographs of {divided:,} "
+        "products stand in several splits, which flatters every accuracy."
+    )
+    logger.warning("%s", note)
     return split.with_columns(note, product=manifest.products)
 
 

@@ -30,6 +30,30 @@ def test_given_splits_are_kept_and_copies_across_them_reported(tmp_path, picture
     assert (prepared.manifest.splits == "test").sum() == 72
 
 
+def test_a_leaky_manifest_is_measured_as_it_is_and_only_if_asked_for(tmp_path, picture_folder, caplog):
+    for split in ("train", "val", "test"):
+        shutil.copytree(picture_folder, tmp_path / split)
+    names = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.png"))
+    given = pd.DataFrame(
+        {
+            "file_name": [str(name) for name in names],
+            "label": [name.parts[1] for name in names],
+            "product": [f"{name.parts[1]}-{name.name}" for name in names],
+            "split": [name.parts[0] for name in names],
+        }
+    )
+    given.to_csv(tmp_path / "metadata.csv", index=False)
+    with pytest.raises(DataError, match="one split only.*data.split_by=image"):
+        prepare_data(tmp_path / "metadata.csv", DataSettings())
+    prepared = prepare_data(tmp_path / "metadata.csv", DataSettings(split_by="image"))
+    assert prepared.manifest.splits.tolist() == given["split"].tolist()
+    assert prepared.manifest.products.tolist() == given["product"].tolist()
+    assert "as the manifest brings them: photographs of 72 products" in prepared.manifest.notes[-1]
+    assert "which flatters every accuracy" in caplog.text
+    again = prepare_data(tmp_path / "metadata.csv", DataSettings(split_by="image", resplit=True))
+    assert again.manifest.splits.tolist() != given["split"].tolist()
+
+
 def test_data_without_validation_images_is_refused(tmp_path):
     for label, color in (("a", 10), ("b", 200)):
         (tmp_path / label).mkdir()
