@@ -80,9 +80,30 @@ def decode_image(data: bytes) -> Image.Image:
         If the file is empty, no image, cut off or damaged, or claims more than 100 megapixels
         (checked in the header, before any pixel is decoded).
     """
-    image = _decode(data).copy()
-    image.info = {}  # whoever saves it or turns it upright again shall not find the old orientation
-    return image
+    return _without_info(_decode(data))
+
+
+def upright_rgb(image: Image.Image) -> Image.Image:
+    """Give an image that somebody has opened as `decode_image` gives the file: upright, in 8-bit RGB.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        Of any mode, perhaps not loaded yet; of several frames the one that it stands at counts.
+
+    Returns
+    -------
+    PIL.Image.Image
+        A new one in mode RGB.
+
+    Raises
+    ------
+    UnreadableImage
+        If it can't be loaded or converted, or has more than 100 megapixels.
+    """
+    with _pillow_errors():
+        _check_size(image.size)
+        return _without_info(_loaded(image))
 
 
 def check_image(data: bytes) -> None:
@@ -161,18 +182,34 @@ def _decode(data: bytes, at_least: int | None = None) -> Image.Image:
     """
     if not data:
         raise UnreadableImage("is empty (0 bytes)")
+    with _pillow_errors(data), Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        _check_size(image.size)
+        if at_least is not None:
+            image.draft(None, (at_least, at_least))
+        return _loaded(image)
+
+
+@contextmanager
+def _pillow_errors(data: bytes = b"") -> Iterator[None]:
+    """Turn whatever Pillow raises into `UnreadableImage`; `data` is the file's content, if there is one."""
     with _quiet_pillow():
         try:
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                _check_size(image.size)
-                if at_least is not None:
-                    image.draft(None, (at_least, at_least))
-                image.load()
-                return _upright(_as_rgb(image), image)
+            yield
         except UnreadableImage:
             raise
         except Exception as error:  # decoders of damaged files raise nearly anything
             raise UnreadableImage(_reason(error, data)) from error
+
+
+def _loaded(image: Image.Image) -> Image.Image:
+    image.load()
+    return _upright(_as_rgb(image), image)
+
+
+def _without_info(image: Image.Image) -> Image.Image:
+    image = image.copy()
+    image.info = {}  # whoever saves it or turns it upright again shall not find the old orientation
+    return image
 
 
 def _check_size(size: tuple[int, int]) -> None:
@@ -185,7 +222,8 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode in ALPHA_MODES or "transparency" in image.info:
-        over = image.convert("RGBA")
+        # Pillow knows no direct way from La.
+        over = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
         white = Image.new("RGBA", over.size, "white")
         return Image.alpha_composite(white, over).convert("RGB")
     if image.mode.startswith("I") or image.mode == "F":
@@ -238,7 +276,8 @@ def _reason(error: Exception, data: bytes) -> str:
         return "needs more memory than there is"
     text = str(error) or type(error).__name__
     if "truncated" in text.lower() or "unexpected end" in text.lower():
-        return f"is cut off: the file ends inside the picture ({len(data):,} bytes; {text})"
+        size = f"{len(data):,} bytes; " if data else ""
+        return f"is cut off: the file ends inside the picture ({size}{text})"
     return f"is damaged ({text})"
 
 

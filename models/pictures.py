@@ -1,6 +1,5 @@
 """Pictures of every accepted kind to pixels: decoded by threads ahead of the network, in order, in bounded memory."""
 
-import io
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from ..data_prep.errors import UnreadableImage
-from ..data_prep.images import decode_image, load_pixels, read_image_bytes, resize_image
+from ..data_prep.images import decode_image, load_pixels, read_image_bytes, resize_image, upright_rgb
 
 Picture = str | Path | bytes | Image.Image | np.ndarray
 Size = tuple[int, int]
@@ -106,6 +105,7 @@ def _decoded(picture: Picture, sizes: list[Size]) -> list[np.ndarray] | Unreadab
     try:
         return picture_pixels(picture, sizes)
     except UnreadableImage as error:
+        error.path = picture if isinstance(picture, str | Path) else None
         return error
 
 
@@ -125,7 +125,7 @@ def picture_pixels(picture: Picture, sizes: Sequence[Size]) -> list[np.ndarray]:
     Raises
     ------
     UnreadableImage
-        If the file or the bytes can't be decoded.
+        If it can't be decoded.
     TypeError
         If it is none of the accepted types.
     """
@@ -147,10 +147,11 @@ def open_picture(picture: Any) -> Image.Image:
     if isinstance(picture, bytes | bytearray | memoryview):
         return decode_image(bytes(picture))
     if isinstance(picture, Image.Image):
-        return picture if picture.mode == "RGB" else decode_image(_as_png(picture))
+        return upright_rgb(picture)
     if _is_pixels(picture):
-        image = Image.fromarray(picture[:, :, 0] if picture.ndim == 3 and picture.shape[2] == 1 else picture)
-        return image if image.mode == "RGB" else decode_image(_as_png(image))
+        one_channel = picture.ndim == 3 and picture.shape[2] == 1
+        image = Image.fromarray(picture[:, :, 0] if one_channel else picture)
+        return image if image.mode == "RGB" else upright_rgb(image)
     raise TypeError(
         "A picture is a path, the bytes of an image file, a PIL image or a uint8 array (height, width, 3). "
         f"Received: {type(picture).__name__}{_array_facts(picture)}."
@@ -185,15 +186,6 @@ def _is_pixels(picture: object) -> bool:
         and (picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] in (1, 3, 4)))
         and 0 not in picture.shape
     )
-
-
-def _as_png(picture: Image.Image) -> bytes:
-    buffer = io.BytesIO()
-    if picture.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
-        picture = picture.convert("RGB")
-    # PNG has no floats; TIFF keeps every other mode as it is.
-    picture.save(buffer, "TIFF" if picture.mode == "F" else "PNG")
-    return buffer.getvalue()
 
 
 def _array_facts(picture: object) -> str:
