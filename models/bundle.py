@@ -131,15 +131,16 @@ def load_bundle(folder: str | Path, *, resident: int | None = None) -> FlatClass
     ------
     BundleError
         As in `read_bundle`, or later when a network is first needed and can't be loaded.
+    ValueError
+        If `resident` is no whole number of 1 or more.
     """
+    residents = Residents(resident)
     folder, content = Path(folder), read_bundle(folder)
     try:
-        return _Loader(folder, content).classifier(Residents(resident))
+        return _Loader(folder, content).classifier(residents)
     except BundleError:
         raise
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        if resident is not None and resident < 1:
-            raise
         raise BundleError(f"{folder / 'bundle.json'} doesn't describe a classifier: {error!r}.") from error
 
 
@@ -230,7 +231,7 @@ class _Loader:
     def _model(self, entry: dict[str, Any], trunks: list[StoredTrunk]) -> AnyModel:
         labels, temperature = tuple(entry["labels"]), float(entry["temperature"])
         if entry.get("network"):
-            network = self._network(entry["network"]).load()
+            network = self._network(entry["network"])
             order = None if entry["order"] is None else tuple(entry["order"])
             size = tuple(entry["input_size"])
             return GivenModel(network, labels, size, temperature=temperature, order=order)
@@ -279,8 +280,7 @@ class _Writer:
         facts = {"labels": list(model.labels), "temperature": model.temperature, "trunk": None, "head": None}
         if isinstance(model, GivenModel):
             _check_savable(model, name)
-            network: Any = model.network
-            network.save(self.folder / f"{name}.keras")
+            opened(model.network).save(self.folder / f"{name}.keras")
             order = None if model.order is None else list(model.order)
             return {
                 **facts,

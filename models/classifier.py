@@ -11,9 +11,9 @@ import tensorflow as tf
 from ..hierarchy.calibration import apply_temperature
 from ..hierarchy.distributions import check_distributions
 from .backbones import Backbone
-from .stored import StoredNetwork, StoredTrunk, opened
+from .stored import BundleError, StoredNetwork, StoredTrunk, opened
 
-Network = keras.Model | Callable[[np.ndarray], Any]
+Network = keras.Model | StoredNetwork | Callable[[np.ndarray], Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,9 +59,22 @@ class LabelModel:
         return self.scaled(opened(self.head)(inputs, training=False).numpy(), calibrated=calibrated)
 
     def scaled(self, outputs: np.ndarray, *, calibrated: bool = True) -> np.ndarray:
-        """Turn a network's outputs (n, n_labels) into float64 rows that sum to 1, calibrated if wanted."""
+        """Turn a network's outputs (n, n_labels) into float64 rows that sum to 1, calibrated if wanted.
+
+        Raises
+        ------
+        ValueError
+            If some are not finite, or a row is all 0.
+        """
         probs = outputs.astype(np.float64)
-        probs /= probs.sum(1, keepdims=True)
+        totals = probs.sum(1, keepdims=True)
+        sound = (totals > 0) & (totals < np.inf)  # neither holds for nan
+        if not sound.all():
+            raise ValueError(
+                f"The model of {list(self.labels)[:3]} gave probabilities that are not finite, or all 0, for "
+                f"{int((~sound).sum())} of {len(sound)} pictures: its weights are spoiled. Train it again."
+            )
+        probs /= totals
         return apply_temperature(probs, self.temperature) if calibrated and self.temperature != 1 else probs
 
 
@@ -71,9 +84,9 @@ class GivenModel:
 
     Attributes
     ----------
-    network : keras.Model or callable
+    network : keras.Model, StoredNetwork or callable
         A Keras model from pictures (n, height, width, 3) of a fixed size, RGB, 0-255 (float32, or uint8 if that is
-        what its input says), or a callable that gets such a uint8 array.
+        what its input says), one in a bundle, or a callable that gets such a uint8 array.
     labels : sequence of str
         The class of each output, in the order of the outputs.
     input_size : (height, width), optional
@@ -97,7 +110,7 @@ class GivenModel:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "labels", tuple(str(label) for label in self.labels))
-        if not callable(self.network):
+        if not (callable(self.network) or isinstance(self.network, StoredNetwork)):
             raise TypeError(
                 "A model is a Keras model or a callable that gives probabilities. "
                 f"Received: {type(self.network).__name__}."
@@ -113,7 +126,7 @@ class GivenModel:
     @property
     def is_keras(self) -> bool:
         """Whether the network is a Keras model, which can be compiled, exported and looked into."""
-        return isinstance(self.network, keras.Model)
+        return isinstance(self.network, keras.Model | StoredNetwork)
 
     def reordered(self, labels: tuple[str, ...]) -> "GivenModel":
         """Give the same model with its outputs put in the order of `labels`, which are the same names."""
@@ -124,8 +137,20 @@ class GivenModel:
         return replace(self, labels=labels, order=tuple(place[label] for label in labels))
 
     def loaded(self) -> "GivenModel":
-        """Give itself: the network is in memory."""
-        return self
+        """Give the model with its network in memory.
+
+        Raises
+        ------
+        BundleError
+            If a network from a bundle can't be loaded, or has other outputs or pictures than `bundle.json` says.
+        """
+        if not isinstance(self.network, StoredNetwork):
+            return self
+        network = self.network.load()
+        try:
+            return replace(self, network=network)
+        except ValueError as error:
+            raise BundleError(f"{self.network.path} doesn't fit bundle.json. {error}") from error
 
     def scaled(self, outputs: np.ndarray, *, calibrated: bool = True) -> np.ndarray:
         """Turn outputs into float64 rows that sum to 1, calibrated if wanted.

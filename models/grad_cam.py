@@ -61,12 +61,12 @@ def heat_map_of(model: AnyModel) -> HeatMap | None:
 def _network_of(model: AnyModel) -> tuple[keras.Model, Callable] | None:
     """Give one network from float pixels to (last maps, scores), and what is done to the pixels before."""
     inside = _Inside()
-    if isinstance(model, GivenModel):
-        pixels = keras.Input((*cast(tuple, model.input_size), 3), dtype="float32")
-        inside.run(cast(keras.Model, model.network), pixels)
-        prepare = model.preprocess or (lambda x: x)
+    loaded: Any = model.loaded()
+    if isinstance(loaded, GivenModel):
+        pixels = keras.Input((*cast(tuple, loaded.input_size), 3), dtype="float32")
+        inside.run(cast(keras.Model, loaded.network), pixels)
+        prepare = loaded.preprocess or (lambda x: x)
     else:
-        loaded: Any = model.loaded()
         pixels = keras.Input((*loaded.trunk.input_size, 3), dtype="float32")
         inside.run(loaded.head, inside.run(loaded.trunk.model, pixels))
         prepare = lambda x: x  # noqa: E731

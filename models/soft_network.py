@@ -113,7 +113,7 @@ class _Builder:
         return self.features[id(model.trunk)]
 
     def _given(self, model: GivenModel) -> Any:
-        network: Any = model.network
+        network: Any = opened(model.network)
         whole = network.inputs[0].dtype == "uint8" and model.preprocess is None
         ready = self.pixels if whole else self.numbers
         ready = ready if model.preprocess is None else model.preprocess(ready)

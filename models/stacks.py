@@ -41,9 +41,8 @@ class Stack:
         first: Any = models[0]
         given = isinstance(first, GivenModel)
         self.input_size: Size = cast(Any, first.input_size if given else first.trunk.input_size)
-        stored = isinstance(first, LabelModel) and isinstance(first.trunk, StoredTrunk)
         self._own: _Loaded | None = None
-        self._stored = stored
+        self._stored = isinstance(first.network if given else first.trunk, StoredNetwork | StoredTrunk)
 
     def run(self, pixels: np.ndarray) -> np.ndarray:
         """Give every model's probabilities side by side: uint8 (n, height, width, 3) to (n, width)."""
@@ -58,14 +57,17 @@ class Stack:
 
     def _load(self) -> _Loaded:
         if isinstance(self.models[0], GivenModel):
-            return _given(self.models[0])
+            return _given(self.models[0].loaded())
         trunk: Backbone = opened(self.models[0].trunk)
         heads = [_checked(opened(model.head), model, trunk) for model in self.models]  # type: ignore[union-attr]
 
         def forward(pixels):
             features = tf.cast(trunk.model(tf.cast(pixels, tf.float32), training=False), tf.float32)
             outputs = [tf.cast(head(features, training=False), tf.float32) for head in heads]
-            return tf.concat(outputs, axis=1) if len(outputs) > 1 else outputs[0]
+            joined = tf.concat(outputs, axis=1) if len(outputs) > 1 else outputs[0]
+            # A ReLU turns nan into 0: without this, spoiled features would become answers.
+            sound = tf.reduce_all(tf.math.is_finite(features), axis=1, keepdims=True)
+            return tf.where(sound, joined, np.nan)
 
         return _Loaded(compiled(forward, self.input_size), (trunk, *heads))
 

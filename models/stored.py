@@ -6,6 +6,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -87,8 +88,10 @@ class Residents:
     """
 
     def __init__(self, limit: int | None = None):
-        if limit is not None and (isinstance(limit, bool) or limit < 1):
-            raise ValueError(f"At least 1 network must be allowed in memory. Received: {limit}.")
+        if limit is not None and (not isinstance(limit, Integral) or isinstance(limit, bool) or limit < 1):
+            raise ValueError(
+                f"At least 1 network must be allowed in memory: give a whole number. Received: {limit!r}."
+            )
         self.limit = limit
         self.loads = 0
         self._held: OrderedDict[Hashable, Any] = OrderedDict()

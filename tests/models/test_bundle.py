@@ -13,6 +13,7 @@ from aisles.hierarchy.clustering import ClassTree, cluster_classes
 from aisles.hierarchy.embeddings import class_embeddings
 from aisles.models import bundle as bundles
 from aisles.models.bundle import SCHEMA, BundleError, load_bundle, read_bundle, save_bundle
+from aisles.models.stored import sha256_of
 from aisles.models.two_stage import FlatClassifier, TwoStageClassifier
 
 pytestmark = pytest.mark.keras
@@ -200,8 +201,6 @@ def test_what_is_no_bundle_is_named(tmp_path):
 
 def test_a_network_that_contradicts_bundle_json_is_refused(bundle, pictures):
     folder, _ = bundle
-    from aisles.models.stored import sha256_of
-
     (folder / "router.keras").write_bytes((folder / "submodel-02.keras").read_bytes())
     rewritten(folder, lambda c: c["files"].update({"router.keras": sha256_of(folder / "router.keras")}))
     with pytest.raises(BundleError, match="2 outputs"):
@@ -255,6 +254,14 @@ def test_keras_models_of_ones_own_are_saved_and_other_callables_refused(pictures
     np.testing.assert_allclose(
         load_bundle(tmp_path / "given").predict_proba(pictures), given.predict_proba(pictures), atol=1e-6
     )
+    (tmp_path / "given" / "flat.keras").unlink()
+    keras_model(2).save(tmp_path / "given" / "flat.keras")
+    digest = sha256_of(tmp_path / "given" / "flat.keras")
+    rewritten(tmp_path / "given", lambda content: content["files"].update({"flat.keras": digest}))
+    with pytest.raises(
+        BundleError, match=r"flat\.keras doesn't fit bundle\.json\. .* 2 outputs and 3 labels"
+    ):
+        load_bundle(tmp_path / "given").predict(pictures)
     function = FlatClassifier.from_model(lambda pixels: pixels, ["a", "b"], input_size=(2, 2))
     with pytest.raises(ValueError, match="code is never stored"):
         save_bundle(function, tmp_path / "function")

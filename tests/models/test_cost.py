@@ -3,11 +3,14 @@
 import gc
 import weakref
 
+import keras
 import numpy as np
 import pytest
+from keras import layers
 
 from aisles.models.bundle import load_bundle, save_bundle
 from aisles.models.stored import Residents
+from aisles.models.two_stage import TwoStageClassifier
 
 
 @pytest.fixture
@@ -125,6 +128,36 @@ def test_networks_load_when_needed_and_at_most_n_stay(hierarchy, make_two_stage,
     assert held() is None
     with pytest.raises(ValueError, match="At least 1"):
         load_bundle(bundle, resident=0)
+    for odd in ("2", 1.5, True):
+        with pytest.raises(ValueError, match="give a whole number"):
+            load_bundle(bundle, resident=odd)
+
+
+@pytest.mark.keras
+def test_networks_of_ones_own_load_when_needed_too_and_at_most_n_stay(hierarchy, pictures, tmp_path):
+    def network(labels):
+        keras.utils.set_random_seed(len(labels))
+        parts = [keras.Input((8, 8, 3)), layers.GlobalAveragePooling2D()]
+        return keras.Sequential([*parts, layers.Dense(len(labels), activation="softmax")]), list(labels)[::-1]
+
+    parts = {m: network(c) for m, c in zip(hierarchy.macros, hierarchy.members, strict=True) if len(c) > 1}
+    given = TwoStageClassifier.from_models(network(hierarchy.macros), parts, hierarchy)
+    bundle = save_bundle(given, tmp_path / "bundle")
+    classifier = load_bundle(bundle, resident=1)
+    assert len(classifier.residents) == 0 and classifier.residents.loads == 0
+    classifier.predict_macro_proba(pictures)
+    assert classifier.residents.loads == 1
+    held = weakref.ref(next(iter(classifier.residents._held.values())))
+    np.testing.assert_allclose(
+        classifier.predict_proba(pictures, rule="soft"), given.predict_proba(pictures), atol=1e-6
+    )
+    assert len(classifier.residents) == 1 and classifier.residents.loads == 3
+    gc.collect()
+    assert held() is None
+    again = save_bundle(classifier, tmp_path / "again")
+    np.testing.assert_allclose(
+        load_bundle(again).predict_proba(pictures), given.predict_proba(pictures), atol=1e-6
+    )
 
 
 def test_the_least_recently_used_goes_first():
