@@ -99,8 +99,8 @@ def climb_guarantee(
     ValueError
         If there are too few images for the promise even if all answers were right, or inputs don't fit.
     """
-    _check_share(target, "target")
-    _check_share(delta, "delta")
+    check_share(target, "target")
+    check_share(delta, "delta")
     probs = check_distributions(probs, "probs", hierarchy.n_classes)
     macro_probs = check_distributions(macro_probs, "macro_probs", hierarchy.n_macros)
     check_same_images(probs=probs, macro_probs=macro_probs)
@@ -212,7 +212,7 @@ def fit_prediction_sets(
     """
     if method not in SET_METHODS:
         raise ValueError(f"`method` must be one of {list(SET_METHODS)}. Received: method={method!r}.")
-    _check_share(coverage, "coverage")
+    check_share(coverage, "coverage")
     probs = check_distributions(calibration_probs, "calibration_probs", None)
     labels = _checked_labels(labels, *probs.shape)
     rank = int(np.ceil((len(probs) + 1) * coverage - 1e-9))
@@ -250,6 +250,9 @@ def _checked_labels(labels: ArrayLike, n_images: int, n_columns: int) -> np.ndar
     return array
 
 
-def _check_share(value: float, name: str) -> None:
+def check_share(value: float, name: str) -> None:
+    """Refuse what is no share, naming the parameter."""
     if not 0 < value < 1:
-        raise ValueError(f"`{name}` must be between 0 and 1, both excluded. Received: {name}={value}.")
+        raise ValueError(
+            f"`{name}` must be between 0 and 1, both excluded, as 0.95. Received: {name}={value}."
+        )

@@ -23,7 +23,8 @@ class HierarchicalPrediction:
     probability : float
         Of the answer under the routing rule: of the class, or of the macro where it stops there; 0 for no answer.
     top : tuple of (str, float)
-        The most probable classes, best first. Classes of sub-models that did not have to run are left out.
+        The most probable classes, best first. Classes of sub-models that did not have to run are left out: under
+        hard, beam and threshold those outside the macros that the rule keeps.
     path : tuple of (str, float)
         From the root down: (macro, probability), (class, probability), as far as answered.
     answered : str
@@ -52,7 +53,7 @@ class Outcome:
     macro_probs : ndarray of shape (n, n_macros), or None
     answers : ClimbAnswers or None
     known : bool ndarray of shape (n, n_classes), or None
-        Which classes' sub-models ran, where some could be spared; None if all that matter did.
+        Which classes have a probability under the rule, where it can spare sub-models; None if all have.
     """
 
     probs: np.ndarray

@@ -12,7 +12,7 @@ from ..hierarchy.taxonomy import Hierarchy
 from .answers import Outcome, macro_sums
 from .classifier import AnyModel, given_model, in_order
 from .pictures import Picture
-from .predictor import BATCH_SIZE, Classifier
+from .predictor import BATCH_SIZE, Classifier, check_counts
 from .stored import Residents
 
 
@@ -57,8 +57,10 @@ class FlatClassifier(Classifier):
         self, images: Iterable[Picture], labels: Sequence[str], *, batch_size: int = BATCH_SIZE
     ) -> Self:
         """Fit the temperature on labelled images that the weights were not trained on; give itself."""
+        truth = self._codes(labels)
         probs, _, _ = self._arrays(images, None, batch_size, False)
-        self.model = replace(self.model, temperature=fit_temperature(log_of(probs), self._codes(labels)))
+        check_counts(len(probs), len(truth))
+        self.model = replace(self.model, temperature=fit_temperature(log_of(probs), truth))
         self.confidence = None
         return self
 

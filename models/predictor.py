@@ -11,7 +11,7 @@ import numpy as np
 
 from ..data_prep.errors import DataError, UnreadableImage
 from ..data_prep.manifest import Manifest
-from ..hierarchy.guarantees import climb_guarantee, fit_prediction_sets
+from ..hierarchy.guarantees import check_share, climb_guarantee, fit_prediction_sets
 from ..hierarchy.routing import ClimbAnswers, RoutingRule, parse_rule
 from ..hierarchy.taxonomy import Hierarchy
 from .answers import HierarchicalPrediction, Outcome, make_prediction
@@ -263,10 +263,10 @@ class Classifier(ABC):
         Classifier
             Itself.
         """
+        check_share(share, "share")
         truth = self._codes(labels)
         probs, macro_probs, _ = self._arrays(images, self._promised_rule(), batch_size, True)
-        if len(probs) != len(truth):
-            raise ValueError(f"There must be one label a picture. Received: {len(probs)} and {len(truth)}.")
+        check_counts(len(probs), len(truth))
         climb, hierarchy = None, self.hierarchy
         if self._climbs() and hierarchy is not None and macro_probs is not None:
             climb = climb_guarantee(probs, macro_probs, hierarchy, truth, share, delta)
@@ -319,7 +319,8 @@ class Classifier(ABC):
         for read in read_windows(check_iterable(images), sizes, window):
             for position, error in enumerate(read.errors):
                 if error is not None and strict:
-                    raise UnreadableImage(f"Picture {read.start + position} {error}.") from error
+                    which = f"Picture {read.start + position}" if error.path is None else error.path
+                    raise UnreadableImage(f"{which} {error}. Repair it, or leave it out.") from error
             yield PictureBatch(read.pixels, read.n_readable, batch_size), read.errors
 
     def _passed(
@@ -377,6 +378,16 @@ class Classifier(ABC):
 
     @abstractmethod
     def _macro_probs(self, batch: PictureBatch, calibrated: bool) -> np.ndarray: ...
+
+
+def check_counts(n_pictures: int, n_labels: int) -> None:
+    """Refuse labels that are not one a picture, or none at all."""
+    if n_pictures != n_labels:
+        raise ValueError(
+            f"There must be one label a picture. Received: {n_pictures} pictures and {n_labels} labels."
+        )
+    if n_pictures == 0:
+        raise ValueError("Calibration needs labelled pictures. Received: none.")
 
 
 def _columns(answers: ClimbAnswers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

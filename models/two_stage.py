@@ -13,7 +13,7 @@ from .answers import HierarchicalPrediction, Outcome
 from .classifier import AnyModel, GivenModel, LabelModel, given_model, in_order
 from .flat import FlatClassifier, log_of
 from .pictures import Picture
-from .predictor import BATCH_SIZE, Classifier
+from .predictor import BATCH_SIZE, Classifier, check_counts
 from .stacks import PictureBatch
 from .stored import Residents
 
@@ -149,8 +149,7 @@ class TwoStageClassifier(Classifier):
             within.append(np.hstack([self._passed(n, batch, calibrated=False) for n in self._submodel_names]))
             if self.flat is not None:
                 flat.append(self._passed("flat", batch, calibrated=False))
-        if not macro:
-            raise ValueError("Calibration needs labelled pictures. Received: none.")
+        check_counts(sum(map(len, macro)), len(truth))
         found = fit_composed_temperatures(
             log_of(np.concatenate(macro)), log_of(np.concatenate(within)), self.hierarchy, truth
         )
@@ -213,9 +212,12 @@ class TwoStageClassifier(Classifier):
         probs = route(
             rule, hierarchy=self.hierarchy, macro_probs=macro_probs, within_probs=within, flat_probs=flat
         )
-        if rule.name != "climb":
-            return Outcome(probs, macro_probs)
-        return Outcome(probs, macro_probs, climb(probs, macro_probs, rule.parameter), self._known(ran))
+        if rule.name == "climb":
+            known = None if ran.all() else ~self._held_by(~ran)
+            return Outcome(probs, macro_probs, climb(probs, macro_probs, rule.parameter), known)
+        if rule.name in ("hard", "beam", "threshold"):
+            return Outcome(probs, macro_probs, known=self._held_by(sent(rule, macro_probs, self.hierarchy)))
+        return Outcome(probs, macro_probs)
 
     def _macro_probs(self, batch, calibrated):
         return self._passed("router", batch, calibrated=calibrated)
@@ -241,17 +243,12 @@ class TwoStageClassifier(Classifier):
             blocks.append(block)
         return np.concatenate(blocks, axis=1)
 
-    def _known(self, ran: np.ndarray) -> np.ndarray | None:
-        """Say which classes' distributions are complete, as bool (n, n_classes); None if all are."""
-        if ran.all():
-            return None
-        unknown = np.zeros((len(ran), self.hierarchy.n_classes), bool)
-        for slot, (macro, label) in enumerate(
-            zip(self.hierarchy.slot_macro, self.hierarchy.slot_class, strict=True)
-        ):
-            del slot
-            unknown[:, label] |= ~ran[:, macro]
-        return ~unknown
+    def _held_by(self, macros: np.ndarray) -> np.ndarray:
+        """Say which classes stand in one of the macros: bool (n, n_macros) to (n, n_classes)."""
+        held = np.zeros((len(macros), self.hierarchy.n_classes), bool)
+        for macro, label in zip(self.hierarchy.slot_macro, self.hierarchy.slot_class, strict=True):
+            held[:, label] |= macros[:, macro]
+        return held
 
 
 def sent(

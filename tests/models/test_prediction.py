@@ -229,8 +229,83 @@ def test_an_unreadable_picture_stops_the_run_or_stands_in_its_place(hierarchy, t
     given_back = list(made.classifier.iter_predict(mixed, unreadable="give"))
     assert [isinstance(item, UnreadableImage) for item in given_back] == [False, True, False, True]
     assert [given_back[0], given_back[2]] == made.classifier.predict([made.pictures[0], made.pictures[2]])
+    cut = io.BytesIO(buffer.getvalue()[:45])
+    lazily = [made.pictures[0], Image.open(cut), made.pictures[2]]
+    kinds = [type(item).__name__ for item in made.classifier.iter_predict(lazily, unreadable="give")]
+    assert kinds == ["HierarchicalPrediction", "UnreadableImage", "HierarchicalPrediction"]
     only_bad = list(made.classifier.iter_predict([b"", b"x"], unreadable="give"))
     assert all(isinstance(item, UnreadableImage) for item in only_bad)
+
+
+def test_an_unreadable_file_is_named(hierarchy, table_classifier, make_tables, tmp_path):
+    made = table_classifier(hierarchy, *make_tables(hierarchy, 1, 0))
+    Image.fromarray(made.pictures[0]).save(tmp_path / "good.png")
+    (tmp_path / "bad.png").write_bytes(b"")
+    paths = [tmp_path / "good.png", str(tmp_path / "bad.png")]
+    with pytest.raises(UnreadableImage, match=r"bad\.png is empty .* Repair it, or leave it out"):
+        made.classifier.predict(paths)
+    _, error = made.classifier.iter_predict(paths, unreadable="give")
+    assert isinstance(error, UnreadableImage) and error.path == paths[1]
+    (tmp_path / "metadata.csv").write_text("file_name,label\ngood.png,sky\nbad.png,sky\n")
+    manifest = read_manifest(tmp_path, check_files=False, min_classes=1)
+    with pytest.raises(UnreadableImage, match=r"bad\.png is empty"):
+        made.classifier.evaluate(manifest)
+
+
+@pytest.mark.keras
+def test_a_network_that_gives_no_numbers_is_refused(hierarchy, make_two_stage, pictures):
+    classifier = make_two_stage(hierarchy)
+    head = classifier.submodels[0].head
+    head.set_weights([weight * np.nan for weight in head.get_weights()])
+    assert len(classifier.predict(pictures, rule="masked")) == 12  # which doesn't need it
+    for rule in ("soft", "hard"):
+        with pytest.raises(
+            ValueError,
+            match=r"model of \['red', 'amber', 'pink'\] gave .* not finite, or all 0, for 12 of 12",
+        ):
+            classifier.predict(pictures, rule=rule)
+
+
+@pytest.mark.keras
+def test_a_trunk_that_gives_no_numbers_is_refused_though_a_relu_would_hide_it(
+    make_trunk, make_model, pictures
+):
+    trunk = make_trunk()
+    flat = FlatClassifier(make_model(("a", "b"), trunk, units=(4,)))
+    trunk.network.set_weights([weight * np.nan for weight in trunk.network.get_weights()])
+    maps = trunk.network.get_layer("maps")
+    maps.activation = lambda x: x  # else it would hide them itself
+    with pytest.raises(ValueError, match="not finite"):
+        flat.predict(pictures)
+
+
+@few
+@given(seed=st.integers(0, 10**6), rule=st.sampled_from(["hard", "beam:2", "threshold:0.3"]))
+def test_top_leaves_out_the_classes_of_macros_that_the_rule_drops(
+    seed, rule, hierarchy, table_classifier, make_tables
+):
+    macro, within, _ = make_tables(hierarchy, 6, seed)
+    made = table_classifier(hierarchy, macro, within)
+    for answer, row in zip(made.classifier.predict(made.pictures, rule=rule, top=9), macro, strict=True):
+        best = np.argsort(-row)
+        kept = {"hard": best[:1], "beam:2": best[:2]}.get(
+            rule, [m for m in best if row[m] >= 0.3] or best[:1]
+        )
+        assert {name for name, _ in answer.top} == {c for m in kept for c in hierarchy.members[m]}
+        assert sum(share for _, share in answer.top) == pytest.approx(1)
+
+
+def test_top_keeps_a_class_that_a_kept_and_a_dropped_macro_share(overlapping, table_classifier):
+    made = table_classifier(overlapping, [[0.9, 0.1]], np.array([[0.3, 0.7, 0.5, 0.25, 0.25]]))
+    (answer,) = made.classifier.predict(made.pictures, rule="hard")
+    assert [name for name, _ in answer.top] == ["violet", "red"]
+
+
+@pytest.mark.keras
+def test_top_is_the_same_over_a_shared_trunk(hierarchy, make_two_stage, pictures):
+    for answer in make_two_stage(hierarchy).predict(pictures, rule="hard", top=9):
+        members = hierarchy.members[hierarchy.macros.index(answer.macro)]
+        assert {name for name, _ in answer.top} == set(members)
 
 
 @pytest.mark.parametrize("rule", ["soft", "hard"])

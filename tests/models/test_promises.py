@@ -90,6 +90,27 @@ def test_promises_need_known_labels_one_a_picture_and_enough_pictures(overconfid
         made.classifier.set_confidence(0.95, made.pictures[:5], labels[:5])
 
 
+@pytest.mark.parametrize("share", [95, 0, 1, -0.1])
+def test_a_share_that_is_none_is_refused_by_its_name_before_anything_runs(overconfident, share):
+    made, labels = overconfident
+    with pytest.raises(ValueError, match=f"`share` must be between 0 and 1.* Received: share={share}"):
+        made.classifier.set_confidence(share, made.pictures, labels)
+    assert made.router.passes == 0
+
+
+def test_calibration_needs_one_label_a_picture_and_at_least_one(overconfident, hierarchy):
+    made, labels = overconfident
+    names = sorted(hierarchy.classes)
+    flat = FlatClassifier.from_model(lambda p: np.full((len(p), 6), 1 / 6), names, input_size=(1, 1))
+    for classifier in (made.classifier, flat):
+        with pytest.raises(ValueError, match="one label a picture. Received: 5 pictures and 3 labels"):
+            classifier.calibrate(made.pictures[:5], labels[:3])
+        with pytest.raises(ValueError, match="one label a picture. Received: 5 pictures and 0 labels"):
+            classifier.calibrate(made.pictures[:5], [])
+        with pytest.raises(ValueError, match="needs labelled pictures. Received: none"):
+            classifier.calibrate([], [])
+
+
 def test_new_temperatures_void_an_old_promise(overconfident):
     made, labels = overconfident
     made.classifier.set_confidence(0.7, made.pictures, labels)
