@@ -108,16 +108,12 @@ def fit_labels(
     dimension = features.shape[1]
 
     model = build_head(head, dimension, len(labels), seed=own_seed)
-    history = train_head(
-        model, features[train], targets[train], features[check], targets[check], training, seed=own_seed
-    )
-    if not np.isfinite(history.val_loss).all():
-        epoch = int(np.flatnonzero(~np.isfinite(history.val_loss))[0])
-        raise ValueError(
-            f"The validation loss must be a number. Of {name} it became {history.val_loss[epoch]} in epoch "
-            f"{epoch + 1}. Look for features that are not finite, or lower the learning rate "
-            f"({training.learning_rate:g})."
+    try:
+        history = train_head(
+            model, features[train], targets[train], features[check], targets[check], training, seed=own_seed
         )
+    except ValueError as error:
+        raise ValueError(f"The head of {name} can't be trained. {error}") from error
     val_probs = probs = predict_features(model, features)
     if refit and len(val):
         both = np.concatenate([train, val])

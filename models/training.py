@@ -101,7 +101,7 @@ def train_head(
     Raises
     ------
     ValueError
-        Without images, or if the loss stops being a number.
+        Without images, or if a loss, of training or of validation, stops being a number.
     """
     training = training or HeadTraining()
     if len(features) == 0 or len(val_features) == 0:
@@ -116,6 +116,11 @@ def train_head(
     for epoch in range(training.epochs):
         rows.append((*epochs.run(rate), *evaluate()))
         val_loss = rows[-1][2]
+        if not np.isfinite(val_loss):
+            raise ValueError(
+                f"The validation loss became {val_loss} in epoch {epoch + 1}. Look for validation features that are "
+                f"not finite, or lower the learning rate ({rate:g})."
+            )
         if on_epoch:
             on_epoch(epoch, val_loss)
         if val_loss < best:

@@ -17,7 +17,7 @@ def test_a_validation_loss_that_is_no_number_ends_the_training():
     linear = HeadVariant((), batch_norm=False, dropout=0.0, augmentation=False)
     labels, splits = ["a", "b"] * 15, ["train"] * 20 + ["val"] * 10
     with pytest.raises(
-        ValueError, match="validation loss must be a number. Of flat it became nan in epoch 1"
+        ValueError, match="head of flat can't be trained. The validation loss became nan in epoch 1"
     ):
         fit_labels(features, labels, splits, ["a", "b"], head=linear, training=HeadTraining(epochs=2))
 

@@ -140,8 +140,17 @@ def test_no_images_and_broken_features_are_refused():
     head = build_head("v1.3", 16, 5)
     with pytest.raises(ValueError, match="needs training and validation images"):
         train_head(head, x, y, x[:0], y[:0])
-    with pytest.raises(ValueError, match="became nan"):
+    with pytest.raises(ValueError, match="training loss became nan"):
         train_head(head, x * np.nan, y, x, y)
+    with pytest.raises(ValueError, match="validation loss became nan in epoch 1"):
+        # No hidden layer, whose ReLU would turn nan into 0.
+        train_head(
+            build_head(HeadVariant((), batch_norm=False, dropout=0.0, augmentation=False), 16, 5),
+            x,
+            y,
+            x * np.nan,
+            y,
+        )
 
 
 def test_a_refusal_names_the_layer_that_no_head_has():
