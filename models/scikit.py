@@ -29,7 +29,8 @@ class HierarchicalEstimator(ClassifierMixin, BaseEstimator):
         Number of macro-categories, at most the number of classes; about the square root of the number of classes,
         rounded, at least 2, unless given.
     hierarchy : Hierarchy, optional
-        One of your own, over `str` of the classes, in place of one found in the data.
+        One of your own, over `str` of the classes, in place of one found in the data. Each class in one macro only:
+        router and sub-models learn from one label an image (`TwoStageClassifier` takes overlapping ones).
     rule : str
         Routing rule: soft, hard, beam:K, threshold:T; implied, hie and masked train a flat model too.
     estimator : scikit-learn classifier, optional
@@ -131,6 +132,12 @@ class HierarchicalEstimator(ClassifierMixin, BaseEstimator):
         if self.hierarchy is not None:
             self.hierarchy.check_classes(names)
             found = self.hierarchy
+            if found.overlapping:
+                raise ValueError(
+                    "`hierarchy` must hold each class in one macro only, since the router learns one macro a class. It "
+                    f"has {found.n_slots} places for {found.n_classes} classes. Keep each class in one macro, or give "
+                    "models of your own to TwoStageClassifier.from_models, which takes overlapping macros."
+                )
         elif len(names) < 3:
             # Too few for a tree worth the name: one macro, whose sub-model tells the classes apart.
             _check_n_macros(self.n_macros, len(names))

@@ -71,6 +71,12 @@ def test_soft_is_hiclass_product_on_the_same_probabilities(digits):
     np.testing.assert_allclose(ours.predict_proba(X_test), by_level[1], atol=1e-6)
 
 
+def test_overlapping_macros_are_refused_with_what_takes_them(digits):
+    halves = tuple(tuple(str(i) for i in part) for part in (range(6), range(5, 10)))
+    with pytest.raises(ValueError, match="11 places for 10 classes.*TwoStageClassifier"):
+        HierarchicalEstimator(hierarchy=Hierarchy(("low", "high"), halves)).fit(digits[0], digits[1])
+
+
 def test_climb_answers_classes_macros_or_nothing(digits):
     X, y, X_test, _ = digits
     model = HierarchicalEstimator(n_macros=3).fit(X, y)
