@@ -3,8 +3,8 @@
 import base64
 import io
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from html import escape
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -61,11 +61,12 @@ svg .dot { fill: var(--fill); } svg { max-width: 100%; height: auto; }
 
 
 class ExplanationPage:
-    """A page that grows by one section an image.
+    """A page that grows by one section an image, and begins with the first.
 
     Parameters
     ----------
-    file : text file
+    begin : callable
+        Opens the text file to write to.
     classifier : Classifier
     rule : str, optional
     calibrated : bool
@@ -76,7 +77,7 @@ class ExplanationPage:
 
     def __init__(
         self,
-        file: IO[str],
+        begin: Callable[[], IO[str]],
         classifier: "Classifier",
         *,
         rule: str | None = None,
@@ -85,9 +86,9 @@ class ExplanationPage:
         training: "TrainingImages | None" = None,
         tree: "ClassTree | None" = None,
     ):
-        self.file, self.classifier, self.rule, self.calibrated = file, classifier, rule, calibrated
+        self.begin, self.classifier, self.rule, self.calibrated = begin, classifier, rule, calibrated
         self.flat, self.training, self.tree = flat, training, tree
-        file.write(_HEAD)
+        self.file: IO[str] | None = None
 
     def add(self, path: Path) -> None:
         """Explain one image and write its section."""
@@ -101,11 +102,15 @@ class ExplanationPage:
             training=self.training,
             calibrated=self.calibrated,
         )
+        if self.file is None:
+            self.file = self.begin()
+            self.file.write(_HEAD)
         self.file.write(section(str(path), found, self.classifier, self.tree))
 
     def close(self) -> None:
-        """Write the end."""
-        self.file.write("</body></html>\n")
+        """Write the end, if there was a beginning."""
+        if self.file is not None:
+            self.file.write("</body></html>\n")
 
 
 @contextmanager
@@ -121,16 +126,22 @@ def open_page(
     tree: Path | None = None,
     cache: Path | None = None,
 ) -> Iterator[ExplanationPage]:
-    """Open a page for the answers of a bundle; the file appears when it is finished.
+    """Open a page for the answers of a bundle; the file appears when it is finished, and not at all without images.
 
     The manifest and the tree of the run that the bundle lies in are used if they are there and no others are given.
     """
     from aisles.data_prep.files import whole_file
 
     page_flat = _flat(flat)
-    with whole_file(path) as part, open(part, "w", encoding="utf-8") as file:
+    with ExitStack() as stack:
+
+        def begin() -> IO[str]:
+            part = stack.enter_context(whole_file(path))
+            # A name that is no UTF-8 is shown with its bytes escaped.
+            return stack.enter_context(open(part, "w", encoding="utf-8", errors="backslashreplace"))
+
         page = ExplanationPage(
-            file,
+            begin,
             classifier,
             rule=rule,
             calibrated=calibrated,
@@ -140,6 +151,8 @@ def open_page(
         )
         yield page
         page.close()
+    if page.file is None:
+        logger.warning("%s was not written: there was no image to explain.", path)
 
 
 def section(name: str, found: "Explanation", classifier: "Classifier", tree: "ClassTree | None") -> str:

@@ -47,15 +47,13 @@ def find_images(sources: Iterable[str]) -> Iterator[Path]:
     """List the images that files, folders, patterns and `-` (names on standard input) mean, lazily.
 
     A folder means every file in it and below with an image's suffix, by name; hidden ones are passed over. A
-    pattern is what the shell would have expanded; `**` means any depth.
-
-    Raises
-    ------
-    DataError
-        If a pattern matches nothing.
+    pattern is what the shell would have expanded; `**` means any depth. One that matches nothing is given as it is,
+    again as the shell does: it counts as a file that can't be read, and the others are not lost.
     """
     for source in sources:
         if source == "-":
+            if isinstance(sys.stdin, io.TextIOWrapper) and sys.stdin.errors != "surrogateescape":
+                sys.stdin.reconfigure(errors="surrogateescape")  # a file's name may be any bytes
             yield from (Path(line) for line in map(_without_end, sys.stdin) if line)
         elif Path(source).is_dir():
             yield from _below(source)
@@ -108,7 +106,7 @@ def print_predictions(
             _report(path, answer)
             continue
         read += 1
-        click.echo(write(str(path), answer))
+        click.echo(_as_utf8(write(str(path), answer)))
         if page is not None:
             page.add(path)
     return Counts(total, read)
@@ -124,7 +122,7 @@ _text_line = as_line
 
 
 def _json_line(name: str, prediction: "HierarchicalPrediction") -> str:
-    return json.dumps({"file_name": name, **asdict(prediction)}, ensure_ascii=False)
+    return json.dumps({"file_name": name, **asdict(prediction)}, ensure_ascii=False, allow_nan=False)
 
 
 def _csv_line(name: str, prediction: "HierarchicalPrediction") -> str:
@@ -137,6 +135,11 @@ def _csv_row(values: Iterable[object]) -> str:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="").writerow(values)
     return buffer.getvalue()
+
+
+def _as_utf8(line: str) -> str:
+    r"""Write the bytes of names that are no UTF-8 as \udcXX, which JSON reads back as Python's name of the file."""
+    return line.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _report(path: Path, error: "UnreadableImage | Exception") -> None:
@@ -164,13 +167,5 @@ def _below(folder: str) -> Iterator[Path]:
 
 
 def _matching(pattern: str) -> Iterator[Path]:
-    from aisles.data_prep.errors import DataError
-
-    found = False
-    for name in sorted(glob.glob(pattern, recursive=True)):
-        if Path(name).is_dir():
-            continue
-        found = True
-        yield Path(name)
-    if not found:
-        raise DataError(f"The pattern {pattern} matches no file. Put it in quotes, and check the path.")
+    files = [name for name in sorted(glob.glob(pattern, recursive=True)) if not Path(name).is_dir()]
+    yield from map(Path, files or [pattern])

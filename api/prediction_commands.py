@@ -84,6 +84,7 @@ def predict(
                     bundle,
                     classifier,
                     rule=rule,
+                    calibrated=not uncalibrated,
                     flat=flat,
                     manifest=manifest,
                     tree=tree,

@@ -1,5 +1,6 @@
 """The page that shows why."""
 
+import os
 import re
 from html.parser import HTMLParser
 
@@ -121,6 +122,20 @@ def test_without_a_run_around_it_the_page_shows_the_rest(run, tmp_path):
         page.add(run / "red.png")
     html = (tmp_path / "why.html").read_text()
     assert "Flat model" in html and "Nearest" not in html and "<svg" in html
+
+
+def test_a_name_that_is_no_utf_8_is_shown_with_its_bytes_escaped(run, tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9.png")
+    path.write_bytes((run / "red.png").read_bytes())
+    assert r"caf\udce9.png" in page_of(run, tmp_path, [path])[0]
+
+
+def test_a_page_without_pictures_is_no_file(run, tmp_path, caplog):
+    folder = run / "bundles" / "flat"
+    with open_page(tmp_path / "why.html", folder, load_bundle(folder), cache=tmp_path / "cache"):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["cache"]
+    assert "why.html was not written" in caplog.text
 
 
 def test_a_page_that_fails_leaves_nothing_behind(run, tmp_path):

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from PIL import Image
 
 from aisles.hierarchy.taxonomy import Hierarchy
 from aisles.models.two_stage import TwoStageClassifier
-from aisles.prediction import find_images, print_predictions
+from aisles.prediction import _json_line, find_images, print_predictions
 
 
 @pytest.fixture
@@ -52,8 +54,6 @@ def test_patterns_are_matched_and_files_with_brackets_are_files(folder):
     assert names([folder / "*.png"], folder) == ["[x].png", "a.png"]
     assert names([folder / "**" / "*.png"], folder) == ["[x].png", "a.png", "deep/c.png", "deep/deeper/d.png"]
     assert names([folder / "[x].png"], folder) == ["[x].png"]
-    with pytest.raises(ValueError, match="matches no file"):
-        list(find_images([str(folder / "*.webp")]))
 
 
 def test_names_come_from_standard_input_one_at_a_time(folder, monkeypatch):
@@ -92,6 +92,33 @@ def test_unreadable_files_are_reported_and_counted_and_the_rest_goes_on(classifi
     assert (counts.total, counts.read, counts.unreadable) == (3, 1, 2)
     assert len(out.splitlines()) == 1 and "a.png: " in out
     assert "broken.jpg is text" in caplog.text and "missing.png can't be read" in caplog.text
+
+
+def test_a_pattern_that_matches_nothing_is_a_file_that_cannot_be_read(classifier, folder, capsys, caplog):
+    sources = [folder / "a.png", folder / "no*.gif", folder / "b.JPG"]
+    counts, out = printed(classifier, sources, capsys)
+    assert (counts.total, counts.read) == (3, 2)
+    assert [line.partition(": ")[0] for line in out.splitlines()] == [str(sources[0]), str(sources[2])]
+    assert "no*.gif can't be read: No such file" in caplog.text
+
+
+@pytest.mark.parametrize("form", ["text", "json", "csv"])
+def test_names_that_are_no_utf_8_give_lines_that_are(form, classifier, folder, monkeypatch, capsysbinary):
+    name = os.path.join(os.fsencode(folder), b"caf\xe9 \xc3\xa9.png")
+    os.link(folder / "a.png", name)
+    given = io.TextIOWrapper(io.BytesIO(name + b"\n"), encoding="utf-8")
+    monkeypatch.setattr("sys.stdin", given)
+    counts = print_predictions(classifier, find_images(["-"]), form=form)
+    out = capsysbinary.readouterr().out.decode("utf-8")  # strictly
+    assert counts.read == 1 and "caf\\udce9 é.png" in out
+    if form == "json":
+        assert os.fsencode(json.loads(out)["file_name"]) == name
+
+
+def test_what_is_no_number_never_becomes_json(classifier, folder):
+    (prediction,) = classifier.predict([folder / "a.png"])
+    with pytest.raises(ValueError, match="JSON compliant"):
+        _json_line("a.png", replace(prediction, probability=float("nan")))
 
 
 def test_lines_appear_as_batches_finish(classifier, folder, capsys):

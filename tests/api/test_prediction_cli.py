@@ -4,9 +4,11 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import keras
 import pytest
@@ -16,7 +18,7 @@ from PIL import Image
 
 from aisles.cli import main
 from aisles.hierarchy.taxonomy import Hierarchy
-from aisles.models.bundle import save_bundle
+from aisles.models.bundle import load_bundle, save_bundle
 from aisles.models.two_stage import TwoStageClassifier
 
 pytestmark = pytest.mark.keras
@@ -69,6 +71,9 @@ def test_exit_codes_tell_bad_images_bad_bundles_and_bad_usage_apart(place, tmp_p
     run("predict", place / "bundle", tmp_path, expect=3)
     assert "No images found" in caplog.text
     run("predict", place / "bundle", "nowhere/*.png", expect=3)
+    assert "nowhere/*.png can't be read" in caplog.text
+    photo = place / "photos" / "0.png"
+    assert "0.png: " in run("predict", place / "bundle", photo, "nowhere/*.png").stdout
     run("predict", tmp_path, place / "photos", expect=3)
     run("predict", place / "bundle", expect=2)
     run("predict", place / "bundle", place / "photos", "--rule", "best", expect=2)
@@ -77,6 +82,34 @@ def test_exit_codes_tell_bad_images_bad_bundles_and_bad_usage_apart(place, tmp_p
 def test_explain_writes_a_page(place, tmp_path):
     run("predict", place / "bundle", place / "photos" / "0.png", "--explain", tmp_path / "why.html")
     assert "<section>" in (tmp_path / "why.html").read_text()
+
+
+def test_no_picture_that_can_be_read_leaves_no_page(place, tmp_path, caplog):
+    run(
+        "predict",
+        place / "bundle",
+        place / "photos" / "broken.png",
+        "--explain",
+        tmp_path / "why.html",
+        expect=3,
+    )
+    assert not list(tmp_path.iterdir())
+    assert "why.html was not written" in caplog.text
+
+
+def test_uncalibrated_holds_for_the_page_too(place, tmp_path):
+    classifier = load_bundle(place / "bundle")
+    classifier.router = replace(classifier.router, temperature=500.0)
+    bundle, photo = save_bundle(classifier, tmp_path / "bundle"), place / "photos" / "2.png"
+    shown = []
+    for options in ([], ["--uncalibrated"]):
+        told = run("predict", bundle, photo, "--json", "--explain", tmp_path / "why.html", *options).stdout
+        macro, share = (json.loads(told)[key] for key in ("macro", "macro_probability"))
+        shown.append(f"{share:.1%}")
+        page = (tmp_path / "why.html").read_text()
+        assert f"<b>{macro}</b> {shown[-1]}" in page
+        assert re.search(f'class="name">{macro}</td>[^\\n]*?class="value">{shown[-1]}</td>', page)
+    assert shown[0] != shown[1]
 
 
 def test_export_writes_one_model_and_says_how_far_it_differs(place, tmp_path):
