@@ -56,9 +56,10 @@ def hard(macro_probs: ArrayLike, within_probs: ArrayLike, hierarchy: Hierarchy) 
 def beam(macro_probs: ArrayLike, within_probs: ArrayLike, hierarchy: Hierarchy, k: int) -> np.ndarray:
     """Apply soft over the k most probable macros: P(c) = sum of P(m) P(c | m) / sum of P(m).
 
-    Both sums run over the k kept macros, so the result is rescaled to sum to 1 (beam search of width k in a
-    tree of two levels). k = 1 is hard, k = n_macros is soft. Among equally probable macros the lower index
-    is kept.
+    Both sums run over the k kept macros, so the result is rescaled to sum to 1. k = 1 is hard, k = n_macros is
+    soft. Among equally probable macros the lower index is kept. Beam search of width k through a tree of
+    classifiers (Kumar, Vembu, Menon and Elkan, "Beam search algorithms for multilabel learning", Machine
+    Learning, 2013), here of two levels; the rescaling is this project's definition.
 
     Raises
     ------
@@ -81,7 +82,9 @@ def threshold(macro_probs: ArrayLike, within_probs: ArrayLike, hierarchy: Hierar
     """Apply soft over the macros with P(m) >= t: P(c) = sum of P(m) P(c | m) / sum of P(m).
 
     Both sums run over the kept macros, so the result is rescaled to sum to 1; the most probable macro is
-    always kept. t = 0 is soft; any t above every P(m) is hard.
+    always kept. t = 0 is soft; any t above every P(m) is hard. The conditional execution of HD-CNN (Yan et al.,
+    ICCV 2015), which leaves out fine components of little weight; keeping the most probable macro whatever t is
+    this project's definition.
 
     Raises
     ------
@@ -116,7 +119,8 @@ def macro_from_flat(flat_probs: ArrayLike, hierarchy: Hierarchy) -> np.ndarray:
 def implied(flat_probs: ArrayLike, within_probs: ArrayLike, hierarchy: Hierarchy) -> np.ndarray:
     """Apply soft with the router that the flat model implies: P(c) = P_flat(m(c)) P(c | m(c)).
 
-    P_flat(m) as `macro_from_flat` defines it; refuses overlapping hierarchies.
+    P_flat(m) as `macro_from_flat` defines it; refuses overlapping hierarchies. This project's definition: what
+    sub-models alone are worth, without a router of their own.
     """
     return soft(macro_from_flat(flat_probs, hierarchy), within_probs, hierarchy)
 
@@ -138,7 +142,8 @@ def hie(flat_probs: ArrayLike, macro_probs: ArrayLike, hierarchy: Hierarchy) -> 
 def masked(flat_probs: ArrayLike, macro_probs: ArrayLike, hierarchy: Hierarchy) -> np.ndarray:
     """Keep the flat model inside the router's macro: P(c) = P_flat(c) / P_flat(m*), 0 outside m*.
 
-    m* = argmax P(m). Where the flat model gives all of m* exactly 0, its classes are equally probable.
+    m* = argmax P(m). Where the flat model gives all of m* exactly 0, its classes are equally probable. This
+    project's definition: what the router alone is worth, without sub-models.
     """
     flat_probs, macro_probs = _flat_and_macro(flat_probs, macro_probs, hierarchy)
     holds = np.zeros((hierarchy.n_macros, hierarchy.n_classes), dtype=bool)

@@ -1,5 +1,7 @@
 """Routing rules: hand-worked answers, and what must hold for any probabilities."""
 
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -318,3 +320,10 @@ def test_no_images_give_no_answers():
     assert route(
         "soft", hierarchy=SHOP, macro_probs=np.empty((0, 2)), within_probs=np.empty((0, 3))
     ).shape == (0, 3)
+
+
+@pytest.mark.parametrize("name", sorted(NEEDS))
+def test_every_rule_tells_its_formula_and_where_it_comes_from(name):
+    text = " ".join(getattr(routing, name).__doc__.split())
+    assert "P(c)" in text
+    assert re.search(r"\(?(19|20)\d\d\b", text) or "This project's definition" in text
