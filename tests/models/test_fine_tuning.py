@@ -248,16 +248,57 @@ def test_the_study_networks_go_through_every_step(name, size, layer, tmp_path):
     assert set(facts["validation_accuracy"]) == {"frozen", "tuned"}
 
 
-def test_class_weights_smoothing_and_few_steps_are_taken_into_account(images, tmp_path):
-    plain = replace(TRAINING, frozen_epochs=0, tuned_epochs=1)
-    runs = {
-        name: run(tmp_path / name, images, replace(plain, **change)).epochs[0].loss
-        for name, change in {
-            "smooth": {"label_smoothing": 0.5},
-            "short": {"max_steps": 2, "class_weights": True},
-        }.items()
-    }
-    assert len(set(runs.values())) == 2
+PHASE_ALONE = {
+    "frozen": replace(TRAINING, frozen_epochs=3, tuned_epochs=0, frozen_rate=1e-2),
+    "tuned": replace(TRAINING, frozen_epochs=0, tuned_epochs=1),
+}
+
+
+@pytest.fixture(scope="module")
+def unbalanced(images):
+    """Give three pictures of green and two of red for each of blue's many."""
+    train, val = images
+    rows = [i for i, target in enumerate(train.targets) if i < (42, 9, 6)[target]]
+    few = LabeledImages([train.paths[i] for i in rows], train.targets[rows], [train.sha256[i] for i in rows])
+    assert np.bincount(few.targets).tolist() == [14, 3, 2]
+    return few, val
+
+
+@pytest.fixture(scope="module")
+def plain(unbalanced, tmp_path_factory):
+    """Train each phase alone without any of the settings below."""
+    folder = tmp_path_factory.mktemp("plain")
+    return {phase: run(folder / phase, unbalanced, training) for phase, training in PHASE_ALONE.items()}
+
+
+@pytest.mark.parametrize(
+    ("phase", "change"),
+    [
+        ("frozen", {"label_smoothing": 0.5}),
+        ("frozen", {"class_weights": True}),
+        ("frozen", {}),
+        ("tuned", {"label_smoothing": 0.5}),
+        ("tuned", {"class_weights": True}),
+        ("tuned", {"max_steps": 1}),
+        ("tuned", {}),
+    ],
+    ids=str,
+)
+def test_each_setting_changes_the_model_and_without_any_it_stays_the_same(
+    unbalanced, plain, tmp_path, phase, change
+):
+    other = run(tmp_path, unbalanced, replace(PHASE_ALONE[phase], **change))
+    apart = np.abs(outputs(other, unbalanced[1]) - outputs(plain[phase], unbalanced[1])).max()
+    assert apart > 1e-4 if change else apart < 1e-6, apart
+
+
+def test_class_weights_favor_the_rare_labels(unbalanced, tmp_path):
+    longer = replace(TRAINING, frozen_epochs=15, tuned_epochs=0, frozen_rate=1e-2, patience=99)
+    given = {}
+    for weights in (False, True):
+        trained = run(tmp_path / str(weights), unbalanced, replace(longer, class_weights=weights))
+        given[weights] = outputs(trained, unbalanced[1]).mean(0)
+    assert given[True][0] < given[False][0] - 0.05
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
@@ -311,6 +352,8 @@ def test_impossible_settings_are_refused(images, tmp_path):
         TwoPhaseTraining(views=3)
     with pytest.raises(ValueError, match="at least one epoch"):
         TwoPhaseTraining(frozen_epochs=0, tuned_epochs=0)
+    with pytest.raises(ValueError, match="optimizer must be one of Keras.*Received: 'adamant'"):
+        TwoPhaseTraining(optimizer="adamant")
     nothing = LabeledImages([], np.zeros(0, int), [])
     with pytest.raises(ValueError, match="needs training and validation images"):
         run(tmp_path, (images[0], nothing))
