@@ -33,8 +33,9 @@ class DataSettings(Section):
     """What happens to the images before any model sees them.
 
     `resplit` makes new splits where the manifest brings some; `split_by="image"` lets photographs of one product fall
-    into several splits, which leaks and is there to show how much. `min_similarity` leaves out training images from
-    secondary listing photographs (source `other`) below that similarity.
+    into several splits, which leaks and is there to show how much: a manifest's splits are taken as they are if
+    products cross them already, otherwise new ones are made. `min_similarity` leaves out training images from secondary
+    listing photographs (source `other`) below that similarity.
     """
 
     label_column: str = "label"
