@@ -58,6 +58,7 @@ p.facts{margin:1rem 0 .5rem}
 th,td{padding:.3rem .6rem;text-align:left;vertical-align:top;border-top:1px solid var(--rule)}
 th{font-weight:500}thead th{font-weight:600;vertical-align:bottom;border-top:0;overflow-wrap:normal}
 tbody th{min-width:8.5rem;max-width:22rem}td.t{min-width:6.5rem;max-width:22rem}td.w{white-space:nowrap}
+@media screen and (max-width:30rem){th,td{padding:.3rem .45rem}td.w{white-space:normal}}
 .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 th.n{white-space:normal}
 th button{font:inherit;color:inherit;background:none;border:0;padding:0;text-align:inherit;cursor:pointer}

@@ -58,7 +58,7 @@ def contestants_section(run: Run) -> Section:
     ]
     rows += _controls_row(run)
     failed = tuple(f"{name} failed: {_reason(said)}" for name, said in _failed(run.metrics).items())
-    columns = (  # what decides comes first: a phone shows four columns
+    columns = (  # what decides comes first: a phone shows three columns
         Column("contestant"),
         Column("against flat", "points"),
         Column("verdict", "word"),
