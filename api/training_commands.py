@@ -16,11 +16,55 @@ if TYPE_CHECKING:
     from aisles.experiments.bundle_evaluation import BundleEvaluation
 
 PATH = click.Path(path_type=Path)
+CLASSIFIER = ("classifier.model", "classifier.trunk", "classifier.start", "classifier.rule")
+"""Which classifier is trained: a comparison of all of them takes none of these."""
 
 
-def train_options(command: Callable) -> Callable:
-    """Add the options that make the settings of a training; the command gets `settings` and `cache`."""
-    options = {
+def train_options(*without: str) -> Callable[[Callable], Callable]:
+    """Add the options that make the settings of a training; the command gets `settings` and `cache`.
+
+    Parameters
+    ----------
+    *without : str
+        Settings that the command doesn't use, whose options it must not offer.
+    """
+    options = {key: option for key, option in _train_options().items() if key not in without}
+    shared = [
+        click.option(
+            "--config",
+            help="Settings: a TOML file, or a recipe: abo65-flat, abo65-two-stage, grocery16-trunks.",
+        ),
+        click.option(
+            "--set", "changes", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one setting."
+        ),
+        *options.values(),
+        click.option("--cache", type=PATH, help="Folder for cached features."),
+    ]
+
+    def decorate(command: Callable) -> Callable:
+        @wraps(command)
+        def with_settings(config: str | None, changes: tuple[str, ...], **values: Any):
+            from aisles.experiments.image_settings import read_train_settings
+
+            given = {key: values.pop(_parameter(key)) for key in options}
+            spoken = [f"{key}={_toml(value)}" for key, value in given.items() if value is not None]
+            try:
+                settings = read_train_settings(config, [*spoken, *changes])
+            except ValueError as error:
+                raise click.UsageError(str(error)) from error
+            return command(settings=settings, **values)
+
+        decorated: Callable = with_settings
+        for option in reversed(shared):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
+
+
+def _train_options() -> dict[str, Callable]:
+    """Give the options by the settings that they change."""
+    return {
         "classifier.model": click.option(
             "--model", type=click.Choice(["flat", "two-stage"]), help="[default: two-stage]"
         ),
@@ -76,39 +120,11 @@ def train_options(command: Callable) -> Callable:
         ),
     }
 
-    @wraps(command)
-    def with_settings(config: str | None, changes: tuple[str, ...], **values: Any):
-        from aisles.experiments.image_settings import read_train_settings
-
-        given = {key: values.pop(_parameter(key)) for key in options}
-        spoken = [f"{key}={_toml(value)}" for key, value in given.items() if value is not None]
-        try:
-            settings = read_train_settings(config, [*spoken, *changes])
-        except ValueError as error:
-            raise click.UsageError(str(error)) from error
-        return command(settings=settings, **values)
-
-    decorated: Callable = with_settings
-    shared = [
-        click.option(
-            "--config",
-            help="Settings: a TOML file, or a recipe: abo65-flat, abo65-two-stage, grocery16-trunks.",
-        ),
-        click.option(
-            "--set", "changes", multiple=True, metavar="SECTION.KEY=VALUE", help="Change one setting."
-        ),
-        *options.values(),
-        click.option("--cache", type=PATH, help="Folder for cached features."),
-    ]
-    for option in reversed(shared):
-        decorated = option(decorated)
-    return decorated
-
 
 @click.command(cls=ModelCommand)
 @click.argument("data", type=PATH)
 @click.option("--output", "-o", type=PATH, required=True, help="The run folder.")
-@train_options
+@train_options()
 @click.option("--json", "json_", is_flag=True, help="Print the figures as JSON.")
 def train(data: Path, output: Path, settings: Any, cache: Path | None, json_: bool) -> None:
     """Train a classifier on DATA in two phases: the head on the frozen network, then both.
@@ -184,7 +200,15 @@ def evaluate(
         click.echo(f"Look at {page}.")
 
 
-@click.group()
+class _Ablations(click.Group):
+    """The group of ablations, which knows `trunk` by its other name, too."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Find an ablation."""
+        return super().get_command(ctx, {"trunk": "trunks"}.get(cmd_name, cmd_name))
+
+
+@click.group(cls=_Ablations)
 def ablate() -> None:
     """Train variants that differ in one thing."""
 
@@ -193,14 +217,15 @@ def ablate() -> None:
 @click.argument("data", type=PATH)
 @click.option("--output", "-o", type=PATH, required=True, help="The run folder.")
 @click.option("--heads", "names", help="Which, separated by commas.  [default: all]")
-@train_options
+@train_options(*CLASSIFIER, "images.head")
 @click.option("--json", "json_", is_flag=True, help="Print as JSON.")
 def heads(
     data: Path, output: Path, names: str | None, settings: Any, cache: Path | None, json_: bool
 ) -> None:
     """Train a flat model with each of the study's heads on DATA, and print its table of heads.
 
-    With a recipe of the published study its figures stand beside the measured ones.
+    With a recipe of the published study its figures stand beside the measured ones, and each head gets at most the
+    epochs that the study gave it.
 
     Example: aisles ablate heads photos --set images.tuned_epochs=0 --output heads
     """
@@ -218,10 +243,13 @@ def heads(
 @ablate.command(cls=ModelCommand)
 @click.argument("data", type=PATH)
 @click.option("--output", "-o", type=PATH, required=True, help="The run folder.")
-@train_options
+@train_options(*CLASSIFIER)
 @click.option("--json", "json_", is_flag=True, help="Print as JSON.")
 def trunks(data: Path, output: Path, settings: Any, cache: Path | None, json_: bool) -> None:
     """Fine-tune a flat model on DATA, train two-stage classifiers with each trunk, and give the verdicts.
+
+    The trunks are judged under the rule soft, which is named beforehand, beside the flat model with as many further
+    epochs as the models that are trained on from it; p-values are corrected in this family, and in that of all others.
 
     Example: aisles ablate trunks photos --output trunks
     """
@@ -247,9 +275,11 @@ def _summary(found: "BundleEvaluation", table: "pd.DataFrame") -> str:
     if not found.published_f1:
         return text
     both = table.dropna(subset="published_f1")
+    if both.empty:
+        return f"{text}\nnone of these classes has a published F1"
     return (
         f"{text}\npublished macro average F1 {both['published_f1'].mean():.3f}, measured {both['f1'].mean():.3f} on "
-        f"the same {len(both)} classes"
+        f"the same {len(both)} classes\npublished: validation images, split by image; measured: {found.measured_on}"
     )
 
 

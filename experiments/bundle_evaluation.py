@@ -17,6 +17,7 @@ from ..models.bundle import load_bundle, read_bundle
 from .metrics import ClassTable, class_table, confusion
 
 logger = logging.getLogger(__name__)
+LONG = {"val": "validation", "train": "training"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,8 @@ class BundleEvaluation:
     probs : ndarray of shape (n_images, n_classes)
     published_f1 : mapping of str to float
         Published F1 by class; empty if the bundle reproduces no study.
+    measured_on : str
+        Which images, and how they were split, in words.
     """
 
     classes: tuple[str, ...]
@@ -45,6 +48,7 @@ class BundleEvaluation:
     truth: np.ndarray
     probs: np.ndarray
     published_f1: dict[str, float]
+    measured_on: str
 
     @cached_property
     def answers(self) -> np.ndarray:
@@ -162,8 +166,23 @@ def evaluate_bundle(
     name = str(rule or getattr(classifier, "rule", "flat"))
     published = read_bundle(bundle).get("facts", {}).get("published")
     return BundleEvaluation(
-        classes, classifier.hierarchy, name, chosen, truth, probs, published_f1(published)
+        classes,
+        classifier.hierarchy,
+        name,
+        chosen,
+        truth,
+        probs,
+        published_f1(published),
+        _measured_on(manifest, split),
     )
+
+
+def _measured_on(manifest: Manifest, split: str) -> str:
+    if split == "all":
+        return "all images"
+    table = manifest.table
+    crossing = (table.groupby("product")["split"].nunique() > 1).any()
+    return f"{LONG.get(split, split)} images, split by {'image' if crossing else 'product'}"
 
 
 def published_f1(study: str | None) -> dict[str, float]:

@@ -8,9 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from ..data_prep.tables import write_table
+from ..models.fine_tuning import TwoPhaseTraining
 from ..models.heads import HEADS
 from ..models.trunks import ImageTable, TrunkTrainer
-from .image_runs import start_backbone
+from .image_runs import check_layer, start_backbone
 from .image_settings import TrainSettings
 from .preparation import prepare_data
 from .study import make_run_folder
@@ -36,7 +37,8 @@ def ablate_heads(
     output : path
         The run folder; `heads.csv` and one folder a head. Run again, it goes on where it stopped.
     settings : TrainSettings, optional
-        Augmentation is used for the heads that the study trained with it.
+        Augmentation is used for the heads that the study trained with it. Where the settings name a study, each head
+        gets at most the epochs that the study gave it. What says which classifier to train is not used.
     heads : tuple of str
         Keys of `aisles.models.heads.HEADS`.
     cache : path, optional
@@ -55,12 +57,21 @@ def ablate_heads(
     make_run_folder(output)
     prepared = prepare_data(data, settings.data)
     backbone = backbone or start_backbone(settings)
+    check_layer(backbone, settings.training)
     table = ImageTable.of(prepared.manifest, prepared.sha256)
-    rows = []
+    rows, trained = [], {}
     for name in heads:
         training = training_of(name, settings)
-        trainer = TrunkTrainer(backbone, table, training, output / name, settings.classifier.seed, cache)
-        epochs = trainer.tuned_flat().epochs
+        same = replace(training, head=""), replace(HEADS[name], augmentation=False)
+        if same in trained:
+            logger.warning(
+                "%s is not trained: without augmentation (--augment) it is the same model as %s.",
+                name, trained[same][0],
+            )  # fmt: skip
+        else:
+            trainer = TrunkTrainer(backbone, table, training, output / name, settings.classifier.seed, cache)
+            trained[same] = name, trainer.tuned_flat().epochs
+        epochs = trained[same][1]
         best = min(epochs, key=lambda epoch: epoch.val_loss)
         rows.append(
             {
@@ -83,12 +94,23 @@ def ablate_heads(
     return found
 
 
-def training_of(name: str, settings: TrainSettings):
-    """Give the training of a head: with augmentation if the study trained that head with it and the settings do."""
-    training = settings.training
-    if not HEADS[name].augmentation:
-        return replace(training, head=name, augmentation=None, views=0)
-    return replace(training, head=name)
+def training_of(name: str, settings: TrainSettings) -> TwoPhaseTraining:
+    """Give the training of a head.
+
+    It is augmented if the study trained that head so and the settings ask for it. In a recipe of the study it takes at
+    most the epochs that the study gave that head.
+    """
+    variant, training = HEADS[name], replace(settings.training, head=name)
+    if not variant.augmentation:
+        training = replace(training, augmentation=None, views=0)
+    if settings.classifier.published is None:
+        return training
+    frozen, tuned = variant.study_epochs
+    return replace(
+        training,
+        frozen_epochs=min(frozen, training.frozen_epochs),
+        tuned_epochs=min(tuned, training.tuned_epochs),
+    )
 
 
 def published_heads(study: str) -> pd.DataFrame:

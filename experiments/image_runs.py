@@ -14,6 +14,8 @@ from ..models.backbones import Backbone, build_backbone, in_precision
 from ..models.bundle import save_bundle
 from ..models.evaluation import Evaluation
 from ..models.features import extract
+from ..models.fine_tuning import TwoPhaseTraining
+from ..models.image_training import weights_from
 from ..models.trunks import ImageTable, TrunkTrainer
 from ..models.two_stage import FlatClassifier, TwoStageClassifier
 from .image_settings import TrainSettings
@@ -77,6 +79,7 @@ def train_classifier(
     if settings.classifier.model == "two-stage":
         check_hierarchy(prepared, settings.hierarchy)
     backbone = backbone or start_backbone(settings)
+    check_layer(backbone, settings.training)
     table = ImageTable.of(prepared.manifest, prepared.sha256)
     chosen = settings.classifier
     trainer = TrunkTrainer(backbone, table, settings.training, output / "models", chosen.seed, cache)
@@ -96,6 +99,17 @@ def start_backbone(settings: TrainSettings) -> Backbone:
         wanted.name, weights=wanted.weights, input_size=wanted.input_size, color=wanted.color
     )
     return in_precision(built, wanted.precision)
+
+
+def check_layer(backbone: Backbone, training: TwoPhaseTraining) -> None:
+    """Refuse to fine-tune from a layer that the network doesn't have, before anything is trained.
+
+    Raises
+    ------
+    ValueError
+        Naming the network's last layers.
+    """
+    weights_from(backbone.network, training.tune_from)
 
 
 def learned_hierarchy(

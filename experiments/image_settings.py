@@ -8,7 +8,7 @@ from pydantic import Field, field_validator
 
 from ..hierarchy.routing import parse_rule
 from ..models.augmentation import Augmentation
-from ..models.fine_tuning import TwoPhaseTraining
+from ..models.fine_tuning import TwoPhaseTraining, check_optimizer
 from .config import BackboneSettings, DataSettings, Head, HierarchySettings, Section, read_settings
 
 
@@ -54,6 +54,12 @@ class ImageSettings(Section):
     max_steps: int | None = Field(default=None, ge=1)
     deterministic: bool = False
     tensorboard: bool = False
+
+    @field_validator("optimizer")
+    @classmethod
+    def _of_keras(cls, name: str) -> str:
+        check_optimizer(name)
+        return name
 
 
 class AugmentationSettings(Section):

@@ -16,7 +16,7 @@ from ..models.curves import PHASES
 from ..models.trained import load_trained
 from ..models.trunks import ImageTable, TrunkTrainer
 from ..models.two_stage import FlatClassifier, TwoStageClassifier
-from .image_runs import learned_hierarchy, start_backbone
+from .image_runs import check_layer, learned_hierarchy, start_backbone
 from .image_settings import TrainSettings
 from .metrics import accuracy, macro_f1
 from .preparation import PreparedData, check_hierarchy, prepare_data
@@ -24,8 +24,11 @@ from .statistics import Comparison, apply_holm, compare
 from .study import environment, make_run_folder, write_json
 
 logger = logging.getLogger(__name__)
-FLAT = "flat"
-TRUNKS = ("shared", "tuned", "separate from imagenet", "separate from flat")
+FLAT, FLAT_AGAIN = "flat", "flat, more epochs"
+FROM_FLAT = "separate from flat"
+TRUNKS = ("shared", "tuned", "separate from imagenet", FROM_FLAT)
+PRIMARY = "soft"
+"""The rule that the trunks are judged by, named before anything is measured; the others are further questions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +38,9 @@ class TrunkComparison:
     Attributes
     ----------
     table : DataFrame
-        One row a contestant: accuracy, macro_f1, difference, low, high, p, verdict (against the fine-tuned flat model).
+        One row a contestant: accuracy, macro_f1; against the fine-tuned flat model difference, low, high,
+        p_uncorrected, p, verdict; and `family`: `primary` (the trunks under the rule `PRIMARY`, and flat with more
+        epochs) or `further`. In each family p and verdict are corrected for its number of rows (Holm).
     sentences : tuple of str
         The verdicts in words.
     validation : dict
@@ -79,14 +84,15 @@ def compare_trunks(
     Returns
     -------
     TrunkComparison
-        Also written: `trunks.csv`, `trunks.json`, `hierarchy.json`. All contestants but the first are
-        corrected together (Holm).
+        Also written: `trunks.csv`, `trunks.json`, `hierarchy.json`. With the trunk `separate from flat`, whose models
+        are trained on from the flat model, comes the flat model trained on for as many epochs: `flat, more epochs`.
     """
     settings, output = settings or TrainSettings(), Path(output)
     make_run_folder(output)
     prepared = prepare_data(data, settings.data)
     check_hierarchy(prepared, settings.hierarchy)
     backbone = backbone or start_backbone(settings)
+    check_layer(backbone, settings.training)
     hierarchy = learned_hierarchy(prepared, backbone, settings, cache)
     table = ImageTable.of(prepared.manifest, prepared.sha256)
     trainer = TrunkTrainer(
@@ -96,6 +102,8 @@ def compare_trunks(
         FLAT: _answers(trainer.flat(), prepared),
         "flat, frozen": _answers(trainer.flat("shared"), prepared),
     }
+    if FROM_FLAT in trunks:
+        answers[FLAT_AGAIN] = _answers(trainer.flat_again(), prepared)
     for trunk in trunks:
         kind, _, start = trunk.partition(" from ")
         classifier = trainer.two_stage(hierarchy, kind, start or "imagenet")
@@ -129,10 +137,17 @@ def _truth(prepared: PreparedData) -> np.ndarray:
 def _judged(answers: dict[str, np.ndarray], prepared: PreparedData) -> list[Comparison]:
     truth, products = _truth(prepared), prepared.manifest.products[prepared.rows("test")]
     right = {name: given == truth for name, given in answers.items()}
-    others = [name for name in answers if name != FLAT]
-    return list(
-        apply_holm([compare(right[FLAT], right[name], products, names=(FLAT, name)) for name in others])
-    )
+    found: dict[str, Comparison] = {}
+    for family in ("primary", "further"):
+        names = [name for name in answers if name != FLAT and _family(name) == family]
+        given = [compare(right[FLAT], right[name], products, names=(FLAT, name)) for name in names]
+        found |= dict(zip(names, apply_holm(given) if given else (), strict=True))
+    return [found[name] for name in answers if name in found]
+
+
+def _family(name: str) -> str:
+    """Say to which question a contestant belongs; each family is corrected for its own number of comparisons."""
+    return "primary" if name == FLAT_AGAIN or name.endswith(f", {PRIMARY}") else "further"
 
 
 def _table(
@@ -149,7 +164,8 @@ def _table(
         if comparison := by_name.get(name):
             low, high = comparison.interval
             row |= {"difference": comparison.difference, "low": low, "high": high}
-            row |= {"p": comparison.p_corrected, "verdict": comparison.verdict}
+            row |= {"p_uncorrected": comparison.p_value, "p": comparison.p_corrected}
+            row |= {"verdict": comparison.verdict, "family": _family(name)}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -177,6 +193,7 @@ def _write(
         "flat_validation_accuracy": result.validation,
         "contestants": result.table.astype(object).where(result.table.notna(), None).to_dict("records"),
         "verdicts": list(result.sentences),
+        "primary_rule": PRIMARY,
         "training": asdict(settings.training),
         "environment": environment(),
     }

@@ -104,6 +104,7 @@ class TwoPhaseTraining:
             raise ValueError(
                 f"precision must be one of {', '.join(PRECISIONS)}. Received: {self.precision!r}."
             )
+        check_optimizer(self.optimizer)
         if self.views and self.augmentation is None:
             raise ValueError(f"views={self.views} needs an augmentation: without one all views are alike.")
         if self.frozen_epochs < 0 or self.tuned_epochs < 0 or self.frozen_epochs + self.tuned_epochs == 0:
@@ -142,6 +143,21 @@ class TwoPhaseTraining:
             max_steps=self.max_steps,
             augmentation=self.augmentation,
         )
+
+
+def check_optimizer(name: str) -> None:
+    """Refuse a name that is no optimizer of Keras.
+
+    Raises
+    ------
+    ValueError
+    """
+    try:
+        keras.optimizers.get(name)
+    except (ValueError, TypeError):
+        raise ValueError(
+            f"The optimizer must be one of Keras, such as adam, sgd, rmsprop. Received: {name!r}."
+        ) from None
 
 
 def train_on_images(

@@ -3,7 +3,7 @@
 Flat model, router and sub-model are the same head built for different labels.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -26,18 +26,22 @@ class HeadVariant:
         Share dropped after each hidden layer; 0 for none.
     augmentation : bool
         Whether the study trained this variant on augmented images.
+    study_epochs : tuple of int
+        Epochs of the frozen and of the second phase in which the study trained this variant.
     """
 
     dense_units: tuple[int, ...]
     batch_norm: bool
     dropout: float
     augmentation: bool
+    # No part of what is built, so a stage that records the head (by its repr) doesn't depend on it.
+    study_epochs: tuple[int, int] = field(default=(20, 15), repr=False)
 
 
 HEADS = {
     "v1.1": HeadVariant((256,), batch_norm=True, dropout=0.4, augmentation=True),
     "v1.2": HeadVariant((256,), batch_norm=True, dropout=0.4, augmentation=False),
-    "v1.3": HeadVariant((256,), batch_norm=False, dropout=0.4, augmentation=True),
+    "v1.3": HeadVariant((256,), batch_norm=False, dropout=0.4, augmentation=True, study_epochs=(40, 25)),
     "v1.4": HeadVariant((256,), batch_norm=True, dropout=0.0, augmentation=True),
     "v2.1": HeadVariant((256, 512), batch_norm=True, dropout=0.4, augmentation=True),
     "v2.2": HeadVariant((512, 1024), batch_norm=True, dropout=0.4, augmentation=True),

@@ -84,8 +84,8 @@ class TrunkTrainer:
     training : TwoPhaseTraining
         The same for every model.
     folder : Path
-        One folder a model, with its curves: `flat`, `router-from-imagenet`, `submodel-00-from-flat`; and where a
-        head alone is trained `flat-on-shared`, `router-on-tuned` and so on.
+        One folder a model, with its curves: `flat`, `router-from-imagenet`, `submodel-00-from-flat`, `flat-from-flat`;
+        and where a head alone is trained `flat-on-shared`, `router-on-tuned` and so on.
     seed : int
     cache : path, optional
         Folder of cached features.
@@ -150,6 +150,17 @@ class TrunkTrainer:
     def tuned_flat(self) -> TrainedModel:
         """Fine-tune the flat model, in a process of its own."""
         return self._in_own_process(self._stored_start(), self.images.classes, self.images.labels, "flat")
+
+    def flat_again(self) -> FlatClassifier:
+        """Fine-tune the flat model once more, from its own network, as `separate` from flat does its models.
+
+        With the same further epochs as router and sub-models it is their fair rival.
+        """
+        start = self.tuned_flat().trunk
+        name = "flat-from-flat"
+        return FlatClassifier(
+            self._in_own_process(start, self.images.classes, self.images.labels, name).classifier
+        )
 
     def _separate(self, hierarchy: Hierarchy, start: str, rule: str) -> TwoStageClassifier:
         flat = self.tuned_flat() if start == "flat" else None

@@ -14,8 +14,10 @@ from aisles.experiments.head_ablation import ablate_heads, training_of
 from aisles.experiments.image_runs import train_classifier
 from aisles.experiments.image_settings import TrainSettings, read_train_settings
 from aisles.experiments.report.bundle_report import write_bundle_report
+from aisles.experiments.trunk_comparison import compare_trunks
 from aisles.models.backbones import wrap_backbone
 from aisles.models.bundle import read_bundle
+from aisles.models.heads import HEADS
 
 pytestmark = pytest.mark.keras
 FEW = ("images.frozen_epochs=20", "images.tuned_epochs=1", "images.frozen_rate=0.01", "images.batch_size=8")
@@ -80,6 +82,17 @@ def test_mistakes_come_by_confidence(run):
     assert (found.answers[rows] != found.truth[rows]).all()
 
 
+def test_which_images_were_measured_is_told(run, tmp_path):
+    bundle, manifest = run[1].bundle, run[1].manifest
+    assert evaluate_bundle(bundle, manifest).measured_on == "test images, split by product"
+    assert evaluate_bundle(bundle, manifest, split="all").measured_on == "all images"
+    table = pd.read_csv(manifest)
+    table["product"] = table["label"]
+    table.to_csv(manifest.with_name("leaky.csv"), index=False)
+    leaky = evaluate_bundle(bundle, manifest.with_name("leaky.csv"), split="val")
+    assert leaky.measured_on == "validation images, split by image"
+
+
 def test_the_page_shows_classes_confusion_and_mistakes(run, tmp_path):
     files = write_bundle_report(
         evaluate_bundle(run[1].bundle, run[1].manifest, split="all"), tmp_path, "small"
@@ -124,6 +137,40 @@ def test_heads_are_trained_with_augmentation_where_the_study_did():
     assert training_of("v1.1", settings).augmentation is not None
     assert training_of("v1.2", settings).augmentation is None
     assert training_of("v1.1", TrainSettings()).augmentation is None
+
+
+def test_heads_get_the_epochs_that_the_study_gave_them():
+    recipe = read_train_settings("abo65-flat")
+    epochs = {name: training_of(name, recipe) for name in HEADS}
+    assert {name: (t.frozen_epochs, t.tuned_epochs) for name, t in epochs.items()} == {
+        name: (40, 25) if name == "v1.3" else (20, 15) for name in HEADS
+    }
+    short = training_of("v1.1", read_train_settings("abo65-flat", ["images.tuned_epochs=0"]))
+    assert (short.frozen_epochs, short.tuned_epochs) == (20, 0)
+    own = training_of("v1.1", read_train_settings(None, ["images.frozen_epochs=30"]))
+    assert (own.frozen_epochs, own.tuned_epochs) == (30, 25)
+
+
+def test_heads_that_differ_only_in_augmentation_are_trained_once_without_it(picture_folder, tmp_path, caplog):
+    table = ablate_heads(
+        picture_folder, tmp_path, read_train_settings(None, FEW), heads=("v1.1", "v1.3", "v1.2"),
+        cache=tmp_path / "cache", backbone=small_backbone(),
+    ).set_index("version")  # fmt: skip
+    assert "v1.2 is not trained" in caplog.text and "same model as v1.1" in caplog.text
+    assert table.loc["v1.1"].equals(table.loc["v1.2"]) and not table.loc["v1.1"].equals(table.loc["v1.3"])
+    assert not (tmp_path / "v1.2").exists()
+
+
+def test_a_layer_or_optimizer_that_there_is_not_is_refused_before_anything_is_trained(
+    picture_folder, tmp_path
+):
+    settings = read_train_settings(None, ["images.tune_from=mixed99", *FEW])
+    for run_it in (train_classifier, ablate_heads, compare_trunks):
+        with pytest.raises(ValueError, match="no layer 'mixed99' to fine-tune from"):
+            run_it(picture_folder, tmp_path, settings, backbone=small_backbone())
+    assert not [path for path in tmp_path.rglob("*") if path.is_dir()]
+    with pytest.raises(ValueError, match="optimizer must be one of Keras.*'adamant'"):
+        read_train_settings(None, ["images.optimizer=adamant"])
 
 
 @pytest.mark.parametrize(

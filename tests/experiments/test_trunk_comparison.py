@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from aisles.experiments.image_settings import read_train_settings
+from aisles.experiments.statistics import holm
 from aisles.experiments.trunk_comparison import compare_trunks
 from aisles.models.backbones import wrap_backbone
 
@@ -25,7 +26,7 @@ def compared(picture_folder, tmp_path_factory):
         "images.batch_size=8",
     )  # fmt: skip
     settings = read_train_settings(None, changes)
-    trunks = ("shared", "tuned")
+    trunks = ("shared", "tuned", "separate from flat")
     result = compare_trunks(
         picture_folder, output, settings, trunks=trunks, cache=output / "cache", backbone=backbone
     )
@@ -36,12 +37,23 @@ def test_every_contestant_is_judged_against_the_fine_tuned_flat_model(compared):
     _, result = compared
     names = result.table["contestant"].tolist()
     assert names[:2] == ["flat", "flat, frozen"]
-    assert {"shared, soft", "tuned, soft", "tuned, implied"} <= set(names)
+    assert {"shared, soft", "tuned, soft", "tuned, implied", "flat, more epochs"} <= set(names)
     assert result.table["verdict"].isna().tolist() == [True] + [False] * (len(names) - 1)
     assert len(result.sentences) == len(names) - 1
     by_name = result.table.set_index("contestant")
     expected = by_name.loc["tuned, soft", "accuracy"] - by_name.loc["flat", "accuracy"]
     assert by_name.loc["tuned, soft", "difference"] == pytest.approx(expected)
+
+
+def test_p_values_are_corrected_in_the_primary_family_and_in_the_others(compared):
+    _, result = compared
+    table = result.table.set_index("contestant")
+    primary = table.index[table["family"] == "primary"]
+    assert set(primary) == {"flat, more epochs", "shared, soft", "tuned, soft", "separate from flat, soft"}
+    for family in ("primary", "further"):
+        rows = table[table["family"] == family]
+        assert rows["p"].tolist() == pytest.approx(holm(rows["p_uncorrected"].to_numpy()).tolist())
+    assert pd.isna(table.loc["flat", "family"])
 
 
 def test_figures_are_written_with_what_they_rest_on(compared):

@@ -87,6 +87,17 @@ def test_separate_trunks_are_fine_tuned_on_from_the_flat_model(trainer, tuned, s
     assert separate.submodels[0].labels == ("blue", "green")
 
 
+def test_flat_is_trained_on_from_its_own_network_with_as_many_epochs(trainer, tuned, separate):
+    again = trainer.flat_again().model
+    assert again.trunk.load().weights == "given, fine-tuned, fine-tuned"
+    assert again.labels == ("blue", "green", "red")
+    curves = [
+        (trainer.folder / name / "trained/curves.csv").read_text().count("\n")
+        for name in ("flat-from-flat", "router-from-flat")
+    ]
+    assert curves[0] == curves[1]
+
+
 def test_all_of_them_learn_and_a_bundle_keeps_their_answers(images, tuned, separate, tmp_path):
     rows = np.flatnonzero(images.splits == "test")
     pictures = [images.paths[i] for i in rows]
