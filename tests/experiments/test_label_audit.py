@@ -90,6 +90,26 @@ def test_thresholds_counts_and_suspects_agree_with_the_definition(seed, n_classe
     assert (np.diff(suspects.margin) <= 0).all()
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_the_confident_joint_is_cleanlabs():
+    count = pytest.importorskip("cleanlab.count")
+    features, truth = blobs(noise=1.2)
+    rng = np.random.default_rng(1)
+    labels = np.where(rng.random(len(truth)) < 0.15, rng.integers(0, 4, len(truth)), truth)
+    out = out_of_fold_probs(features, labels.astype(str))
+    theirs, doubted = count.compute_confident_joint(
+        labels, out.probs, calibrate=False, return_indices_of_off_diagonals=True
+    )
+    ours = confident_joint(out.given, out.probs)
+    np.testing.assert_array_equal(ours.counts, theirs)
+    assert ours.counts.sum() - np.trace(ours.counts) > 5
+    np.testing.assert_allclose(
+        ours.calibrated(np.bincount(labels)), count.estimate_joint(labels, out.probs), atol=0.01
+    )
+    agreeing = set(np.flatnonzero(out.agrees).tolist())
+    assert set(suspect_labels(out).rows.tolist()) == set(doubted) - agreeing
+
+
 def test_planted_wrong_labels_are_found_and_few_others_are_doubted():
     features, truth = blobs()
     planted = np.array([3, 25, 50, 77, 90, 111, 130, 155])
