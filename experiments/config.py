@@ -2,6 +2,7 @@
 
 import tomllib
 from collections.abc import Iterable
+from difflib import get_close_matches
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from ..data_prep.setting_faults import explained
-from ..hierarchy.routing import parse_rule
+from ..hierarchy.routing import NEEDS, parse_rule
 
 FULL = (
     "flat", "ensemble", "hard", "soft", "beam:2", "threshold:0.1", "implied", "hie", "masked", "random", "logistic",
@@ -178,7 +179,15 @@ def _check_contestant(name: str) -> None:
     kind, _, rest = name.partition(":")
     if name in OTHER_CONTESTANTS or (kind in OTHER_HIERARCHIES and rest):
         return
-    if parse_rule(name).name == "climb":
+    if kind not in NEEDS:
+        others = (*OTHER_CONTESTANTS, *(rule for rule in NEEDS if rule != "climb"))
+        meant = get_close_matches(name, others, n=1)
+        raise ValueError(
+            f"{name!r} is no contestant. {f'Did you mean {meant[0]}? ' if meant else ''}There are: "
+            f"{', '.join(others)}; column:NAME, file:PATH, backbone:NAME"
+        )
+    rule = parse_rule(name)
+    if rule.name == "climb":
         raise ValueError(
             "climb answers at two levels; its figures belong to soft, it is no contestant of its own"
         )
