@@ -1,0 +1,122 @@
+"""`aisles ablate ...` as a person types it, on drawn pictures."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from aisles.cli import main
+
+pytestmark = pytest.mark.keras
+STUDY = (
+    "--weights", "none", "--seeds", "1", "--set", "backbone.input_size=[32, 32]", "--set", "training.epochs=2",
+    "--set", "hierarchy.bootstraps=2", "--set", 'comparison.contestants=["flat", "soft"]',
+)  # fmt: skip
+
+
+def call(*words):
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def goods(tmp_path_factory):
+    """Draw 4 classes of 8 products with a main and a secondary photograph each, told apart by brightness."""
+    root, rng = tmp_path_factory.mktemp("goods"), np.random.default_rng(0)
+    rows = []
+    for number, label in enumerate(("bowl", "cup", "jug", "pan")):
+        for product in range(8):
+            for source in ("main", "other"):
+                name = f"{label}-{product}-{source}.png"
+                pixels = rng.normal(40 + 60 * number, 15, (24, 24, 3)).clip(0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(root / name)
+                similar = "" if source == "main" else f"{rng.uniform(0.5, 0.9):.4f}"
+                rows.append((name, label, f"{label} {product}", source, similar))
+    with (root / "metadata.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([("file_name", "label", "product", "source", "similarity"), *rows])
+    return root
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "tried"),
+    [
+        pytest.param("color", None, ["rgb", "gray"], marks=pytest.mark.slow),
+        pytest.param("macros", None, ["2", "3"], marks=pytest.mark.slow),
+        ("linkage", "ward,average", ["ward", "average"]),
+        pytest.param("split", None, ["product", "image"], marks=pytest.mark.slow),
+        pytest.param(
+            "backbone", "efficientnet_lite0,vgg16", ["efficientnet_lite0", "vgg16"], marks=pytest.mark.slow
+        ),
+    ],
+)
+def test_an_ablation_of_a_study_prints_its_variants(goods, cache, tmp_path, name, values, tried):
+    chosen = ("--values", values) if values else ()
+    result = call("ablate", name, goods, "-o", tmp_path / "out", *STUDY, "--cache", cache, "--json", *chosen)
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)
+    assert [row["variant"] for row in rows] == tried
+    assert all(0 <= row["flat"] <= 1 and not row.get("failed") for row in rows), rows
+    assert [row["same_test_images"] for row in rows] == [True, name != "split"]
+
+
+@pytest.mark.slow
+def test_thresholds_of_similarity_come_from_the_manifest(goods, cache, tmp_path):
+    result = call("ablate", "similarity-threshold", goods, "-o", tmp_path / "out", *STUDY, "--cache", cache)
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert lines[0].split()[0] == "variant" and len(lines) == 6
+    kept = [
+        sum(row["split"] == "train" for row in csv.DictReader(io.StringIO(file.read_text())))
+        for file in sorted((tmp_path / "out").glob("*/manifest.csv"))
+    ]
+    assert kept == sorted(set(kept), reverse=True) and len(kept) == 5
+
+
+def test_a_threshold_needs_similarities(picture_folder, tmp_path):
+    result = call("ablate", "similarity-threshold", picture_folder, "-o", tmp_path / "out", *STUDY)
+    assert result.exit_code == 3 and "aisles data curate" in result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["macros", "--values", "a,b"], "Macros are a whole number or auto. Received: 'a'"),
+        (["backbone", "--values", "resnet"], "'resnet' can't be tried"),
+        (["color", "--set", 'comparison.contestants=["flat", "sft"]'], "'sft' is no contestant. Did you mean soft?"),
+        (["heads", "--trunk", "tuned"], "No such option"),
+        (["heads", "--model", "flat"], "No such option"),
+        (["trunks", "--rule", "hard"], "No such option"),
+        (["trunk", "--set", "images.optimizer=adamant"], "optimizer must be one of Keras"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)  # fmt: skip
+def test_what_can_not_be_tried_is_wrong_usage(goods, tmp_path, words, told):
+    name, *others = words
+    result = call("ablate", name, goods, "-o", tmp_path / "out", *others)
+    assert result.exit_code == 2, result.output
+    assert told in " ".join(result.output.split())
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_trunks_are_judged_under_either_name(goods, cache, tmp_path):
+    words = (
+        goods, "-o", tmp_path / "out", "--weights", "none", "--macros", "2", "--cache", cache, "--json",
+        "--set", "backbone.input_size=[32, 32]", "--set", "images.frozen_epochs=2", "--set", "images.tuned_epochs=1",
+    )  # fmt: skip
+    result = call("ablate", "trunk", *words)
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    rows = {row["contestant"]: row for row in found["contestants"]}
+    assert {"flat", "flat, more epochs", "tuned, soft", "separate from imagenet, soft"} <= set(rows)
+    assert rows["flat, more epochs"]["family"] == rows["tuned, soft"]["family"] == "primary"
+    again = call("ablate", "trunks", *words)
+    assert json.loads(again.stdout)["contestants"] == found["contestants"]
