@@ -23,7 +23,7 @@ from .similarity import Embed, score
 from .sources import IMAGES_TAR, find_image_root, list_image_files, stamp_images
 from .splitting import connected_products, crossing_products, split_by_image, split_by_product
 from .steps import Steps
-from .tables import column, rows
+from .tables import rows
 from .writing import Materialize, check_output, remove_unfinished, write_images, write_sheets
 
 log = logging.getLogger(__name__)
@@ -287,9 +287,10 @@ def _crowd(catalogue: _Catalogue, selected: Tables, names: list[str], known: set
 
 
 def _nothing_left(catalogue: _Catalogue, selected: Tables, balanced: Balance) -> str:
-    reasons = _count_reasons(select=selected["candidates"], balance=balanced.images)
-    counts = column(reasons, "n_images").groupby(reasons["reason"]).sum().sort_values(ascending=False)
-    why = ", ".join(f"{count:,} {reason}" for reason, count in counts.head(3).items())
+    counts: Counter[str] = Counter()
+    for row in _count_reasons(select=selected["candidates"], balance=balanced.images).to_dict("records"):
+        counts[row["reason"]] += row["n_images"]
+    why = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common(3))
     return (
         f"No image is left of {len(selected['candidates']):,} in {catalogue.root}: {why}. Put the images there, or "
         "lower the recipe's thresholds; the reason of each is in steps/select/candidates.csv."
