@@ -57,3 +57,20 @@ def test_the_committed_study_tells_how_its_best_design_was_found_and_tests_no_ne
         assert f"test): {result['sweep'][key]['rho']:.2f}." in said
     for comparison in result["controls"]["hierarchies"]:
         assert f"- {comparison['sentence']}\n" in said
+
+
+def test_the_committed_study_has_one_oracle_router_for_the_same_sub_models():
+    path = Path(__file__).parents[2] / "experiments" / "results" / "grocery-study.json"
+    contestants = json.loads(path.read_text(encoding="utf-8"))["contestants"]
+    oracles = {
+        name: [seed["oracle_router"] for seed in figures["ceilings"]] for name, figures in contestants.items()
+    }
+    assert (
+        oracles["soft"]
+        == oracles["hard"]
+        == oracles["beam:2"]
+        == oracles["threshold:0.1"]
+        == oracles["implied"]
+    )
+    assert oracles["flat"] == oracles["masked"] == oracles["hie"]
+    assert set(oracles["hiclass"]) == {None} and contestants["hiclass"]["top5_accuracy"] is None
