@@ -100,8 +100,9 @@ def thresholds(manifest: Manifest) -> tuple[str, ...]:
         If the manifest doesn't tell of at least two such images (source `other`) how similar they are, differently.
     """
     table = manifest.table
-    trained_on = table["split"].isin(["", "train"]) & (table["source"] == "other")
-    known = table.loc[trained_on, "similarity"].dropna().to_numpy(np.float64)
+    trained_on = np.isin(manifest.splits.astype(str), ("", "train")) & np.asarray(table["source"] == "other")
+    similarity = table["similarity"].to_numpy(np.float64)[trained_on]
+    known = similarity[~np.isnan(similarity)]
     if len(set(known)) < 2:
         raise DataError(
             "Leaving out dissimilar photographs takes a manifest with the columns `source` and `similarity`, and "

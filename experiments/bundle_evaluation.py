@@ -180,8 +180,8 @@ def evaluate_bundle(
 def _measured_on(manifest: Manifest, split: str) -> str:
     if split == "all":
         return "all images"
-    table = manifest.table
-    crossing = (table.groupby("product")["split"].nunique() > 1).any()
+    pairs = set(zip(manifest.products, manifest.splits, strict=True))
+    crossing = len(pairs) > len(set(manifest.products))
     return f"{LONG.get(split, split)} images, split by {'image' if crossing else 'product'}"
 
 
