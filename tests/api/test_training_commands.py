@@ -1,7 +1,9 @@
 """The commands `train`, `evaluate` and `ablate heads`, as a person types them."""
 
 import json
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
@@ -59,6 +61,21 @@ def test_evaluate_gives_json(run):
     content = json.loads(result.stdout)
     assert content["rule"] == "soft"
     assert {row["class"] for row in content["classes"]} <= {"apple", "cherry", "lime", "moss", "sea", "sky"}
+
+
+def test_an_evaluation_without_published_classes_prints_no_mean_of_nothing():
+    import pandas as pd
+
+    from aisles.training_commands import _summary
+
+    found = SimpleNamespace(
+        accuracy=0.5, truth=[0, 1], published_f1={"CHAIR": 0.76}, measured_on="test images, split by product"
+    )
+    table = pd.DataFrame({"precision": [0.5], "recall": [0.5], "f1": [0.5], "published_f1": [np.nan]})
+    told = _summary(found, table)
+    assert "none of these classes has a published F1" in told and "nan" not in told
+    told = _summary(found, table.assign(published_f1=[0.76]))
+    assert "published: validation images, split by image; measured: test images, split by product" in told
 
 
 @pytest.mark.parametrize(
