@@ -4,7 +4,7 @@
     python -m aisles.experiments.readme_table write experiments/results/NAME.json README.md
 
 `keep` trims a run's metrics.json to what tables are made of, with the run's settings, environment and costs, and
-puts a text and the report's first figure beside it. `write` puts the table between the lines `<!-- table:start -->` and
+puts a text and the report's first figure beside it, and all tables and figures in a folder of its name. `write` puts the table between the lines `<!-- table:start -->` and
 `<!-- table:end -->` of a file.
 """
 
@@ -162,6 +162,10 @@ def main(arguments: list[str] | None = None) -> None:
     write_whole(given.target.with_suffix(".md"), note(result, given.target.stem))
     figure = given.source / "figures" / "difference.svg"
     write_whole(given.target.with_suffix(".svg"), figure.read_text(encoding="utf-8"))
+    for file in sorted([*given.source.glob("tables/*.csv"), *given.source.glob("figures/*.svg")]):
+        kept = given.target.with_suffix("") / file.relative_to(given.source)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(kept, file.read_text(encoding="utf-8"))
 
 
 def _what(name: str) -> str:

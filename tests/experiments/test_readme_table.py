@@ -15,6 +15,8 @@ def test_a_kept_result_makes_the_same_table_as_its_run(full_run, tmp_path):
     readme.write_text(f"before\n{BEGIN}\nthe last one\n{END}\nafter\n", encoding="utf-8")
     main(["keep", str(full_run), str(kept)])
     main(["write", str(kept), str(readme)])
+    for name in ("tables/contestants.csv", "figures/error-budget.svg"):
+        assert (kept.with_suffix("") / name).read_bytes() == (full_run / name).read_bytes()
     text = readme.read_text(encoding="utf-8")
     assert text.startswith(f"before\n{BEGIN}\n| contestant") and text.endswith(f"{END}\nafter\n")
     assert "the last one" not in text
