@@ -4,8 +4,8 @@
     python -m aisles.experiments.readme_table write experiments/results/NAME.json README.md
 
 `keep` trims a run's metrics.json to what tables are made of, with the run's settings, environment and costs, and
-puts a text and the report's first figure beside it, and all tables and figures in a folder of its name. `write` puts the table between the lines `<!-- table:start -->` and
-`<!-- table:end -->` of a file.
+puts a text and the report's first figure beside it, and all tables and figures in a folder of its name. `write` puts
+the table between the lines `<!-- table:start -->` and `<!-- table:end -->` of a file.
 """
 
 import argparse
