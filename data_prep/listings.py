@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 IMAGE_COLUMNS = ("image_id", "height", "width", "path")
 INDEX_VERSION = 1
 # As nearly all are: an id, two numbers, and a path below the folder; the others are read more slowly.
+Problem = tuple[str, int, str]
+"""File, line from 1, reason."""
 _PLAIN_ROW = re.compile(rb"[\w+-]+,\d+,\d+,\w+/\w+\.\w+")
 _PARALLEL_FROM = 1 << 23  # bytes; below, starting processes takes longer than reading
 
@@ -92,9 +94,13 @@ def index_catalogue(
         if known:
             return known
     folder = next((place for place in places if _writable(place)), places[-1])
-    bad: list[tuple[str, int, str]] = []
-    n_listings = _write_listings(folder / "listings.csv", listings, bad, jobs)
-    n_images = _write_images(folder / "images.csv", images, bad)
+    parsed = _parsed(
+        listings, jobs
+    )  # other processes begin now, and this one reads the image table meanwhile
+    with whole_file(folder / "images.csv") as part:  # in place only once the listings are
+        n_images, bad_images = _write_images(part, images)
+        n_listings, bad = _write_listings(folder / "listings.csv", parsed, len(listings))
+    bad += bad_images
     write_whole(folder / "malformed.csv", _as_csv(("file", "line", "reason"), bad))
     counts = {
         "n_listings": n_listings,
@@ -116,21 +122,24 @@ def read_images(folder: str | Path) -> pd.DataFrame:
     return read_table(Path(folder) / "images.csv", made_by="aisles data index")
 
 
-def _write_listings(path: Path, sources: list[Source], bad: list, jobs: int) -> int:
+def _parsed(sources: list[Source], jobs: int) -> Iterator[tuple[bytes, int, list[Problem]]]:
     large = sum(path.stat().st_size for path in {source.path for source in sources}) > _PARALLEL_FROM
     parallel = joblib.Parallel(n_jobs=jobs if large else 1, return_as="generator", pre_dispatch="n_jobs")
-    results = cast(Iterator, parallel(joblib.delayed(parse_file)(source) for source in sources))
-    n_rows = 0
+    return cast(Iterator, parallel(joblib.delayed(parse_file)(source) for source in sources))
+
+
+def _write_listings(path: Path, parsed: Iterator, n_files: int) -> tuple[int, list[Problem]]:
+    n_rows, bad = 0, []
     with whole_file(path) as part, part.open("wb") as file:
         file.write((",".join(LISTING_COLUMNS) + "\n").encode())
-        for rows, count, problems in progress(results, "Listings", len(sources), "files"):
+        for rows, count, problems in progress(parsed, "Listings", n_files, "files"):
             file.write(rows)
             n_rows += count
             bad += problems
-    return n_rows
+    return n_rows, bad
 
 
-def _write_images(path: Path, source: Source, bad: list) -> int:
+def _write_images(path: Path, source: Source) -> tuple[int, list[Problem]]:
     lines = read_lines(source)
     header = next(csv.reader([next(lines, b"").decode("utf-8-sig", "replace")]), [])
     if not set(IMAGE_COLUMNS) <= set(header):
@@ -138,8 +147,8 @@ def _write_images(path: Path, source: Source, bad: list) -> int:
             f"{source.path}: {source.name} needs the columns {', '.join(IMAGE_COLUMNS)}. It has: {header}."
         )
     in_order = tuple(header) == IMAGE_COLUMNS
-    n_rows = 0
-    with whole_file(path) as part, part.open("wb") as file:
+    n_rows, bad = 0, []
+    with path.open("wb") as file:
         file.write((",".join(IMAGE_COLUMNS) + "\n").encode())
         for number, line in enumerate(lines, start=2):
             row = line if in_order and _PLAIN_ROW.fullmatch(line) else _image_row(line, header)
@@ -148,7 +157,7 @@ def _write_images(path: Path, source: Source, bad: list) -> int:
                 n_rows += 1
             elif line.strip():
                 bad.append((source.name, number, "wrong number of fields, or a path that leads elsewhere"))
-    return n_rows
+    return n_rows, bad
 
 
 def _image_row(line: bytes, header: list[str]) -> bytes | None:
