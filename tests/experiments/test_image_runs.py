@@ -151,6 +151,7 @@ def test_heads_get_the_epochs_that_the_study_gave_them():
     assert (own.frozen_epochs, own.tuned_epochs) == (30, 25)
 
 
+@pytest.mark.slow
 def test_heads_that_differ_only_in_augmentation_are_trained_once_without_it(picture_folder, tmp_path, caplog):
     table = ablate_heads(
         picture_folder, tmp_path, read_train_settings(None, FEW), heads=("v1.1", "v1.3", "v1.2"),

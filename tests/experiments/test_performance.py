@@ -72,7 +72,7 @@ def test_bfloat16_is_measured_where_the_processor_has_it_and_said_to_be_missing_
     assert speed.limit is None  # depthwise convolutions gain nothing
     assert cosine.value > 0.99
     monkeypatch.setattr(extraction_speed, "offers_bfloat16", lambda: False)
-    with caplog.at_level("INFO"):
+    with caplog.at_level("INFO", logger="aisles"):
         assert extraction_speed.bfloat16_ratios() == []
     assert "neither AVX512-BF16 nor AMX" in caplog.text
 

@@ -11,7 +11,7 @@ from aisles.experiments.statistics import holm
 from aisles.experiments.trunk_comparison import compare_trunks
 from aisles.models.backbones import wrap_backbone
 
-pytestmark = pytest.mark.keras
+pytestmark = [pytest.mark.keras, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
