@@ -30,7 +30,8 @@ def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("predict")
 
     def network(n):
-        small = keras.initializers.RandomNormal(stddev=0.01, seed=1)  # or pixels of 0-255 make every answer certain
+        # Larger weights would make every answer certain, for pixels go up to 255.
+        small = keras.initializers.RandomNormal(stddev=0.01, seed=1)
         dense = layers.Dense(n, activation="softmax", kernel_initializer=small)
         return keras.Sequential([keras.Input((6, 6, 3)), layers.GlobalAveragePooling2D(), dense])
 
