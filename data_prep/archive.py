@@ -1,6 +1,5 @@
 """Random reads from a plain tar of images through an index of offsets; nothing is ever unpacked."""
 
-import hashlib
 import logging
 import os
 import threading
@@ -11,9 +10,8 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 
-from .files import whole_file
+from .files import cached_place, whole_file
 from .tar_headers import ArchiveError, TarIndex, scan_tar
 
 log = logging.getLogger(__name__)
@@ -179,10 +177,8 @@ def _is_file(path: str) -> bool:
 
 def default_index_places(tar: Path) -> list[Path]:
     """Name the files that may hold the index of `tar`, the preferred one first."""
-    tar = Path(os.path.abspath(tar))
-    digest = hashlib.sha256(str(tar).encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    cache = Path(platformdirs.user_cache_dir("aisles", appauthor=False)) / "tar-indexes"
-    return [tar.with_name(tar.name + ".index.npz"), cache / f"{tar.stem}-{digest}.npz"]
+    cached = cached_place("tar-indexes", tar)
+    return [tar.with_name(tar.name + ".index.npz"), cached.with_name(cached.name + ".npz")]
 
 
 def _load_or_scan(file: int, path: Path, places: list[Path], key: tuple[int, int]) -> TarIndex:

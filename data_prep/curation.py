@@ -1,9 +1,9 @@
 """From a catalogue to a manifest: select, score, balance, split, write."""
 
-import hashlib
 import json
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from .audit import FAULTS, Measures, audit_images, score_measures
 from .balancing import Balance, balance
 from .duplicates import MAX_GROUP, HashedImages, crowded, duplicates_across, near_duplicates
 from .errors import DataError
-from .files import write_whole
+from .files import sha256_of, write_whole
 from .listings import index_catalogue, read_images, read_listings
 from .manifest import Manifest
 from .recipe import Recipe, Splitting, Threshold, packaged_recipes, unknown_names
@@ -134,8 +134,7 @@ def curate(
             f"Links need loose files, and {catalogue.root} is inside an archive. Unpack it beside itself "
             f"(tar -xf {IMAGES_TAR}), or copy."
         )
-    if materialize:
-        check_output(output, Path(directory), catalogue.root)
+    check_output(output, Path(directory), catalogue.root, images=materialize is not None)
     remove_unfinished(output)
     steps = Steps(output / "steps", _fingerprint(catalogue))
     cap = recipe.selection.cap
@@ -190,7 +189,7 @@ def _fingerprint(catalogue: _Catalogue) -> str:
 def _hash_of(weights: str) -> str:
     """Give the hash of a file of weights; a name as it is."""
     path = Path(weights)
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else weights
+    return sha256_of(path) if path.is_file() else weights
 
 
 def _warn_of_unknown(recipe: Recipe, threshold: Threshold, types: pd.DataFrame) -> None:
@@ -266,6 +265,7 @@ def _balance(
     flags = rows(audited["flags"], audited["flags"]["excluded"] != "")
     excluded = {name: f"audit: {why}" for name, why in zip(flags["image_id"], flags["excluded"], strict=True)}
     labels = sorted({*selected["classes"]["label"]} - {""})
+    path_of = catalogue.paths(selected["candidates"])
     crowd: list[str] = []
     while True:
         balanced = balance(scored["scores"], threshold, cap, excluded, labels)
@@ -273,15 +273,16 @@ def _balance(
         if not kept:
             raise DataError(_nothing_left(catalogue, selected, balanced))
         # What fills the places may be more of the same crowd, so that those left out count as well.
-        new = _crowd(catalogue, selected, [*kept, *crowd], set(crowd)) if joined else []
+        new = _crowd(catalogue, path_of, [*kept, *crowd], set(crowd)) if joined else []
         if not new:
             return {"images": balanced.images, "classes": balanced.classes}
         crowd += new
         excluded |= dict.fromkeys(new, f"one of more than {MAX_GROUP} near-duplicates")
 
 
-def _crowd(catalogue: _Catalogue, selected: Tables, names: list[str], known: set[str]) -> list[str]:
-    path_of = catalogue.paths(selected["candidates"])
+def _crowd(
+    catalogue: _Catalogue, path_of: Mapping[str, Path], names: list[str], known: set[str]
+) -> list[str]:
     many = crowded(near_duplicates(catalogue.hashes.of([path_of[name] for name in names])), MAX_GROUP)
     return [name for name, is_one in zip(names, many, strict=True) if is_one and name not in known]
 
@@ -293,7 +294,8 @@ def _nothing_left(catalogue: _Catalogue, selected: Tables, balanced: Balance) ->
     why = ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common(3))
     return (
         f"No image is left of {len(selected['candidates']):,} in {catalogue.root}: {why}. Put the images there, or "
-        "lower the recipe's thresholds; the reason of each is in steps/select/candidates.csv."
+        "lower the recipe's thresholds; the reasons are in steps/select/candidates.csv and "
+        "steps/score/scores.csv."
     )
 
 

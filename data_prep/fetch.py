@@ -1,6 +1,5 @@
 """Amazon's two archives, downloaded so that a broken download goes on where it broke."""
 
-import hashlib
 import http.client
 import json
 import logging
@@ -12,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .errors import DataError
-from .files import write_whole
+from .files import sha256_of, write_whole
 from .progress import Progress
 from .sources import IMAGES_TAR, LISTINGS_TAR
 
@@ -96,19 +95,17 @@ def fetch_archives(
     directory.mkdir(parents=True, exist_ok=True)
     wanted = SIZES if sizes is None else sizes
     record = _read_record(directory / "fetched.json")
-    fetched = tuple(
-        _fetch(directory / name, base_url.rstrip("/") + "/" + name, size, attempts, timeout)
-        for name, size in wanted.items()
-    )
-    for archive in fetched:
-        _check_record(archive, record.get(archive.path.name))
-    for archive in fetched:
-        entry = asdict(archive) | {"path": archive.path.name}
-        del entry["reused"]
-        record[archive.path.name] = entry
-    write_whole(directory / "fetched.json", json.dumps(list(record.values()), indent=1) + "\n")
     write_whole(directory / "ATTRIBUTION.txt", ATTRIBUTION)
-    return fetched
+    fetched = []
+    for name, size in wanted.items():
+        url = f"{base_url.rstrip('/')}/{name}"
+        archive = _fetch(directory / name, url, size, attempts, timeout, record.get(name))
+        entry = asdict(archive) | {"path": name}
+        del entry["reused"]
+        record[name] = entry
+        write_whole(directory / "fetched.json", json.dumps(list(record.values()), indent=1) + "\n")
+        fetched.append(archive)
+    return tuple(fetched)
 
 
 def _read_record(path: Path) -> dict[str, dict]:
@@ -120,17 +117,21 @@ def _read_record(path: Path) -> dict[str, dict]:
 
 
 def _check_record(archive: Fetched, known: dict | None) -> None:
-    if archive.reused and known and known.get("sha256") != archive.sha256:
+    if known and known.get("sha256") != archive.sha256:
         raise DataError(
             f"{archive.path} is not the file that was fetched: its SHA-256 is {archive.sha256}, and fetched.json "
             f"has {known.get('sha256')}. Delete it and fetch it again."
         )
 
 
-def _fetch(path: Path, url: str, size: int | None, attempts: int, timeout: float) -> Fetched:
+def _fetch(
+    path: Path, url: str, size: int | None, attempts: int, timeout: float, known: dict | None
+) -> Fetched:
     if path.is_file():
         _check_size(path, size)
-        return Fetched(path, url, path.stat().st_size, _sha256(path), reused=True)
+        archive = Fetched(path, url, path.stat().st_size, sha256_of(path), reused=True)
+        _check_record(archive, known)
+        return archive
     part = path.with_name(path.name + ".part")
     failures = 0
     with Progress(path.name, size, "B") as bar:
@@ -156,7 +157,7 @@ def _fetch(path: Path, url: str, size: int | None, attempts: int, timeout: float
             log.warning("%s broke after %s bytes (%s); going on.", path.name, f"{_length(part):,}", problem)
             time.sleep(min(30.0, 0.5 * 2**failures) if failures else 0)
     _check_size(part, size)
-    digest = _sha256(part)
+    digest = sha256_of(part)
     part.replace(path)
     return Fetched(path, url, path.stat().st_size, digest, reused=False)
 
@@ -207,8 +208,3 @@ def _check_size(path: Path, size: int | None) -> None:
     found = path.stat().st_size
     if size is not None and found != size:
         raise DataError(f"{path} has {found:,} bytes and must have {size:,}. Delete it and fetch it again.")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

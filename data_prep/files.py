@@ -1,10 +1,13 @@
 """Files that appear whole or not at all."""
 
+import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+import platformdirs
 
 
 @contextmanager
@@ -38,6 +41,33 @@ def write_whole(path: str | Path, data: bytes | str) -> Path:
     with whole_file(path) as part:
         part.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
     return Path(path)
+
+
+def sha256_of(path: str | Path) -> str:
+    """Give a file's SHA-256 as hexadecimal text."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def cached_place(kind: str, path: str | Path) -> Path:
+    """Name a place in the cache for what belongs to a file or folder that may not be writable.
+
+    Parameters
+    ----------
+    kind : str
+        The cache's folder for such things. The cache is `AISLES_CACHE`, or the user's cache folder of this system.
+    path : str or Path
+        What it belongs to.
+
+    Returns
+    -------
+    Path
+        Without an ending.
+    """
+    whole = os.path.abspath(path)
+    digest = hashlib.sha256(whole.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    cache = os.environ.get("AISLES_CACHE") or platformdirs.user_cache_dir("aisles", appauthor=False)
+    return Path(cache) / kind / f"{Path(whole).name}-{digest}"
 
 
 def _umask() -> int:

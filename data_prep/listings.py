@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import logging
-import os
 import re
 import tempfile
 from collections.abc import Iterator
@@ -15,10 +14,9 @@ from typing import cast
 
 import joblib
 import pandas as pd
-import platformdirs
 
 from .errors import DataError
-from .files import whole_file, write_whole
+from .files import cached_place, whole_file, write_whole
 from .listing_lines import LISTING_COLUMNS, parse_file
 from .progress import progress
 from .sources import Source, find_image_table, find_listings, read_lines, stamp
@@ -28,9 +26,9 @@ log = logging.getLogger(__name__)
 
 IMAGE_COLUMNS = ("image_id", "height", "width", "path")
 INDEX_VERSION = 1
-# As nearly all are: an id, two numbers, and a path below the folder; the others are read more slowly.
 Problem = tuple[str, int, str]
 """File, line from 1, reason."""
+# As nearly all are: an id, two numbers, and a path below the folder; the others are read more slowly.
 _PLAIN_ROW = re.compile(rb"[\w+-]+,\d+,\d+,\w+/\w+\.\w+")
 _PARALLEL_FROM = 1 << 23  # bytes; below, starting processes takes longer than reading
 
@@ -86,7 +84,11 @@ def index_catalogue(
         If there are no listings, or an archive is damaged or hostile.
     """
     directory = Path(directory)
-    places = [Path(output)] if output is not None else default_places(directory)
+    places = (
+        [Path(output)]
+        if output is not None
+        else [directory / "index", cached_place("catalogue-indexes", directory)]
+    )
     listings, images = find_listings(directory), find_image_table(directory)
     key = hashlib.sha256(f"{INDEX_VERSION} {stamp([*listings, images])}".encode()).hexdigest()
     for place in places:
@@ -172,14 +174,6 @@ def _image_row(line: bytes, header: list[str]) -> bytes | None:
 
 def _leads_elsewhere(path: str) -> bool:
     return not path or path[0] == "/" or ".." in path or "\\" in path or ":" in path or not path.isprintable()
-
-
-def default_places(directory: Path) -> list[Path]:
-    """Name the folders that may hold the tables of a catalogue, the preferred one first."""
-    whole = os.path.abspath(directory)
-    digest = hashlib.sha256(whole.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    cache = Path(platformdirs.user_cache_dir("aisles", appauthor=False)) / "catalogue-indexes"
-    return [directory / "index", cache / f"{Path(whole).name}-{digest}"]
 
 
 def _writable(folder: Path) -> bool:

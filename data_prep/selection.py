@@ -171,11 +171,9 @@ def _components(edges: pd.DataFrame, boilerplate: set[str]) -> np.ndarray:
 def _one_row_per_image(edges: pd.DataFrame) -> pd.DataFrame:
     """Unite an image's rows: all its labels, main if it is main anywhere, every main image beside it."""
     ordered = edges.sort_values(["image_id", "label", "source", "main_image_id"], ignore_index=True)
-    first = columns(ordered.drop_duplicates("image_id"), ("image_id", "source", "product", "label"))
+    first = columns(ordered.drop_duplicates("image_id"), ("image_id", "source", "product"))
     first = first.set_index("image_id")
-    labels = columns(ordered, ("image_id", "label")).drop_duplicates()
-    several = _joined(rows(labels, labels["image_id"].duplicated(keep=False)), "label")
-    first.loc[several.index, "label"] = several
+    first["label"] = _joined(columns(ordered, ("image_id", "label")).drop_duplicates(), "label")
     first.loc[column(rows(ordered, ordered["source"] == "main"), "image_id").unique(), "source"] = "main"
     beside = rows(ordered, (ordered["source"] == "other") & (ordered["main_image_id"] != ""))
     mains = _joined(columns(beside, ("image_id", "main_image_id")).drop_duplicates(), "main_image_id")
@@ -184,7 +182,10 @@ def _one_row_per_image(edges: pd.DataFrame) -> pd.DataFrame:
 
 
 def _joined(table: pd.DataFrame, name: str) -> pd.Series:
-    return cast(pd.Series, table.groupby("image_id")[name].agg(" ".join))
+    """Unite each image's values in the order of the rows; most images have one, and need no grouping."""
+    repeated = table["image_id"].duplicated(keep=False)
+    once = column(rows(table, ~repeated).set_index("image_id"), name)
+    return pd.concat([once, cast(pd.Series, rows(table, repeated).groupby("image_id")[name].agg(" ".join))])
 
 
 def _reasons(

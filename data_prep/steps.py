@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from .files import write_whole
+from .files import sha256_of, write_whole
 from .tables import read_table, write_table
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class Steps:
             for table_name, table in tables.items():
                 write_table(place / f"{table_name}.csv", table)
             names = list(tables)
-            record = {"key": self.key, "tables": {n: _digest(place / f"{n}.csv") for n in names}}
+            record = {"key": self.key, "tables": {n: sha256_of(place / f"{n}.csv") for n in names}}
             write_whole(place / "step.json", json.dumps(record, indent=1) + "\n")
         else:
             self.reused.append(name)
@@ -90,11 +90,7 @@ def _recorded(path: Path, key: str) -> list[str] | None:
         if record["key"] != key:
             return None
         tables = dict(record["tables"])
-        intact = all(_digest(path.parent / f"{name}.csv") == digest for name, digest in tables.items())
+        intact = all(sha256_of(path.parent / f"{name}.csv") == digest for name, digest in tables.items())
         return list(tables) if intact else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -108,11 +108,12 @@ def write_sheets(
     write_whole(note, key)
 
 
-def check_output(output: Path, directory: Path, root: Path) -> None:
-    """Refuse to write images where the catalogue's own are: DataError."""
-    if output.resolve() == directory.resolve() or root.resolve().is_relative_to(
-        (output / "images").resolve()
-    ):
+def check_output(output: Path, directory: Path, root: Path, *, images: bool) -> None:
+    """Refuse to write among the catalogue's images, or `images` where they are: DataError."""
+    place, root = output.resolve(), root.resolve()
+    if place.is_relative_to(root):
+        raise DataError(f"{output} lies among the catalogue's images ({root}). Choose another output folder.")
+    if images and (place == directory.resolve() or root.is_relative_to((output / "images").resolve())):
         raise DataError(
             f"{output / 'images'} would hold both the catalogue's images ({root}) and those that are written. "
             "Choose another output folder."

@@ -12,12 +12,13 @@ import pandas as pd
 from ..data_prep.errors import DataError
 from ..data_prep.manifest import Manifest, read_manifest, shortened
 from ..data_prep.scan import scan_images
+from ..data_prep.splitting import crossing_products
 from ..hierarchy.taxonomy import Hierarchy
 from ..models.bundle import load_bundle, read_bundle
 from .metrics import ClassTable, class_table, confusion
 
 logger = logging.getLogger(__name__)
-LONG = {"val": "validation", "train": "training"}
+_LONG = {"val": "validation", "train": "training"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,9 +181,13 @@ def evaluate_bundle(
 def _measured_on(manifest: Manifest, split: str) -> str:
     if split == "all":
         return "all images"
-    pairs = set(zip(manifest.products, manifest.splits, strict=True))
-    crossing = len(pairs) > len(set(manifest.products))
-    return f"{LONG.get(split, split)} images, split by {'image' if crossing else 'product'}"
+    if crossing_products(manifest.products, manifest.splits):
+        how = "split by image"
+    elif len(set(manifest.products)) < len(manifest.products):
+        how = "split by product"
+    else:
+        how = "products not known"
+    return f"{_LONG.get(split, split)} images, {how}"
 
 
 def published_f1(study: str | None) -> dict[str, float]:

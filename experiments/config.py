@@ -235,7 +235,7 @@ def read_settings(
 
 
 def _settings_file(given: str | Path) -> Path:
-    if Path(given).exists():
+    if Path(given).exists() and not Path(given).is_dir():  # a run folder may be called after its recipe
         return Path(given)
     if str(given) not in recipe_names():
         raise ValueError(

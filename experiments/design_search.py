@@ -205,7 +205,7 @@ class Search:
             for members in (1, 6):
                 val, test = self.flats(members)
                 combine = in_macros if k else with_flat
-                probs, val_probs = combine(tables, hierarchy, list(test), list(val), self.truth["val"])
+                probs, val_probs = combine(tables, hierarchy, list(test), list(val), self.truth["val"])[:2]
                 base = "flat" if members == 1 else "6 flat heads"
                 whose = "flat's" if members == 1 else "6 flat heads'"
                 name = (

@@ -98,9 +98,7 @@ def run_discriminant(name: str, roster: Roster, folder: Path) -> Contestant:
     flat_val, flat_test = [m.val_probs[val] for m in fitted], [m.probs[test] for m in fitted]
     inside = None
     if name == "discriminant":
-        within_val, within_test = within_macros(tables, hierarchy, val_truth)
-        probs = [implied(flat, within_test, hierarchy) for flat in flat_test]
-        val_probs = [implied(flat, within_val, hierarchy) for flat in flat_val]
+        probs, val_probs, within_test = in_macros(tables, hierarchy, flat_test, flat_val, val_truth)
         in_order = within_test[:, np.argsort(hierarchy.slot_class)].astype(np.float32)
         inside = np.repeat(in_order[None], len(probs), axis=0)
     else:
@@ -128,11 +126,19 @@ def run_discriminant(name: str, roster: Roster, folder: Path) -> Contestant:
 
 
 def in_macros(tables: DiscriminantTables, hierarchy: Hierarchy, flat_test, flat_val, val_truth: np.ndarray):
-    """Put the chosen discriminants behind the macros that flat models imply, for test and validation images."""
+    """Put the chosen discriminants behind the macros that flat models imply.
+
+    Returns
+    -------
+    tuple
+        Class distributions of test and of validation images, one a flat model; what the discriminants say of test
+        images, of shape (n_images, n_slots).
+    """
     within_val, within_test = within_macros(tables, hierarchy, val_truth)
     return (
         [implied(flat, within_test, hierarchy) for flat in flat_test],
         [implied(flat, within_val, hierarchy) for flat in flat_val],
+        within_test,
     )
 
 

@@ -220,7 +220,8 @@ def check_hierarchy(prepared: PreparedData, settings: HierarchySettings) -> None
             _check_brought(read_hierarchy(settings.file, classes))
         elif settings.column is not None:
             _check_brought(column_hierarchy(prepared.manifest, settings.column))
-        independent_hierarchy(prepared.manifest, settings)
+        if settings.independent not in ("none", "auto"):
+            column_hierarchy(prepared.manifest, settings.independent)
     except (ValueError, OSError) as error:
         raise DataError(f"The hierarchy can't be used: {error}") from error
     k = settings.macros

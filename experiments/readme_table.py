@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data_prep.files import write_whole
+from .report.names import products_known
 
 BEGIN, END = "<!-- table:start -->", "<!-- table:end -->"
 LEFT_OUT = ("per_class", "risk_coverage")
@@ -202,7 +203,7 @@ def _footnotes(result: Mapping[str, Any]) -> list[str]:
 
 
 def _drawn(result: Mapping[str, Any]) -> str:
-    return "products" if result["n_products"] < result["n_test"] else "images (products are not known)"
+    return "products" if products_known(result) else "images (products are not known)"
 
 
 def _sweep(sweep: Mapping[str, Any] | None) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
+from scipy.stats import spearmanr
 
 from ..hierarchy.clustering import ClassTree
 from ..hierarchy.taxonomy import Hierarchy
@@ -87,5 +87,5 @@ def _rank_correlation(cuts: list[dict[str, Any]], key: str) -> dict[str, float] 
     if len(pairs) < 3 or any(len(set(column)) == 1 for column in zip(*pairs, strict=True)):
         return None
     forecasts, accuracies = np.array(pairs).T
-    rho = np.corrcoef(rankdata(forecasts), rankdata(accuracies))[0, 1]
-    return {"rho": float(rho), "n_cuts": len(pairs)}
+    found: Any = spearmanr(forecasts, accuracies)
+    return {"rho": float(found.statistic), "n_cuts": len(pairs)}

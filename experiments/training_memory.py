@@ -81,11 +81,12 @@ def _peak(task: Task) -> float:
 
 
 def _train(task: Task, folder: Path) -> None:
+    from ..data_prep.files import sha256_of
     from ..models.backbones import build_backbone
     from ..models.fine_tuning import TwoPhaseTraining, train_on_images
     from ..models.image_training import LabeledImages
     from ..models.own_process import train_in_own_process
-    from ..models.stored import StoredNetwork, StoredTrunk, sha256_of
+    from ..models.stored import StoredNetwork, StoredTrunk
     from .prediction_speed import write_pictures
 
     files = write_pictures(folder, task.n_images + task.n_images // 2, 400)

@@ -141,7 +141,7 @@ def _judged(answers: dict[str, np.ndarray], prepared: PreparedData) -> list[Comp
     for family in ("primary", "further"):
         names = [name for name in answers if name != FLAT and _family(name) == family]
         given = [compare(right[FLAT], right[name], products, names=(FLAT, name)) for name in names]
-        found |= dict(zip(names, apply_holm(given) if given else (), strict=True))
+        found |= dict(zip(names, apply_holm(given), strict=True))
     return [found[name] for name in answers if name in found]
 
 

@@ -15,13 +15,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ..data_prep.files import sha256_of
 from ..hierarchy.clustering import ClassTree
 from ..hierarchy.taxonomy import Hierarchy
 from .backbones import Backbone
 from .classifier import AnyModel, GivenModel, LabelModel
 from .model_card import model_card
 from .promises import Confidence
-from .stored import BundleError, Residents, StoredNetwork, StoredTrunk, opened, sha256_of
+from .stored import BundleError, Residents, StoredNetwork, StoredTrunk, opened
 from .two_stage import FlatClassifier, TwoStageClassifier
 
 __all__ = ["SCHEMA", "BundleError", "load_bundle", "read_bundle", "save_bundle"]
@@ -181,11 +182,11 @@ def _put_in_place(part: Path, folder: Path) -> None:
     os.replace(folder, old / "bundle")
     try:
         os.replace(part, folder)
-    except OSError:
+    except BaseException:
         os.replace(old / "bundle", folder)
+        old.rmdir()
         raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 @dataclass(frozen=True)

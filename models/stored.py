@@ -1,7 +1,6 @@
 """Networks that stay on disk until they are needed, and how many may be in memory at once."""
 
 import gc
-import hashlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -13,6 +12,7 @@ from typing import Any, TypeVar
 import keras
 
 from ..data_prep.errors import DataError
+from ..data_prep.files import sha256_of
 from .backbones import Backbone
 
 logger = logging.getLogger(__name__)
@@ -111,9 +111,3 @@ class Residents:
         self.loads += 1
         self._held[key] = value = load()
         return value
-
-
-def sha256_of(path: Path) -> str:
-    """Give a file's SHA-256 as hexadecimal text."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,10 +12,11 @@ from typing import Any
 
 import keras
 
+from ..data_prep.files import sha256_of
 from .backbones import Backbone
 from .classifier import LabelModel
 from .curves import PHASES, Epoch, best_accuracy, draw_curves, write_curves
-from .stored import StoredNetwork, StoredTrunk, sha256_of
+from .stored import StoredNetwork, StoredTrunk
 
 logger = logging.getLogger(__name__)
 FILES = ("trunk.keras", "head.keras")

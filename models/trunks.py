@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..data_prep.files import whole_file
+from ..data_prep.files import sha256_of, whole_file
 from ..data_prep.manifest import Manifest
 from ..hierarchy.taxonomy import Hierarchy
 from .backbones import Backbone
@@ -25,7 +25,7 @@ from .fine_tuning import EVENTS, TwoPhaseTraining
 from .fitting import fit_labels, macro_labels
 from .image_training import LabeledImages
 from .own_process import train_in_own_process
-from .stored import StoredNetwork, StoredTrunk, sha256_of
+from .stored import StoredNetwork, StoredTrunk
 from .trained import TrainedModel
 from .two_stage import FlatClassifier, TwoStageClassifier
 

@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from .document import Bullets, Column, Section, Table, Text
+from .names import products_known
 from .run import Run
 
 _OPTIONAL = (
@@ -70,7 +71,7 @@ def _size(run: Run) -> list[str]:
     first = run.metrics["comparisons"][0]
     n, seeds = run.metrics["n_test"], run.metrics["seeds"]
     support = pd.Series(run.labels).value_counts()
-    products = f" of {run.metrics.get('n_products', n)} products" if _products_known(run) else ""
+    products = f" of {run.metrics.get('n_products', n)} products" if products_known(run.metrics) else ""
     items = [
         f"{n} test images{products}, {len(run.classes)} classes; the smallest "
         f"class has {int(support.min())} test images, the median {support.median():g}: single classes' figures are "
@@ -117,18 +118,9 @@ def _stopping(run: Run) -> list[str]:
 def _by_product(run: Run) -> str:
     if run.settings.get("data", {}).get("split_by") == "image":
         return "Photographs of one product may stand in several of them, which flatters every accuracy."
-    if not _products_known(run):
+    if not products_known(run.metrics):
         return "Whether photographs of one product stand in several of them is not known."
     return "No product stands in two of them."
-
-
-def _products_known(run: Run) -> bool:
-    """Say whether products are more than names of images: some product has several images."""
-    data = run.metrics.get("data", {})
-    images, products = data.get("images"), data.get("products")
-    if images and products is not None:
-        return products < sum(images.values())
-    return run.metrics.get("n_products", run.metrics["n_test"]) < run.metrics["n_test"]
 
 
 def _leaks(run: Run) -> list[str]:

@@ -30,6 +30,15 @@ _VARIANTS = {"": "", "gray": " on gray images", "none": " without trained weight
 _CONTROL = re.compile(r"random(\W\d+)?$", re.IGNORECASE)
 
 
+def products_known(metrics: Mapping[str, Any]) -> bool:
+    """Say whether products are more than names of images: some product has several images."""
+    data = metrics.get("data", {})
+    images, products = data.get("images"), data.get("products")
+    if images and products is not None:
+        return products < sum(images.values())
+    return metrics.get("n_products", metrics["n_test"]) < metrics["n_test"]
+
+
 def is_control(name: str) -> bool:
     """Say whether a contestant is one of the random partitions."""
     return bool(_CONTROL.match(name))

@@ -109,6 +109,15 @@ def test_an_archive_that_has_changed_since_it_was_fetched_is_refused(server, tmp
     assert get(server, tmp_path).path.read_bytes() == CONTENT
 
 
+def test_an_archive_that_has_changed_is_found_before_the_next_one_is_asked_for(server, tmp_path):
+    get(server, tmp_path)
+    (tmp_path / "x.tar").write_bytes(CONTENT[::-1])
+    server.seen.clear()
+    with pytest.raises(DataError, match="not the file that was fetched"):
+        fetch_archives(tmp_path, base_url=server.url, sizes={"x.tar": None, "y.tar": None})
+    assert not server.seen
+
+
 @pytest.mark.parametrize("damaged", ["[1]", "{", '[{"a": 1}]', "5"])
 def test_a_damaged_record_is_written_anew(server, tmp_path, damaged):
     (tmp_path / "fetched.json").write_text(damaged)

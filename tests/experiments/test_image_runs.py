@@ -84,9 +84,13 @@ def test_mistakes_come_by_confidence(run):
 
 def test_which_images_were_measured_is_told(run, tmp_path):
     bundle, manifest = run[1].bundle, run[1].manifest
-    assert evaluate_bundle(bundle, manifest).measured_on == "test images, split by product"
+    assert evaluate_bundle(bundle, manifest).measured_on == "test images, products not known"
     assert evaluate_bundle(bundle, manifest, split="all").measured_on == "all images"
     table = pd.read_csv(manifest)
+    table["product"] = table["label"] + table["split"]
+    table.to_csv(manifest.with_name("known.csv"), index=False)
+    known = evaluate_bundle(bundle, manifest.with_name("known.csv"))
+    assert known.measured_on == "test images, split by product"
     table["product"] = table["label"]
     table.to_csv(manifest.with_name("leaky.csv"), index=False)
     leaky = evaluate_bundle(bundle, manifest.with_name("leaky.csv"), split="val")
@@ -187,6 +191,12 @@ def test_the_recipes_reproduce_the_study(name, model, trunk):
     assert training.augmentation is not None
     assert settings.backbone.name == "inception_v3"
     assert settings.classifier.published == "abo65"
+
+
+def test_a_folder_that_is_called_after_a_recipe_does_not_hide_it(tmp_path, monkeypatch):
+    (tmp_path / "abo65-flat").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert read_train_settings("abo65-flat").classifier.published == "abo65"
 
 
 def test_an_unknown_recipe_is_refused_with_those_that_are_known():

@@ -545,8 +545,11 @@ def test_the_sweep_is_told_cut_by_cut(told):
         assert cut["accuracy_sd"] == pytest.approx(np.std(cut["accuracy"], ddof=1))
     for key, what in (("forecast_rank_correlation", "excess"), ("ceiling_rank_correlation", "ceiling")):
         pairs = [(cut["forecast"][what], cut["accuracy_mean"]) for cut in sweep["cuts"]]
-        ranks = [stats.rankdata(column) for column in zip(*pairs, strict=True)]
-        if sweep[key] is not None:  # nested cuts are no independent draws: no p-value
+        forecasts, accuracies = zip(*pairs, strict=True)
+        constant = len(set(forecasts)) == 1 or len(set(accuracies)) == 1
+        assert (sweep[key] is None) == constant
+        if not constant:  # nested cuts are no independent draws: no p-value
+            ranks = [stats.rankdata(column) for column in (forecasts, accuracies)]
             assert sweep[key] == {"rho": pytest.approx(np.corrcoef(ranks)[0, 1]), "n_cuts": 3}
     expected = multipletests([cut["comparison"]["p_value"] for cut in sweep["cuts"]], method="holm")[1]
     assert [cut["comparison"]["p_corrected"] for cut in sweep["cuts"]] == pytest.approx(expected)

@@ -32,7 +32,10 @@ def test_a_kept_result_makes_the_same_table_as_its_run(full_run, tmp_path):
     assert "(p = " not in said[said.index("| cut |") :] and "On test images the mass was" in said
     without = {name: f for name, f in result["contestants"].items() if name != "discriminant"}
     assert FOUND_BY_SEARCH not in note(result | {"contestants": without}, "tiny")
-    alone = table(result | {"n_products": result["n_test"]})
+    one_test_image_each = result | {"n_products": result["n_test"]}
+    assert "resample products" in table(one_test_image_each)
+    unknown = result["data"] | {"products": sum(result["data"]["images"].values())}
+    alone = table(one_test_image_each | {"data": unknown})
     assert "resample images (products are not known)" in alone
 
 

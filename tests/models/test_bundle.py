@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from keras import layers
 
+from aisles.data_prep.files import sha256_of
 from aisles.hierarchy.clustering import ClassTree, cluster_classes
 from aisles.hierarchy.embeddings import class_embeddings
 from aisles.models import bundle as bundles
 from aisles.models.bundle import SCHEMA, BundleError, load_bundle, read_bundle, save_bundle
-from aisles.models.stored import sha256_of
 from aisles.models.two_stage import FlatClassifier, TwoStageClassifier
 
 pytestmark = pytest.mark.keras
@@ -214,17 +214,18 @@ def test_a_network_changed_after_loading_is_noticed_when_it_is_needed(bundle, pi
         loaded.predict(pictures)
 
 
-def test_a_bundle_that_cant_be_replaced_stays(bundle, pictures, monkeypatch):
+@pytest.mark.parametrize("fault", [OSError("no more room"), KeyboardInterrupt("no more room")])
+def test_a_bundle_that_cant_be_replaced_stays(bundle, pictures, monkeypatch, fault):
     folder, classifier = bundle
     real = bundles.os.replace
 
     def failing(source, target):
         if Path(target) == folder and Path(source).name.startswith(".part-"):
-            raise OSError("no more room")
+            raise fault
         real(source, target)
 
     monkeypatch.setattr(bundles.os, "replace", failing)
-    with pytest.raises(OSError, match="no more room"):
+    with pytest.raises(type(fault), match="no more room"):
         save_bundle(classifier, folder)
     load_bundle(folder).predict(pictures)
     assert [path.name for path in folder.parent.iterdir()] == ["bundle"]
