@@ -61,6 +61,9 @@ def select(
     classes = select_classes(listings, settings)
     label_of = dict(zip(classes["product_type"], classes["label"], strict=True))
     edges = show_images(listings)
+    # Numbers in the order of the names are sorted, compared and counted in the place of hundreds of thousands of texts.
+    ids = ["item_id", "image_id"]
+    edges[ids] = edges[ids].astype("category")
     edges["label"] = [label_of.get(kind, "") for kind in edges["product_type"]]
     boilerplate = _shared_by_more(edges, settings.maximum_shared)
     edges["product"] = _components(edges, boilerplate)
@@ -178,6 +181,7 @@ def _one_row_per_image(edges: pd.DataFrame) -> pd.DataFrame:
     beside = rows(ordered, (ordered["source"] == "other") & (ordered["main_image_id"] != ""))
     mains = _joined(columns(beside, ("image_id", "main_image_id")).drop_duplicates(), "main_image_id")
     first["main_image_ids"] = mains.reindex(first.index).fillna("")
+    first.index = first.index.astype(str)
     return first.reset_index().sort_values(["label", "source", "image_id"], ignore_index=True)
 
 

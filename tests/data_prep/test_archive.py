@@ -14,7 +14,7 @@ FORMATS = {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarf
 
 @pytest.fixture(autouse=True)
 def own_cache_folder(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("AISLES_CACHE", str(tmp_path / "cache"))
 
 
 def write_tar(path, contents, kind=tarfile.PAX_FORMAT):
@@ -209,7 +209,7 @@ def test_without_a_writable_folder_the_index_goes_to_the_cache(tmp_path, monkeyp
 
     monkeypatch.setattr(archive, "whole_file", whole_file)
     TarImages(path)
-    assert [file.suffix for file in (tmp_path / "cache/aisles/tar-indexes").iterdir()] == [".npz"]
+    assert [file.suffix for file in (tmp_path / "cache/tar-indexes").iterdir()] == [".npz"]
     monkeypatch.setattr(archive, "scan_tar", lambda *_: pytest.fail("scanned again"))
     assert TarImages(path).read("a.jpg") == b"1"
 
