@@ -52,7 +52,8 @@ def run_quickstart(output: Path, *, seed: int = 0, json_: bool = False) -> str:
     logger.info("2. Curating it by the recipe 'sample': %s", curated)
     curation = curate(catalogue, curated, load_recipe("sample"), embed)
     logger.info("3. Clustering the classes and comparing flat with two-stage: %s", output / "run")
-    result = run_study(curation.manifest, output / "run", read_settings(), cache=cache)
+    settings = read_settings(None, [f'data.note="{DRAWN}"'])
+    result = run_study(curation.manifest, output / "run", settings, cache=cache)
     return as_json(result.metrics) if json_ else f"{summary(result)}\n\n{DRAWN}"
 
 

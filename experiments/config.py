@@ -20,6 +20,12 @@ FULL = (
 """Contestants of a full study; those of the quick one are the defaults of `ComparisonSettings`."""
 OTHER_CONTESTANTS = ("flat", "ensemble", "random", "logistic", "hiclass", "discriminant", "flat-discriminant")
 OTHER_HIERARCHIES = ("column", "file", "backbone")
+FLAT_TUNED, FLAT_TUNED_AGAIN = "flat-tuned", "flat-tuned-again"
+RIVALS = {
+    "trunk:tuned": FLAT_TUNED, "trunk:separate": FLAT_TUNED, "trunk:separate-from-flat": FLAT_TUNED_AGAIN,
+    FLAT_TUNED_AGAIN: FLAT_TUNED,
+}  # fmt: skip
+"""Contestants that are judged against another one than `flat`: against the flat model that had what they had."""
 Head = Literal["v1.1", "v1.2", "v1.3", "v1.4", "v2.1", "v2.2", "vgg"]
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -33,13 +39,15 @@ class Section(BaseModel):
 class DataSettings(Section):
     """What happens to the images before any model sees them.
 
-    `resplit` makes new splits where the manifest brings some; `split_by="image"` lets photographs of one product fall
-    into several splits, which leaks and is there to show how much: a manifest's splits are taken as they are if
-    products cross them already, otherwise new ones are made. `min_similarity` leaves out training images from secondary
-    listing photographs (source `other`) below that similarity.
+    `note` is what readers must know about the images; the report says it under the verdict. `resplit` makes new splits
+    where the manifest brings some; `split_by="image"` lets photographs of one product fall into several splits, which
+    leaks and is there to show how much: a manifest's splits are taken as they are if products cross them already,
+    otherwise new ones are made. `min_similarity` leaves out training images from secondary listing photographs (source
+    `other`) below that similarity.
     """
 
     label_column: str = "label"
+    note: str = ""
     strict: bool = False
     split_seed: int = 0
     split_by: Literal["product", "image"] = "product"
@@ -116,8 +124,11 @@ class ComparisonSettings(Section):
     `ensemble` (as many flat heads as the two-stage classifier has heads, averaged); `random` (random partitions of
     the same sizes, under the primary rule); `discriminant` (the router that flat implies, and a linear discriminant a
     macro) and `flat-discriminant` (its flat rival of the same cost); `logistic` and `hiclass` (other libraries on the
-    same features); and other hierarchies under the primary rule: `column:NAME` of the manifest, `file:PATH`,
-    `backbone:NAME` or `backbone:NAME:gray` (learned from that backbone's features, while the heads keep the study's).
+    same features); other hierarchies under the primary rule: `column:NAME` of the manifest, `file:PATH`,
+    `backbone:NAME` or `backbone:NAME:gray` (learned from that backbone's features, while the heads keep the study's);
+    and networks fine-tuned on the images: `flat-tuned` and, under the primary rule, `trunk:tuned`, `trunk:separate`
+    and `trunk:separate-from-flat`, judged against `flat-tuned`, or against `flat-tuned-again` where they had its
+    epochs beforehand. These rivals take part unasked.
     """
 
     contestants: tuple[str, ...] = ("flat", "hard", "soft", "implied", "hie", "masked")
@@ -145,8 +156,55 @@ class ComparisonSettings(Section):
 
     @property
     def everyone(self) -> tuple[str, ...]:
-        """The contestants' names, flat and the primary rule among them in any case."""
-        return tuple(dict.fromkeys(("flat", *self.contestants, self.primary)))
+        """The contestants' names, flat, the primary rule and everybody's rivals among them in any case."""
+        names = dict.fromkeys(("flat", *self.contestants, self.primary))
+        rivals = [RIVALS[name] for name in names if name in RIVALS]
+        rivals += [RIVALS[name] for name in rivals if name in RIVALS]
+        first = [name for name in names if name not in RIVALS]
+        return tuple(dict.fromkeys((*first, *reversed(rivals), *names)))
+
+
+class ImageSettings(Section):
+    """How a model is trained on images; see `aisles.models.fine_tuning.TwoPhaseTraining`."""
+
+    head: Head = "v1.3"
+    frozen_epochs: int = Field(default=40, ge=0)
+    tuned_epochs: int = Field(default=25, ge=0)
+    frozen_rate: float = Field(default=1e-3, gt=0)
+    tuned_rate: float = Field(default=1e-4, gt=0)
+    batch_size: int = Field(default=32, ge=1)
+    optimizer: str = "adam"
+    cosine: bool = False
+    patience: int = Field(default=5, ge=1)
+    plateau: int = Field(default=0, ge=0)
+    tune_from: str | None = None
+    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
+    class_weights: bool = False
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    augment: bool = False
+    views: int = Field(default=0, ge=0)
+    max_steps: int | None = Field(default=None, ge=1)
+    deterministic: bool = False
+    tensorboard: bool = False
+
+    @field_validator("optimizer")
+    @classmethod
+    def _of_keras(cls, name: str) -> str:
+        from ..models.fine_tuning import check_optimizer
+
+        check_optimizer(name)
+        return name
+
+
+class AugmentationSettings(Section):
+    """How much pictures are changed where `images.augment` is true; see `aisles.models.augmentation`."""
+
+    flip: bool = True
+    rotation: float = Field(default=15.0, ge=0, le=180)
+    zoom: float = Field(default=0.15, ge=0, lt=1)
+    translation: float = Field(default=0.1, ge=0, lt=1)
+    contrast: float = Field(default=0.1, ge=0, lt=1)
+    brightness: float = Field(default=0.1, ge=0, lt=1)
 
 
 class SweepSettings(Section):
@@ -165,6 +223,8 @@ class StudySettings(Section):
     training: TrainingSettings = TrainingSettings()
     comparison: ComparisonSettings = ComparisonSettings()
     sweep: SweepSettings = SweepSettings()
+    images: ImageSettings = ImageSettings()
+    augmentation: AugmentationSettings = AugmentationSettings()
 
 
 def with_all_contestants(settings: StudySettings) -> StudySettings:
@@ -177,10 +237,15 @@ def with_all_contestants(settings: StudySettings) -> StudySettings:
 
 def _check_contestant(name: str) -> None:
     kind, _, rest = name.partition(":")
-    if name in OTHER_CONTESTANTS or (kind in OTHER_HIERARCHIES and rest):
+    if (
+        name in OTHER_CONTESTANTS
+        or name in RIVALS
+        or name == FLAT_TUNED
+        or (kind in OTHER_HIERARCHIES and rest)
+    ):
         return
     if kind not in NEEDS:
-        others = (*OTHER_CONTESTANTS, *(rule for rule in NEEDS if rule != "climb"))
+        others = (*OTHER_CONTESTANTS, FLAT_TUNED, *RIVALS, *(rule for rule in NEEDS if rule != "climb"))
         meant = get_close_matches(name, others, n=1)
         raise ValueError(
             f"{name!r} is no contestant. {f'Did you mean {meant[0]}? ' if meant else ''}There are: "

@@ -10,13 +10,13 @@ import numpy as np
 
 from ..hierarchy.routing import macro_from_flat, parse_rule, route
 from ..hierarchy.taxonomy import Hierarchy
-from .config import OTHER_HIERARCHIES, StudySettings
+from .config import FLAT_TUNED, OTHER_HIERARCHIES, RIVALS, StudySettings
 from .heads import HeadJob, Trainer, flat_job, router_job, two_stage_jobs
 from .preparation import PreparedData, column_hierarchy, read_hierarchy
 
 logger = logging.getLogger(__name__)
 Made = TypeVar("Made")
-OTHERWISE_MADE = ("logistic", "hiclass", "discriminant", "flat-discriminant")
+OTHERWISE_MADE = ("logistic", "hiclass", "discriminant", "flat-discriminant", FLAT_TUNED, *RIVALS)
 """Contestants whose parts are not all heads."""
 
 
@@ -48,6 +48,8 @@ class Contestant:
         model's for rules without sub-models; None where `probs` itself is that.
     answers_only : bool
         Whether `probs` merely marks the answers, as of a library that gives no probabilities.
+    cost : mapping of str to float, or None
+        As `costs.contestant_cost` gives it, where it doesn't follow from `jobs`: of fine-tuned networks.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Contestant:
     further_parameters: int = 0
     inside: np.ndarray | None = None
     answers_only: bool = False
+    cost: Mapping[str, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +101,7 @@ class Roster:
 
     @property
     def otherwise_made(self) -> tuple[str, ...]:
-        """Contestants whose parts are not all heads: references of other libraries, and discriminants."""
+        """Contestants whose parts are not all heads: other libraries, discriminants, fine-tuned networks."""
         return tuple(name for name in self.settings.comparison.everyone if name in OTHERWISE_MADE)
 
     @property
@@ -164,7 +167,7 @@ class Roster:
 
     def rule(self, name: str):
         """Give the routing rule of a two-stage contestant: its own, or the primary one on another hierarchy."""
-        other = name.partition(":")[0] in OTHER_HIERARCHIES or name.startswith("random-")
+        other = name.partition(":")[0] in (*OTHER_HIERARCHIES, "trunk") or name.startswith("random-")
         return parse_rule(self.settings.comparison.primary if other else name)
 
     def _flat_heads(self, name: str, jobs: tuple[tuple[HeadJob, ...], ...]) -> Contestant:

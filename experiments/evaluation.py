@@ -26,7 +26,8 @@ of `classes`; shares are between 0 and 1; what can't be computed is null. Times 
 - `failed`: contestants that failed, each with its reason.
 - `router`: over seeds `accuracy` and `implied_by_flat`.
 - `error_budget`: by contestant and seed `router_wrong`, `within_wrong`, `right`, `R`, `S`, on the study's macros.
-- `comparisons`: everybody but controls against flat (`a`), the primary one first, the others corrected by Holm:
+- `comparisons`: everybody but controls (`b`) against flat (`a`; fine-tuned networks against the flat model that was
+  fine-tuned alike), the primary one first, the others corrected by Holm:
   `difference`, `difference_per_seed`, `difference_sd`, `interval`, `p_value`, `p_corrected`, `mcnemar`, `rescued`,
   `lost`, `equivalence_interval`, `equivalence_p`, `smallest_detectable`, `margin`, `alpha`, `verdict`, `sentence`;
   `verdict` is the first one's sentence.
@@ -49,7 +50,7 @@ import numpy as np
 from ..hierarchy.calibration import fit_composed_temperatures
 from ..hierarchy.routing import parse_rule, route
 from . import metrics
-from .config import ComparisonSettings
+from .config import RIVALS, ComparisonSettings
 from .contestant_figures import (
     add_calibration,
     climb_figures,
@@ -116,20 +117,25 @@ def evaluate(predictions: Predictions, settings: ComparisonSettings, linkage: np
 
 
 def compare_all(predictions: Predictions, settings: ComparisonSettings) -> list[Comparison]:
-    """Judge everybody but the controls against flat: the primary one first, the others corrected by Holm."""
+    """Judge everybody but the controls: the primary one against flat first, the others corrected by Holm.
+
+    The others meet flat, too, or their rival of `config.RIVALS`; whose rival failed is not judged.
+    """
 
     def judge(name: str) -> Comparison:
+        rival = RIVALS.get(name, "flat")
         return compare(
-            predictions.correct("flat"),
+            predictions.correct(rival),
             predictions.correct(name),
             predictions.products,
-            names=("flat", name),
+            names=(rival, name),
             margin=settings.margin,
             alpha=settings.alpha,
         )
 
-    known = predictions.contestants.items()
-    others = [n for n, c in known if n not in ("flat", settings.primary) and c.role != "control"]
+    known = predictions.contestants
+    others = [n for n, c in known.items() if n not in ("flat", settings.primary) and c.role != "control"]
+    others = [name for name in others if RIVALS.get(name, "flat") in known]
     return [judge(settings.primary), *apply_holm([judge(name) for name in others])]
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data_prep.files import write_whole
-from .report.names import products_known
+from .report.names import judged, products_known
 
 BEGIN, END = "<!-- table:start -->", "<!-- table:end -->"
 LEFT_OUT = ("per_class", "risk_coverage")
@@ -71,7 +71,7 @@ def table(result: Mapping[str, Any]) -> str:
         "| contestant | what it is | accuracy | against flat, points | verdict | parameters against flat |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
-    judged = {comparison["b"]: comparison for comparison in result["comparisons"]}
+    compared = {comparison["b"]: comparison for comparison in result["comparisons"]}
     ranked = sorted(result["contestants"].items(), key=lambda item: -item[1]["accuracy_mean"])
     for name, figures in ranked:
         if figures["role"] == "control":
@@ -79,8 +79,8 @@ def table(result: Mapping[str, Any]) -> str:
         spread = "" if figures["accuracy_sd"] is None else f" ± {figures['accuracy_sd']:.3f}"
         share = figures["cost"]["parameters"] / flat
         lines.append(
-            f"| {name} | {_what(name)} | {figures['accuracy_mean']:.3f}{spread} | {_difference(judged.get(name))} "
-            f"| {judged[name]['verdict'] if name in judged else 'baseline'} | {share:.2f} |"
+            f"| {name} | {_what(name)} | {figures['accuracy_mean']:.3f}{spread} | {_difference(compared.get(name))} "
+            f"| {judged(compared[name]) if name in compared else 'baseline'} | {share:.2f} |"
         )
     lines += [_random_row(result["controls"]["random"])] if result["controls"]["random"] else []
     return "\n".join([*lines, "", *_footnotes(result)])

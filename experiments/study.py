@@ -49,6 +49,7 @@ from .run_folder import (
 from .stages import fingerprint, stage
 from .study_bundles import save_bundles
 from .sweeps import sweep_cuts
+from .trunk_contestants import FINE_TUNED, FineTuning
 
 __all__ = ["StudyResult", "environment", "make_run_folder", "run_study", "write_json"]
 
@@ -261,6 +262,8 @@ class _Study:
     def otherwise_made(self, name: str) -> Contestant:
         if name in DISCRIMINANTS:
             return run_discriminant(name, self.roster, self.output / "models")
+        if name in FINE_TUNED:
+            return FineTuning(self.roster, self.trunk, self.output / "models", self.cache).contestant(name)
         folder, n_seeds = self.reference_folder(name), len(self.roster.seeds)
         return run_reference(
             name, folder, self.prepared, self.features, self.trunk.key, self.found.hierarchy, n_seeds
@@ -270,6 +273,8 @@ class _Study:
         return self.output / "models" / name
 
     def cost(self, contestant: Contestant) -> dict[str, float]:
+        if contestant.cost is not None:
+            return dict(contestant.cost)
         parameters = self.trunk.model.count_params()
         if contestant.role == "reference":
             return reference_cost(self.reference_folder(contestant.name), parameters)

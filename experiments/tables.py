@@ -3,6 +3,7 @@
 import shlex
 from pathlib import Path
 
+from .report.names import judged
 from .study import StudyResult
 
 
@@ -65,7 +66,7 @@ def _row(name: str, contestant: dict, comparison: dict | None, width: int) -> st
     low, high = comparison["interval"]
     return (
         f"{row}{100 * comparison['difference']:>+8.1f} points{f'{100 * low:+.1f} to {100 * high:+.1f}':>18}"
-        f"{comparison['p_corrected']:>9.2g}  {comparison['verdict']}"
+        f"{comparison['p_corrected']:>9.2g}  {judged(comparison)}"
     )
 
 

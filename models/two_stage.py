@@ -133,6 +133,32 @@ class TwoStageClassifier(Classifier):
         ]
         return np.concatenate(parts) if parts else np.zeros((0, width))
 
+    def stage_proba(
+        self, images: Iterable[Picture], *, batch_size: int = BATCH_SIZE, calibrated: bool = True
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """Give what every model says, each picture through each network once: what any routing rule starts from.
+
+        Returns
+        -------
+        tuple of ndarray
+            The router's (n, n_macros), the sub-models' side by side (n, n_slots), and the flat model's (n, n_classes),
+            None without one.
+        """
+        names = ["router", *self._submodel_names, *(["flat"] if self.flat is not None else [])]
+        hierarchy = self.hierarchy
+        macro, within = [np.zeros((0, hierarchy.n_macros))], [np.zeros((0, hierarchy.n_slots))]
+        flat = [np.zeros((0, hierarchy.n_classes))]
+        for batch, _ in self._batches(images, self._stacks(names), batch_size, batch_size, True):
+            given = [self._passed(name, batch, calibrated=calibrated) for name in names]
+            macro.append(given[0])
+            within.append(np.hstack(given[1 : 1 + len(self.submodels)]))
+            flat += given[1 + len(self.submodels) :]
+        return (
+            np.concatenate(macro),
+            np.concatenate(within),
+            None if self.flat is None else np.concatenate(flat),
+        )
+
     def calibrate(
         self, images: Iterable[Picture], labels: Sequence[str], *, batch_size: int = BATCH_SIZE
     ) -> Self:
@@ -142,22 +168,14 @@ class TwoStageClassifier(Classifier):
         model's that of its own. hard's answers stay as they are. A promise made before is void.
         """
         truth = self._codes(labels)
-        macro, within, flat = [], [], []
-        names = ["router", *self._submodel_names, *(["flat"] if self.flat is not None else [])]
-        for batch, _ in self._batches(images, self._stacks(names), batch_size, batch_size, True):
-            macro.append(self._passed("router", batch, calibrated=False))
-            within.append(np.hstack([self._passed(n, batch, calibrated=False) for n in self._submodel_names]))
-            if self.flat is not None:
-                flat.append(self._passed("flat", batch, calibrated=False))
-        check_counts(sum(map(len, macro)), len(truth))
-        found = fit_composed_temperatures(
-            log_of(np.concatenate(macro)), log_of(np.concatenate(within)), self.hierarchy, truth
-        )
+        macro, within, flat = self.stage_proba(images, batch_size=batch_size, calibrated=False)
+        check_counts(len(macro), len(truth))
+        found = fit_composed_temperatures(log_of(macro), log_of(within), self.hierarchy, truth)
         self.router = replace(self.router, temperature=found.router)
         pairs = zip(self.submodels, found.submodels, strict=True)
         self.submodels = tuple(replace(model, temperature=t) for model, t in pairs)
-        if self.flat is not None:
-            self.flat = replace(self.flat, temperature=fit_temperature(log_of(np.concatenate(flat)), truth))
+        if self.flat is not None and flat is not None:
+            self.flat = replace(self.flat, temperature=fit_temperature(log_of(flat), truth))
         self.confidence = None
         return self
 

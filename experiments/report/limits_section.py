@@ -24,9 +24,14 @@ _REFERENCES = {
     "hiclass": "HiClass",
     "ensemble": "a flat ensemble",
 }
-_TWO_STAGE = (
-    "Two-stage here means heads on one frozen network, which all contestants share; fine-tuned trunks (tuned, separate)"
-    " are no contestants of a study and are compared by aisles ablate trunks."
+_FROZEN = (
+    "Two-stage here means heads on one frozen network, which all contestants share. Networks fine-tuned on the images "
+    "(the contestants trunk:tuned, trunk:separate and trunk:separate-from-flat) did not take part."
+)
+_FINE_TUNED = (
+    "Two-stage means heads on one frozen network, except for the contestants called trunk. Those and flat-tuned train "
+    "on training images alone, and validation images stop them; the other heads are refitted on both. So they are "
+    "judged against each other, not against flat."
 )
 
 
@@ -39,7 +44,7 @@ def limits_section(run: Run, ran: set[str]) -> Section:
     ran : set of str
         Keys of what the report holds; the others are named as not run.
     """
-    items = [*_size(run), _TWO_STAGE, *_split(run), *_stopping(run), *_leaks(run), *_scope(run)]
+    items = [*_size(run), _two_stage(run), *_split(run), *_stopping(run), *_leaks(run), *_scope(run)]
     missing = [words for key, words in _OPTIONAL if key not in ran]
     missing += [words for name, words in _REFERENCES.items() if name not in run.metrics["contestants"]]
     if missing:
@@ -90,6 +95,10 @@ def _size(run: Run) -> list[str]:
     if absent:
         items.append(f"Classes without a test image: {', '.join(absent)}.")
     return items
+
+
+def _two_stage(run: Run) -> str:
+    return _FINE_TUNED if any(name.startswith("trunk:") for name in run.metrics["contestants"]) else _FROZEN
 
 
 def _split(run: Run) -> list[str]:

@@ -22,6 +22,11 @@ _WHAT = {
     "flat-discriminant": "flat times one linear discriminant over all classes",
     "hiclass": "HiClass on the same features: local classifier per parent node",
     "logistic": "scikit-learn's logistic regression on the same features",
+    "flat-tuned": "the flat model, fine-tuned on the images (training images alone; validation images stop it)",
+    "flat-tuned-again": "flat-tuned, fine-tuned once more: the epochs of `trunk:separate-from-flat`",
+    "trunk:tuned": "router and sub-models as heads on the network of flat-tuned; judged against flat-tuned",
+    "trunk:separate": "router and each sub-model fine-tuned on their own; judged against flat-tuned",
+    "trunk:separate-from-flat": "the same, each from the network of flat-tuned; judged against flat-tuned-again",
     "column": "two-stage with the hierarchy that the manifest brings",
     "file": "two-stage with the hierarchy that a person brings",
     "backbone": "two-stage with the hierarchy learned from another backbone",
@@ -60,6 +65,12 @@ def what_it_is(name: str, metrics: Mapping[str, Any]) -> str:
         if word.lower() in _WHAT:
             return _WHAT[word.lower()]
     return ""
+
+
+def judged(comparison: Mapping[str, Any]) -> str:
+    """Give a comparison's verdict, with the rival's name if it isn't flat."""
+    rival = "" if comparison["a"] == FLAT else f" (against {comparison['a']})"
+    return f"{comparison['verdict']}{rival}"
 
 
 def color_class(run: Run, name: str) -> str:

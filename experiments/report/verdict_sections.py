@@ -7,7 +7,7 @@ import numpy as np
 
 from .document import Block, Bullets, Column, Figure, Section, Table, Text, signed
 from .drawing import Drawing
-from .names import color_class, is_control, what_it_is
+from .names import color_class, is_control, judged, what_it_is
 from .run import FLAT, Run
 from .verdict_figures import BudgetShares, CostPoint, budget_figure, cost_figure, difference_figure
 
@@ -39,13 +39,15 @@ def opening(run: Run) -> tuple[Block, ...]:
     comparisons = [c for c in run.metrics["comparisons"] if not is_control(c["b"])]
     low, high = (100 * v for v in comparisons[0]["interval"])
     level = 100 * (1 - comparisons[0]["alpha"])
+    others = "" if all(c["a"] == FLAT for c in comparisons) else " or the rival that is named"
     caption = (
-        f"Difference in accuracy against flat. Diamond: mean; line: {level:g} % interval over products "
+        f"Difference in accuracy against flat{others}. Diamond: mean; line: {level:g} % interval over products "
         f"(for {run.primary}: {signed(low)} to {signed(high)} points); rings: single seeds. "
         f"{run.primary} was named as the primary contestant beforehand"
         + ("; the others are corrected for their number (Holm)." if len(comparisons) > 1 else ".")
     )
-    return (Figure("difference", caption, difference_figure(comparisons)),)
+    drawn = [c if c["a"] == FLAT else {**c, "b": f"{c['b']} against {c['a']}"} for c in comparisons]
+    return (Figure("difference", caption, difference_figure(drawn)),)
 
 
 def contestants_section(run: Run) -> Section:
@@ -93,7 +95,7 @@ def _contestant_row(
     scores = [_mean(figures.get(key)) for key in ("top5_accuracy", "balanced_accuracy", "macro_f1")]
     difference, verdict, tests = None, "baseline" if name == FLAT else "", (None, None, None)
     if comparison is not None:
-        difference, verdict = comparison["difference"], comparison["verdict"]
+        difference, verdict = comparison["difference"], judged(comparison)
         tests = (*comparison["interval"], comparison["p_corrected"])
     accuracy = (_mean(figures["accuracy"]), figures.get("accuracy_sd"))
     return (name, difference, verdict, *accuracy, *tests, *scores)
