@@ -76,12 +76,19 @@ def _fit(
     probs = predictor(features, labels, both, rows["test"], STRENGTHS[best], hierarchy)
     facts: dict[str, Any] = {
         "strength": STRENGTHS[best], "val_accuracy": right[best], "images": len(both),
-        "parameters": (features.shape[1] + 1) * hierarchy.n_classes, "seconds": round(time.perf_counter() - start, 3),
+        "parameters": (features.shape[1] + 1) * _n_outputs(predictor, hierarchy), "seconds": round(time.perf_counter() - start, 3),
     }  # fmt: skip
     np.savez(
         part / "answers.npz", probs=probs.astype(np.float32), val_probs=val_probs[best].astype(np.float32)
     )
     (part / "budget.json").write_text(json.dumps(facts, default=float))
+
+
+def _n_outputs(predictor: Callable, hierarchy: Hierarchy) -> int:
+    """Count the outputs of all regressions: HiClass has one at the root, and none in a macro of one class."""
+    if predictor is not _hiclass:
+        return hierarchy.n_classes
+    return hierarchy.n_macros + sum(size for size in hierarchy.sizes if size > 1)
 
 
 def _classifier(strength: float) -> LogisticRegression:

@@ -22,3 +22,9 @@ def test_logistic_regression_converges_or_says_that_it_has_not(monkeypatch, capl
         probs = baselines._logistic(features, labels, rows, rows, 10.0, hierarchy)
     assert ("has not converged" in caplog.text) is warned
     assert probs.sum(axis=1) == pytest.approx(1)
+
+
+def test_hiclass_has_a_regression_at_the_root_and_none_in_a_macro_of_one_class():
+    hierarchy = Hierarchy(("a", "b", "c"), (("0", "1"), ("2", "3"), ("4",)))
+    assert baselines._n_outputs(baselines._logistic, hierarchy) == 5
+    assert baselines._n_outputs(baselines._hiclass, hierarchy) == 3 + 4

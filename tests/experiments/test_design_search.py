@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
-from aisles.experiments.design_search import Candidate, mixed_inside, report
+from aisles.experiments.calibration_figures import nll
+from aisles.experiments.design_candidates import Candidate, mixed_inside
+from aisles.experiments.design_further import cross_fitted, scale_flat
+from aisles.experiments.design_search import note_table, report
 from aisles.experiments.discriminants import discriminant_probs, geometric_mean
 from aisles.hierarchy.taxonomy import Hierarchy
 
@@ -61,3 +64,56 @@ def test_validation_images_choose_and_test_images_only_judge():
     assert found["leagues"]["light"]["comparison"]["difference"] == pytest.approx(10 / 80)
     assert found["leagues"]["heavy"]["chosen"]["two-stage"] == "too dear"
     assert len(found["candidates"]) == 4
+
+
+def test_each_family_meets_the_flat_design_that_had_the_same_trick():
+    truth = {"val": np.arange(40) % 4, "test": np.arange(80) % 4}
+
+    def says(wrong):
+        tables = []
+        for labels in truth.values():
+            given = labels.copy()
+            given[:wrong] = (given[:wrong] + 1) % 4
+            tables.append(np.stack([0.1 + 0.6 * np.eye(4)[given]] * 2))
+        return tuple(tables)
+
+    candidates = [
+        Candidate("flat", "flat", 1.0, says(20)),
+        Candidate("flat, warm", "flat", 1.0, says(8), "warm start"),
+        Candidate("stages, warm", "two-stage", 1.5, says(10), "warm start"),
+        Candidate("overlapping", "two-stage", 1.5, says(16), "overlap"),
+    ]
+    found = report(candidates, truth, np.arange(80))
+    assert found["families"]["warm start"]["chosen"] == {"flat": "flat, warm", "two-stage": "stages, warm"}
+    assert found["families"]["warm start"]["comparison"]["difference"] == pytest.approx(-2 / 80)
+    assert found["families"]["warm start"]["against_flat_alone"]["difference"] == pytest.approx(10 / 80)
+    assert found["families"]["overlap"]["chosen"]["flat"] == "flat"
+    assert note_table(found).count("\n| ") == len(candidates) + 2
+
+
+def test_what_a_half_says_of_itself_chooses_nothing():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, 200)
+    sharp = 0.98 * np.eye(3)[np.where(rng.random(200) < 0.6, truth, (truth + 1) % 3)] + 0.02 / 3
+    val, test = cross_fitted(scale_flat, (sharp,), (sharp,), truth)
+    assert nll(test, truth) < nll(val, truth) < nll(sharp, truth)
+    half = np.random.default_rng(0).permutation(200) % 2
+    other = scale_flat((sharp[half == 1],), truth[half == 1], (sharp[half == 0],))
+    assert np.allclose(val[half == 0], other)
+
+
+@pytest.mark.keras
+def test_a_head_grown_from_flat_starts_as_flat_on_its_classes():
+    from aisles.models.design_training import grown_from, log_soft, plain, side_by_side
+    from aisles.models.heads import build_head
+
+    features = np.random.default_rng(0).normal(size=(5, 7)).astype("f4")
+    flat = build_head("v1.3", 7, 4, seed=1)
+    grown = grown_from(flat, "v1.3", [2, 0], 2, seed=3, last_only=True)
+    said = np.exp(grown(features).numpy())
+    whole = flat(features).numpy()[:, [2, 0]]
+    assert np.allclose(said / said.sum(1, keepdims=True), whole / whole.sum(1, keepdims=True), atol=1e-5)
+    assert len(grown.trainable_variables) == 2
+    assert not np.allclose(plain("v1.3", 7, 4, seed=1)(features), plain("v1.3", 7, 4, seed=2)(features))
+    logits = side_by_side("v1.3", 7, (2, 2, 2), seed=0)(features)
+    assert np.allclose(np.exp(log_soft(HIERARCHY)(logits)).sum(1), 1, atol=1e-5)
