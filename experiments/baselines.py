@@ -74,9 +74,10 @@ def _fit(
     best = int(np.argmax(right))
     both = np.concatenate([rows["train"], rows["val"]])
     probs = predictor(features, labels, both, rows["test"], STRENGTHS[best], hierarchy)
+    n_weights = (features.shape[1] + 1) * _n_outputs(predictor, hierarchy)
     facts: dict[str, Any] = {
         "strength": STRENGTHS[best], "val_accuracy": right[best], "images": len(both),
-        "parameters": (features.shape[1] + 1) * _n_outputs(predictor, hierarchy), "seconds": round(time.perf_counter() - start, 3),
+        "parameters": n_weights, "seconds": round(time.perf_counter() - start, 3),
     }  # fmt: skip
     np.savez(
         part / "answers.npz", probs=probs.astype(np.float32), val_probs=val_probs[best].astype(np.float32)
