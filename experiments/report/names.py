@@ -73,6 +73,11 @@ def judged(comparison: Mapping[str, Any]) -> str:
     return f"{comparison['verdict']}{rival}"
 
 
+def pair_name(comparison: Mapping[str, Any]) -> str:
+    """Name who is compared: the contestant alone where its rival is flat."""
+    return comparison["b"] if comparison["a"] == FLAT else f"{comparison['b']} against {comparison['a']}"
+
+
 def color_class(run: Run, name: str) -> str:
     """Give the drawing class of a contestant: flat and the primary have colors of their own."""
     return {FLAT: "flat", run.primary: "two"}.get(name, "other")

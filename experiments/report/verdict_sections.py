@@ -7,7 +7,7 @@ import numpy as np
 
 from .document import Block, Bullets, Column, Figure, Section, Table, Text, signed
 from .drawing import Drawing
-from .names import color_class, is_control, judged, what_it_is
+from .names import color_class, is_control, judged, pair_name, what_it_is
 from .run import FLAT, Run
 from .verdict_figures import BudgetShares, CostPoint, budget_figure, cost_figure, difference_figure
 
@@ -46,7 +46,7 @@ def opening(run: Run) -> tuple[Block, ...]:
         f"{run.primary} was named as the primary contestant beforehand"
         + ("; the others are corrected for their number (Holm)." if len(comparisons) > 1 else ".")
     )
-    drawn = [c if c["a"] == FLAT else {**c, "b": f"{c['b']} against {c['a']}"} for c in comparisons]
+    drawn = [{**c, "b": pair_name(c)} for c in comparisons]
     return (Figure("difference", caption, difference_figure(drawn)),)
 
 
@@ -144,7 +144,7 @@ def _tests(run: Run) -> list[Block]:
         mcnemar = ", ".join(f"{test['p_value']:.2g}" for test in comparison.get("mcnemar", ()))
         rows.append(
             (
-                comparison["b"],
+                pair_name(comparison),
                 _mean(comparison.get("rescued")),
                 _mean(comparison.get("lost")),
                 mcnemar,
