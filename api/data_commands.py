@@ -1,5 +1,6 @@
 """`aisles data`: from Amazon's archives to a manifest."""
 
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -232,6 +233,7 @@ def sample(directory: Path, products: int, seed: int, json_: bool) -> None:
     )
     click.echo(f"What each picture is: {drawn.truth}")
     click.echo("Drawn pictures tell nothing about ABO.")
+    click.echo(f"Next: aisles data curate {shlex.quote(str(directory))} --recipe sample --output curated")
 
 
 def _recipe(name: str, changes: Sequence[str] = ()) -> "Recipe":

@@ -29,6 +29,7 @@ __all__ = ["SCHEMA", "BundleError", "load_bundle", "read_bundle", "save_bundle"]
 
 SCHEMA = 2  # 2: bundle.json has a hash of its own
 PACKAGES = ("aisles", "keras", "tensorflow", "numpy", "pillow")
+INSIDE = ("bundles/two-stage", "bundles/flat", "bundle")  # where run folders keep theirs
 _KEYS = ("kind", "classes", "hierarchy", "rule", "trunks", "models", "versions")
 
 
@@ -150,9 +151,11 @@ def _read_json(folder: Path) -> dict[str, Any]:
     try:
         content = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
+        inside = [folder / name for name in INSIDE if (folder / name / "bundle.json").is_file()]
+        meant = f"It holds {' and '.join(map(str, inside))}: give one of them." if inside else ""
         raise BundleError(
-            f"{folder} is no bundle: it has no bundle.json. Give a folder that `aisles train` or "
-            "`aisles benchmark` has written."
+            f"{folder} is no bundle: it has no bundle.json. "
+            f"{meant or 'Give a bundle that `aisles train` or `aisles benchmark` has written: RUN/bundles/two-stage.'}"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise BundleError(

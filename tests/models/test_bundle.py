@@ -267,3 +267,13 @@ def test_keras_models_of_ones_own_are_saved_and_other_callables_refused(pictures
     with pytest.raises(ValueError, match="code is never stored"):
         save_bundle(function, tmp_path / "function")
     assert not (tmp_path / "function").exists()
+
+
+def test_a_run_folder_in_a_bundles_place_is_told_where_its_bundles_are(tmp_path):
+    for name in ("two-stage", "flat"):
+        (tmp_path / "run" / "bundles" / name).mkdir(parents=True)
+        (tmp_path / "run" / "bundles" / name / "bundle.json").write_text("{}")
+    with pytest.raises(
+        BundleError, match=r"It holds .*bundles/two-stage and .*bundles/flat: give one of them"
+    ):
+        load_bundle(tmp_path / "run")
