@@ -13,6 +13,7 @@ from .design_sections import (
 from .document import Document, Section
 from .gallery_sections import galleries_section
 from .limits_section import limits_section, provenance_section
+from .names import seeds_in_words
 from .run import Run
 from .trust_sections import calibration_section, has_temperatures
 from .verdict_sections import budget_section, contestants_section, cost_section, opening
@@ -54,5 +55,5 @@ def _facts(run: Run) -> str:
     note = run.settings.get("data", {}).get("note", "")
     return (
         f"{run.metrics['n_test']} test images, {len(run.classes)} classes in {run.hierarchy.n_macros} macros, "
-        f"{len(run.metrics['seeds'])} seeds{trained}." + (f" {note}" if note else "")
+        f"{seeds_in_words(run.metrics)}{trained}." + (f" {note}" if note else "")
     )

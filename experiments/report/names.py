@@ -78,6 +78,12 @@ def pair_name(comparison: Mapping[str, Any]) -> str:
     return comparison["b"] if comparison["a"] == FLAT else f"{comparison['b']} against {comparison['a']}"
 
 
+def seeds_in_words(metrics: Mapping[str, Any]) -> str:
+    """Say how many seeds there were."""
+    n = len(metrics["seeds"])
+    return "1 seed" if n == 1 else f"{n} seeds"
+
+
 def color_class(run: Run, name: str) -> str:
     """Give the drawing class of a contestant: flat and the primary have colors of their own."""
     return {FLAT: "flat", run.primary: "two"}.get(name, "other")

@@ -7,7 +7,7 @@ import numpy as np
 
 from .document import Block, Bullets, Column, Figure, Section, Table, Text, signed
 from .drawing import Drawing
-from .names import color_class, is_control, judged, pair_name, what_it_is
+from .names import color_class, is_control, judged, pair_name, seeds_in_words, what_it_is
 from .run import FLAT, Run
 from .verdict_figures import BudgetShares, CostPoint, budget_figure, cost_figure, difference_figure
 
@@ -39,14 +39,15 @@ def opening(run: Run) -> tuple[Block, ...]:
     comparisons = [c for c in run.metrics["comparisons"] if not is_control(c["b"])]
     low, high = (100 * v for v in comparisons[0]["interval"])
     level = 100 * (1 - comparisons[0]["alpha"])
-    others = "" if all(c["a"] == FLAT for c in comparisons) else " or the rival that is named"
+    rivals = dict.fromkeys(f"{c['b']} against {c['a']}" for c in comparisons if c["a"] != FLAT)
+    others = f" (†: {', '.join(rivals)})" if rivals else ""
     caption = (
         f"Difference in accuracy against flat{others}. Diamond: mean; line: {level:g} % interval over products "
         f"(for {run.primary}: {signed(low)} to {signed(high)} points); rings: single seeds. "
         f"{run.primary} was named as the primary contestant beforehand"
         + ("; the others are corrected for their number (Holm)." if len(comparisons) > 1 else ".")
     )
-    drawn = [{**c, "b": pair_name(c)} for c in comparisons]
+    drawn = [c if c["a"] == FLAT else {**c, "b": f"{c['b']} †"} for c in comparisons]
     return (Figure("difference", caption, difference_figure(drawn)),)
 
 
@@ -74,7 +75,7 @@ def contestants_section(run: Run) -> Section:
         Column("macro-F1", "share"),
     )
     caption = (
-        f"Means over {len(run.metrics['seeds'])} seeds, {run.metrics['n_test']} test images. Low and high bound the "
+        f"Means over {seeds_in_words(run.metrics)}, {run.metrics['n_test']} test images. Low and high bound the "
         "difference against flat. p: sign-flip test over products, Holm-corrected for all but the primary."
     )
     blocks: list[Block] = [Table("contestants", caption, columns, tuple(rows), sortable=True)]
@@ -154,8 +155,8 @@ def _tests(run: Run) -> list[Block]:
         )
     first = run.metrics["comparisons"][0]
     caption = (
-        "Rescued: images that only the contestant gets right; lost: that only flat gets right (means over seeds; their "
-        f"difference over {run.metrics['n_test']} is the difference in accuracy). Equivalence: within "
+        "Rescued: images that only the contestant gets right; lost: that only its rival gets right (means over seeds; "
+        f"their difference over {run.metrics['n_test']} is the difference in accuracy). Equivalence: within "
         f"{100 * first['margin']:g} points. Smallest difference: what so many images would show 80 times in 100."
     )
     return [Table("tests", caption, columns, tuple(rows))]
