@@ -51,7 +51,7 @@ def run_reference(
     Contestant
     """
     inputs = {
-        "data": prepared.fingerprint, "features": feature_key, "name": name, "strengths": STRENGTHS,
+        "version": 2, "data": prepared.fingerprint, "features": feature_key, "name": name, "strengths": STRENGTHS,
         "iterations": ITERATIONS, "macros": hierarchy.members if name == "hiclass" else None,
     }  # fmt: skip
     predictor = {"logistic": _logistic, "hiclass": _hiclass}[name]
@@ -86,10 +86,9 @@ def _fit(
 
 
 def _n_outputs(predictor: Callable, hierarchy: Hierarchy) -> int:
-    """Count the outputs of all regressions: HiClass has one at the root, and none in a macro of one class."""
-    if predictor is not _hiclass:
-        return hierarchy.n_classes
-    return hierarchy.n_macros + sum(size for size in hierarchy.sizes if size > 1)
+    """Count the outputs of all regressions: HiClass has one at the root, too. Of two labels one output is enough."""
+    sizes = (hierarchy.n_macros, *hierarchy.sizes) if predictor is _hiclass else (hierarchy.n_classes,)
+    return sum(size if size > 2 else size - 1 for size in sizes)
 
 
 def _classifier(strength: float) -> LogisticRegression:

@@ -25,7 +25,7 @@ RIVALS = {
     "trunk:tuned": FLAT_TUNED, "trunk:separate": FLAT_TUNED, "trunk:separate-from-flat": FLAT_TUNED_AGAIN,
     FLAT_TUNED_AGAIN: FLAT_TUNED,
 }  # fmt: skip
-"""Contestants that are judged against another one than `flat`: against the flat model that had what they had."""
+"""Contestants that are judged against another one than `flat`: a flat model fine-tuned by the same settings."""
 Head = Literal["v1.1", "v1.2", "v1.3", "v1.4", "v2.1", "v2.2", "vgg"]
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -127,8 +127,8 @@ class ComparisonSettings(Section):
     same features); other hierarchies under the primary rule: `column:NAME` of the manifest, `file:PATH`,
     `backbone:NAME` or `backbone:NAME:gray` (learned from that backbone's features, while the heads keep the study's);
     and networks fine-tuned on the images: `flat-tuned` and, under the primary rule, `trunk:tuned`, `trunk:separate`
-    and `trunk:separate-from-flat`, judged against `flat-tuned`, or against `flat-tuned-again` where they had its
-    epochs beforehand. These rivals take part unasked.
+    and `trunk:separate-from-flat`, judged against `flat-tuned`, the last one against `flat-tuned-again`, which was
+    fine-tuned twice as well. These rivals take part unasked.
     """
 
     contestants: tuple[str, ...] = ("flat", "hard", "soft", "implied", "hie", "masked")
@@ -327,8 +327,11 @@ def _value(text: str) -> Any:
 
 
 def explained_difference(before: StudySettings, after: StudySettings) -> list[str]:
-    """List the settings that differ, as `section.key: before -> after`."""
+    """List the settings that differ and matter, as `section.key: before -> after`."""
     old, new = before.model_dump(), after.model_dump()
+    del new["data"]["note"]
+    if not any(name in (FLAT_TUNED, *RIVALS) for s in (before, after) for name in s.comparison.everyone):
+        del new["images"], new["augmentation"]
     return [
         f"{section}.{key}: {old[section][key]} -> {value}"
         for section, values in new.items()

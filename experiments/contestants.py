@@ -190,7 +190,7 @@ class Roster:
             role = "control"
         elif name.partition(":")[0] in OTHER_HIERARCHIES:
             role = "hierarchy"
-        passes = _head_passes(rule, macro, hierarchy, len(jobs[0]))
+        passes = passes_of(rule, macro, hierarchy, len(jobs[0]))
         inside = _as_float32([_inside(t, hierarchy) for t in tables[0]])
         return Contestant(name, role, test, val, jobs, hierarchy, macro, val_macro, passes, inside=inside)
 
@@ -277,7 +277,7 @@ def _inside(tables: dict[str, np.ndarray], hierarchy: Hierarchy) -> np.ndarray:
     return tables["flat_probs"]
 
 
-def _head_passes(rule, macro: np.ndarray, hierarchy: Hierarchy, n_heads: int) -> float:
+def passes_of(rule, macro: np.ndarray, hierarchy: Hierarchy, n_heads: int) -> float:
     """Count the heads that an image passes: those of the macros that the rule looks into, and router or flat."""
     if rule.name not in ("hard", "beam", "threshold"):
         return float(n_heads)

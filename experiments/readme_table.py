@@ -35,6 +35,11 @@ WHAT = {
     "flat-discriminant": "flat times one linear discriminant, the same cost",
     "beam:2": "soft over the two best macros",
     "threshold:0.1": "soft over macros of at least 0.1",
+    "flat-tuned": "flat, fine-tuned on the images",
+    "flat-tuned-again": "flat-tuned, fine-tuned once more",
+    "trunk:tuned": "soft, heads on flat-tuned's network",
+    "trunk:separate": "soft, each model fine-tuned on its own",
+    "trunk:separate-from-flat": "soft, each model fine-tuned on from flat-tuned",
 }
 FOUND_BY_SEARCH = (
     "Caveat: `discriminant` was found by a search on the grocery photographs, after test figures of other designs were "
@@ -80,7 +85,7 @@ def table(result: Mapping[str, Any]) -> str:
         share = figures["cost"]["parameters"] / flat
         lines.append(
             f"| {name} | {_what(name)} | {figures['accuracy_mean']:.3f}{spread} | {_difference(compared.get(name))} "
-            f"| {judged(compared[name]) if name in compared else 'baseline'} | {share:.2f} |"
+            f"| {_verdict(name, compared)} | {share:.2f} |"
         )
     lines += [_random_row(result["controls"]["random"])] if result["controls"]["random"] else []
     return "\n".join([*lines, "", *_footnotes(result)])
@@ -174,6 +179,12 @@ def _what(name: str) -> str:
     others = {"column": f"soft on the macros of the column `{rest}`", "file": f"soft on the macros of {rest}"}
     others["backbone"] = f"soft on the macros learned from {rest.replace(':', ', ')}"
     return WHAT.get(name) or others.get(kind, "")
+
+
+def _verdict(name: str, compared: Mapping[str, Any]) -> str:
+    if name in compared:
+        return judged(compared[name])
+    return "baseline" if name == "flat" else "not judged"
 
 
 def _difference(comparison: Mapping[str, Any] | None) -> str:

@@ -21,13 +21,15 @@ from ..models.classifier import LabelModel
 from ..models.trunks import ImageTable, TrunkTrainer
 from ..models.two_stage import FlatClassifier, TwoStageClassifier
 from .config import FLAT_TUNED, RIVALS
-from .contestants import Contestant, Roster
+from .contestants import Contestant, Roster, passes_of
 from .image_settings import two_phase
 from .predictions import file_name_of
 from .stages import stage
 
 logger = logging.getLogger(__name__)
 FINE_TUNED = (FLAT_TUNED, *RIVALS)
+VERSION = 2
+"""Raised whenever what is kept of a contestant changes."""
 TABLES = ("probs", "val_probs", "macro_probs", "val_macro_probs", "inside")
 
 
@@ -86,6 +88,7 @@ class FineTuning:
         """Give what is the same for all of them: images, backbone, settings of training."""
         settings = self.roster.settings
         return {
+            "version": VERSION,
             "data": self.roster.prepared.fingerprint,
             "backbone": self.backbone.key,
             "images": settings.images.model_dump(exclude={"tensorboard"}),
@@ -119,15 +122,15 @@ class FineTuning:
         tables = {key: model.predict_proba(self._paths(split)) for key, split in _splits("probs")}
         folders: dict[str, tuple[str, ...] | None]
         folders = {"flat": None} if name == FLAT_TUNED else {"flat": None, "flat-from-flat": None}
-        return tables, self._cost(trainer, [model.model], folders, own_trunks=False)
+        return tables, self._cost(trainer, [model.model], folders, 1.0, own_trunks=False)
 
     def _two_stage(self, trainer: TrunkTrainer, name: str) -> tuple[dict[str, np.ndarray], dict[str, float]]:
         kind, _, start = name.removeprefix("trunk:").partition("-from-")
         start = start or "imagenet"
         hierarchy, rule = self.roster.hierarchy, self.roster.rule(name)
-        model: TwoStageClassifier = trainer.two_stage(hierarchy, kind, start)
-        if "flat_probs" in rule.needs and model.flat is None:
+        if "flat_probs" in rule.needs and (kind, start) == ("separate", "imagenet"):
             raise ValueError(f"the rule {rule} needs a flat model, and this trunk has none")
+        model: TwoStageClassifier = trainer.two_stage(hierarchy, kind, start)
         tables = {}
         for prefix, split in (("", "test"), ("val_", "val")):
             macro, within, flat = model.stage_proba(self._paths(split), calibrated=False)
@@ -144,17 +147,22 @@ class FineTuning:
                 folders[f"submodel-{number:02d}-{suffix}"] = members
         if kind == "tuned" or start == "flat":
             folders["flat"] = None
-        models = [model.router, *(m for m in model.submodels if not m.constant)]
-        return tables, self._cost(trainer, models, folders, own_trunks=kind == "separate")
+        parts = {"macro_probs": [model.router], "flat_probs": [model.flat]}
+        parts["within_probs"] = [m for m in model.submodels if not m.constant]
+        models = [m for need in rule.needs for m in parts[need]]
+        passes = passes_of(rule, tables["macro_probs"][None], hierarchy, len(models))
+        return tables, self._cost(trainer, models, folders, passes, own_trunks=kind == "separate")
 
     def _cost(
         self,
         trainer: TrunkTrainer,
         models: Iterable[Any],
         folders: dict[str, tuple[str, ...] | None],
+        passes: float,
+        *,
         own_trunks: bool,
     ) -> dict[str, float]:
-        """Give what prediction needs (all models: soft), and what training took, the flat model's share included."""
+        """Give what prediction needs, and what training took, the flat model's share included."""
         heads = [_head_parameters(model) for model in models]
         n_trunks = len(heads) if own_trunks else 1
         parameters = n_trunks * self.backbone.model.count_params() + sum(heads)
@@ -164,9 +172,10 @@ class FineTuning:
             for name, members in folders.items()
         ]
         return {
-            "backbone_passes": n_trunks, "head_passes": len(heads), "heads": len(heads), "parameters": parameters,
-            "head_parameters": sum(heads), "weight_bytes": 4 * parameters, "images": len(labels),
-            "epochs": sum(epochs for epochs, _ in taken), "image_steps": sum(steps for _, steps in taken),
+            "backbone_passes": passes if own_trunks else 1.0, "head_passes": passes, "heads": len(heads),
+            "parameters": parameters, "head_parameters": sum(heads), "weight_bytes": 4 * parameters,
+            "images": len(labels), "epochs": sum(epochs for epochs, _ in taken),
+            "image_steps": sum(steps for _, steps in taken),
         }  # fmt: skip
 
     def _paths(self, split: str) -> list[Path]:
@@ -184,12 +193,12 @@ def _head_parameters(model: LabelModel) -> int:
 
 
 def _taken(trainer: TrunkTrainer, name: str, n_images: int) -> tuple[int, int]:
-    """Give a model's epochs, and the images that passed through it in training: views count, capped epochs don't."""
+    """Give a model's epochs, and the images that passed through it: one view an epoch, and no more than `max_steps`."""
     folder, training = trainer.folder / name, trainer.training
     curves = folder / "trained" / "curves.csv"
     table = pd.read_csv(curves if curves.exists() else folder / "curves.csv")
     phases = table["phase"].tolist()
     frozen = phases.count("frozen")
     most = n_images if training.max_steps is None else min(n_images, training.max_steps * training.batch_size)
-    views = max(1, training.views) if curves.exists() else 1
-    return len(phases), frozen * views * n_images + (len(phases) - frozen) * most
+    online = curves.exists() and training.augmentation is not None and not training.views
+    return len(phases), frozen * (most if online else n_images) + (len(phases) - frozen) * most

@@ -19,6 +19,7 @@ _OPTIONAL = (
     ("distances", "how far mistakes fall in the tree, and in an independent one"),
     ("audit", "the audit of labels (aisles audit-labels)"),
 )
+_TUNED = ("trunk:", "flat-tuned")
 _REFERENCES = {
     "logistic": "scikit-learn's logistic regression",
     "hiclass": "HiClass",
@@ -30,8 +31,9 @@ _FROZEN = (
 )
 _FINE_TUNED = (
     "Two-stage means heads on one frozen network, except for the contestants called trunk. Those and flat-tuned train "
-    "on training images alone, and validation images stop them; the other heads are refitted on both. So they are "
-    "judged against each other, not against flat."
+    "on training images alone, and validation images stop them; the other heads are refitted on both. So trunks are "
+    "judged against flat-tuned or flat-tuned-again; flat-tuned beside flat shows what fine-tuning brings, on fewer "
+    "images. Rivals have as many epochs a model, not in all: the costs give the images that each has seen in training."
 )
 
 
@@ -98,7 +100,7 @@ def _size(run: Run) -> list[str]:
 
 
 def _two_stage(run: Run) -> str:
-    return _FINE_TUNED if any(name.startswith("trunk:") for name in run.metrics["contestants"]) else _FROZEN
+    return _FINE_TUNED if any(name.startswith(_TUNED) for name in run.metrics["contestants"]) else _FROZEN
 
 
 def _split(run: Run) -> list[str]:

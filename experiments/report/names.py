@@ -23,7 +23,7 @@ _WHAT = {
     "hiclass": "HiClass on the same features: local classifier per parent node",
     "logistic": "scikit-learn's logistic regression on the same features",
     "flat-tuned": "the flat model, fine-tuned on the images (training images alone; validation images stop it)",
-    "flat-tuned-again": "flat-tuned, fine-tuned once more: the epochs of `trunk:separate-from-flat`",
+    "flat-tuned-again": "flat-tuned, fine-tuned once more, as the models of `trunk:separate-from-flat` are",
     "trunk:tuned": "router and sub-models as heads on the network of flat-tuned; judged against flat-tuned",
     "trunk:separate": "router and each sub-model fine-tuned on their own; judged against flat-tuned",
     "trunk:separate-from-flat": "the same, each from the network of flat-tuned; judged against flat-tuned-again",

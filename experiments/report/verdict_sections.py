@@ -76,7 +76,8 @@ def contestants_section(run: Run) -> Section:
     )
     caption = (
         f"Means over {seeds_in_words(run.metrics)}, {run.metrics['n_test']} test images. Low and high bound the "
-        "difference against flat. p: sign-flip test over products, Holm-corrected for all but the primary."
+        "difference against flat (or the rival in brackets). p: sign-flip test over products, Holm-corrected for all "
+        "but the primary."
     )
     blocks: list[Block] = [Table("contestants", caption, columns, tuple(rows), sortable=True)]
     blocks.append(Bullets((*_meanings(run, [row[0] for row in rows]), *failed)))
