@@ -6,9 +6,10 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from aisles.experiments.calibration_figures import nll
 from aisles.experiments.design_candidates import Candidate, mixed_inside
-from aisles.experiments.design_further import cross_fitted, scale_flat
+from aisles.experiments.design_further import cross_fitted, scale_flat, with_guests
 from aisles.experiments.design_search import note_table, report
 from aisles.experiments.discriminants import discriminant_probs, geometric_mean
+from aisles.hierarchy.routing import soft
 from aisles.hierarchy.taxonomy import Hierarchy
 
 HIERARCHY = Hierarchy(("COLD", "WARM"), (("b", "d"), ("a", "c")))
@@ -104,7 +105,7 @@ def test_what_a_half_says_of_itself_chooses_nothing():
 
 @pytest.mark.keras
 def test_a_head_grown_from_flat_starts_as_flat_on_its_classes():
-    from aisles.models.design_training import grown_from, log_soft, plain, side_by_side
+    from aisles.models.design_training import grown_from, plain, side_by_side
     from aisles.models.heads import build_head
 
     features = np.random.default_rng(0).normal(size=(5, 7)).astype("f4")
@@ -115,5 +116,56 @@ def test_a_head_grown_from_flat_starts_as_flat_on_its_classes():
     assert np.allclose(said / said.sum(1, keepdims=True), whole / whole.sum(1, keepdims=True), atol=1e-5)
     assert len(grown.trainable_variables) == 2
     assert not np.allclose(plain("v1.3", 7, 4, seed=1)(features), plain("v1.3", 7, 4, seed=2)(features))
-    logits = side_by_side("v1.3", 7, (2, 2, 2), seed=0)(features)
-    assert np.allclose(np.exp(log_soft(HIERARCHY)(logits)).sum(1), 1, atol=1e-5)
+    logits = side_by_side("v1.3", 7, (2, 2, 1), seed=0)(features)
+    assert np.allclose(logits[:, 4], 0)
+
+
+def test_guests_stand_in_a_second_macro_from_a_share_of_their_mass_on():
+    mass = np.eye(4) * 0.9 + np.array([[0, 0.1, 0, 0], [0, 0, 0, 0.1], [0, 0, 0, 0.1], [0, 0.06, 0.04, 0]])
+    found = with_guests(HIERARCHY, mass, 0.05)
+    assert found.members == (("a", "b", "c", "d"), ("a", "c"))
+    assert with_guests(HIERARCHY, mass, 0.04).members[1] == ("a", "c", "d")
+    assert with_guests(HIERARCHY, mass, 0.2) == Hierarchy(HIERARCHY.macros, (("b", "d"), ("a", "c")))
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize("guest", [(), ("a",)], ids=["apart", "overlapping"])
+def test_what_is_trained_together_is_the_distribution_of_soft(guest):
+    from aisles.models.design_training import log_soft
+
+    hierarchy = Hierarchy(HIERARCHY.macros, (("b", "d", *guest), ("a", "c")))
+    logits = np.random.default_rng(3).normal(size=(6, 2 + hierarchy.n_slots)).astype("f4")
+
+    def shares(block):
+        return np.exp(block) / np.exp(block).sum(1, keepdims=True)
+
+    within = np.concatenate([shares(logits[:, 2:][:, block]) for block in hierarchy.blocks], axis=1)
+    expected = soft(shares(logits[:, :2]), within, hierarchy)
+    assert np.allclose(np.exp(log_soft(hierarchy)(logits)), expected, atol=1e-5)
+
+
+@pytest.mark.keras
+def test_a_teacher_is_heard_test_labels_are_not_and_no_epoch_may_be_best():
+    from aisles.models.design_training import fit_network, plain
+    from aisles.models.training import HeadTraining
+
+    rng = np.random.default_rng(4)
+    truth = np.arange(60) % 3
+    features = (3 * np.eye(3)[truth] + rng.normal(size=(60, 3))).astype("f4")
+    splits = np.array(["train"] * 30 + ["val"] * 15 + ["test"] * 15, dtype=object)
+    training = HeadTraining(epochs=20, patience=3, learning_rate=0.01)
+
+    def says(labels=truth, training=training, **more):
+        def begin(final):
+            return plain("v1.3", 3, 3, seed=0)
+
+        return fit_network(begin, features, labels, splits, training, n_labels=3, seed=0, **more)
+
+    alone = says()
+    assert 0 < alone.epochs <= 20
+    assert (alone.probs.argmax(1) == truth)[splits == "test"].mean() > 0.6
+    assert np.allclose(alone.probs, says(np.where(splits == "test", 0, truth)).probs)
+    unsure = says(taught=(np.full((60, 3), 1 / 3),) * 2)
+    assert unsure.probs.max(1).mean() < alone.probs.max(1).mean()
+    assert says(epochs=0).epochs == 0
+    assert says(training=HeadTraining(epochs=4, patience=2, learning_rate=30.0)).epochs == 0
