@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -50,6 +50,8 @@ class Contestant:
         Whether `probs` merely marks the answers, as of a library that gives no probabilities.
     cost : mapping of str to float, or None
         As `costs.contestant_cost` gives it, where it doesn't follow from `jobs`: of fine-tuned networks.
+    terms : mapping, or None
+        On what terms fine-tuned networks were trained, as their stage records it.
     """
 
     name: str
@@ -65,6 +67,7 @@ class Contestant:
     inside: np.ndarray | None = None
     answers_only: bool = False
     cost: Mapping[str, float] | None = None
+    terms: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,6 +248,8 @@ def collect(
 def check_same_terms(trainer: Trainer, contestants: Mapping[str, Contestant]) -> None:
     """See that every head was trained on the same images, features, settings and seeds as flat's.
 
+    And that all fine-tuned networks started from one backbone, on these images, with the same settings.
+
     Raises
     ------
     ValueError
@@ -263,6 +268,15 @@ def check_same_terms(trainer: Trainer, contestants: Mapping[str, Contestant]) ->
                         f"Every contestant must be trained on the same terms. {job.name} of {name} differs in "
                         f"{differing or ['seed']}. Delete its folder and start the study again."
                     )
+    tuned = [contestant for contestant in contestants.values() if contestant.terms is not None]
+    for contestant in tuned:
+        had = contestant.terms or {}
+        differing = [key for key in had if had[key] != (tuned[0].terms or {}).get(key)]
+        if differing or had.get("data") != wanted["data"]:
+            raise ValueError(
+                f"All fine-tuned networks must be trained on the same terms. {contestant.name} differs in "
+                f"{differing or ['data']}. Delete its folder and start the study again."
+            )
 
 
 def _macro_probs(tables: dict[str, np.ndarray], hierarchy: Hierarchy) -> np.ndarray:

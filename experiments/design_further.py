@@ -61,8 +61,10 @@ def calibrated_candidates(search: Search) -> Iterator[Candidate]:
     one, flat = flat_job(classes, 0), search.flats(1)
     for k, hierarchy in search.hierarchies.items():
         jobs, within = two_stage_jobs(hierarchy, 0), search.within(hierarchy)
-        implied = both(lambda part, h=hierarchy: np.stack([macro_from_flat(p, h) for p in flat[part]]))
-        rules = {"soft": (search.router(hierarchy), jobs), "implied": (implied, [one, *jobs[1:]])}
+        rules = {
+            "soft": (search.router(hierarchy), jobs),
+            "implied": (_implied(flat, hierarchy), [one, *jobs[1:]]),
+        }
         for rule, (macros, paid) in rules.items():
             tables = _stacked(
                 cross_fitted(partial(scale_stages, hierarchy), (mv, wv), (mt, wt), truth)
@@ -165,7 +167,7 @@ def overlapping(search: Search, k: int, share: float) -> Hierarchy:
 def with_guests(hierarchy: Hierarchy, mass: np.ndarray, share: float) -> Hierarchy:
     """Add to each macro the classes that leave at least a share of their mass there.
 
-    As HD-CNN chooses overlapping coarse categories (Yan et al., ICCV 2015, section 4.1).
+    As HD-CNN chooses overlapping coarse categories (Yan et al., ICCV 2015).
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ from ..data_prep.progress import progress
 from ..hierarchy.calibration import apply_temperature
 from ..hierarchy.routing import soft
 from ..hierarchy.taxonomy import Hierarchy
-from ..models.loading import load_quietly
+from ..models.loading import load_in_worker
 from .heads import HeadJob, Trainer, flat_job, head_training, router_job
 from .stages import fingerprint, is_made, stage
 
@@ -191,6 +191,5 @@ class School:
 def _learn(school: School, lesson: Lesson, worker: bool) -> None:
     """Train one head as a stage. Runs in any process."""
     if worker:
-        os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-        load_quietly()
+        load_in_worker()
     stage(school.folder / lesson.name, school.inputs(lesson), lambda part: school.write(part, lesson))

@@ -21,7 +21,7 @@ import pandas as pd
 from ..data_prep.files import write_whole
 from ..data_prep.progress import progress
 from ..hierarchy.taxonomy import Hierarchy
-from ..models.loading import load_quietly
+from ..models.loading import load_in_worker
 from .config import TrainingSettings
 from .stages import is_made, made_from, stage
 
@@ -261,9 +261,8 @@ def _make(
     worker: bool,
 ) -> tuple[str, str | None]:
     """Train one head as a stage; give its name and, if it failed, the reason. Runs in any process."""
-    if worker:  # Heads are small: one thread a process is fastest, and more give the same numbers.
-        os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
-        load_quietly()
+    if worker:  # more threads would give the same numbers
+        load_in_worker()
     try:
         stage(folder / job.name, inputs, lambda part: _write_head(part, job, images, settings))
     except Exception as error:

@@ -24,7 +24,7 @@ from .config import FLAT_TUNED, RIVALS
 from .contestants import Contestant, Roster, passes_of
 from .image_settings import two_phase
 from .predictions import file_name_of
-from .stages import stage
+from .stages import made_from, stage
 
 logger = logging.getLogger(__name__)
 FINE_TUNED = (FLAT_TUNED, *RIVALS)
@@ -79,10 +79,14 @@ class FineTuning:
         stage(place, inputs, lambda part: self._write(part, name))
         with np.load(place / "answers.npz", allow_pickle=False) as arrays:
             tables = {key: arrays[key] for key in TABLES if key in arrays}
-        cost = json.loads((place / "cost.json").read_text())
+        had = made_from(place)
+        more = {
+            "cost": json.loads((place / "cost.json").read_text()),
+            "terms": {k: had[k] for k in self.terms()},
+        }
         if "macro_probs" in tables:
-            return Contestant(name, "two-stage", hierarchy=hierarchy, cost=cost, **tables)
-        return Contestant(name, "flat", cost=cost, **tables)
+            return Contestant(name, "two-stage", hierarchy=hierarchy, **more, **tables)
+        return Contestant(name, "flat", **more, **tables)
 
     def terms(self) -> dict[str, Any]:
         """Give what is the same for all of them: images, backbone, settings of training."""

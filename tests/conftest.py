@@ -14,6 +14,14 @@ settings.load_profile("patient")
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Keep whatever tests cache in a folder of their own, whatever the environment says."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AISLES_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """Give the folder of real photographs, or skip."""

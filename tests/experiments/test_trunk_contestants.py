@@ -1,13 +1,21 @@
 """Fine-tuned networks in a study: judged against the flat model that was fine-tuned alike."""
 
 import json
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from aisles.experiments.config import ComparisonSettings
+from aisles.experiments.config import ComparisonSettings, explained_difference, read_settings
+from aisles.experiments.contestants import Contestant, check_same_terms, passes_of
+from aisles.experiments.readme_table import table
 from aisles.experiments.statistics import compare
 from aisles.experiments.tables import summary
+from aisles.hierarchy.routing import parse_rule
+from aisles.hierarchy.taxonomy import Hierarchy
+from aisles.models.augmentation import Augmentation
+from aisles.models.fine_tuning import TwoPhaseTraining
 
 pytestmark = pytest.mark.keras
 SHORT = (
@@ -98,6 +106,95 @@ def test_run_again_it_trains_nothing_and_finds_the_same(tuned, drawn_goods, smal
     assert (tuned.folder / "metrics.json").read_bytes() == before
     models = tuned.folder / "models"
     assert all(path.stat().st_mtime_ns == was for path, was in stamps.items() if models in path.parents)
+
+
+@pytest.mark.parametrize(
+    ("training", "steps"),
+    [
+        (TwoPhaseTraining(), 3 * 100 + 2 * 100),
+        (TwoPhaseTraining(augmentation=Augmentation(), views=4), 3 * 100 + 2 * 100),
+        (TwoPhaseTraining(max_steps=1, batch_size=8), 3 * 100 + 2 * 8),
+        (TwoPhaseTraining(augmentation=Augmentation(), max_steps=1, batch_size=8), 3 * 8 + 2 * 8),
+    ],
+    ids=["plain", "a view an epoch", "capped where pictures pass", "capped in both phases"],
+)
+def test_images_seen_in_training_are_counted(tmp_path, training, steps):
+    from aisles.experiments.trunk_contestants import _taken
+
+    curves = tmp_path / "router" / "trained" / "curves.csv"
+    curves.parent.mkdir(parents=True)
+    curves.write_text(
+        "epoch,phase\n" + "".join(f"{i},{'frozen' if i < 4 else 'tuned'}\n" for i in range(1, 6))
+    )
+    trainer = SimpleNamespace(folder=tmp_path, training=training)
+    assert _taken(trainer, "router", 100) == (5, steps)
+
+
+def test_a_head_on_features_sees_every_image_in_every_epoch(tmp_path):
+    from aisles.experiments.trunk_contestants import _taken
+
+    (tmp_path / "router").mkdir()
+    (tmp_path / "router" / "curves.csv").write_text("epoch,phase\n1,frozen\n2,frozen\n")
+    training = TwoPhaseTraining(augmentation=Augmentation(), max_steps=1, batch_size=8)
+    assert _taken(SimpleNamespace(folder=tmp_path, training=training), "router", 100) == (2, 200)
+
+
+def test_hard_passes_the_router_and_one_sub_model_if_the_macro_has_one():
+    hierarchy = Hierarchy(("A", "B"), (("a", "b"), ("c",)))
+    macro = np.array([[[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.4, 0.6]]])
+    assert passes_of(parse_rule("hard"), macro, hierarchy, 2) == 1.25
+    assert passes_of(parse_rule("soft"), macro, hierarchy, 2) == 2
+
+
+def test_networks_of_other_terms_are_refused():
+    jobs = ((SimpleNamespace(name="seed-0/flat"),),)
+    made = {"data": "d", "features": "f", "training": "t", "seed": 0}
+    trainer = SimpleNamespace(made_from=lambda job: made)
+    none = np.zeros((1, 1, 2), np.float32)
+    flat = Contestant("flat", "flat", none, none, jobs)  # type: ignore[arg-type]
+    one = Contestant("flat-tuned", "flat", none, none, terms={"data": "d", "images": {"tuned_epochs": 6}})
+    longer = replace(one, name="trunk:tuned", terms={"data": "d", "images": {"tuned_epochs": 60}})
+    foreign = replace(one, terms={"data": "e", "images": {"tuned_epochs": 6}})
+    check_same_terms(
+        trainer, {"flat": flat, "flat-tuned": one, "trunk:tuned": replace(one, name="trunk:tuned")}
+    )
+    with pytest.raises(ValueError, match=r"trunk:tuned differs in \['images'\]"):
+        check_same_terms(trainer, {"flat": flat, "flat-tuned": one, "trunk:tuned": longer})
+    with pytest.raises(ValueError, match=r"flat-tuned differs in \['data'\]"):
+        check_same_terms(trainer, {"flat": flat, "flat-tuned": foreign})
+
+
+def test_a_rule_without_its_flat_model_fails_before_anything_is_trained(tmp_path, drawn_goods, small_study):
+    changes = (*SHORT, contestants("trunk:separate"), 'comparison.primary="implied"', "images.tuned_epochs=0")
+    result = small_study(drawn_goods, tmp_path / "run", *changes)
+    assert "needs a flat model" in result.metrics["failed"]["trunk:separate"]
+    assert not list((tmp_path / "run" / "models" / "networks").rglob("router-from-imagenet"))
+    assert "trunk:separate failed: " in " ".join(summary(result).split())
+
+
+@pytest.mark.parametrize(
+    ("change", "matters"),
+    [("data.note=x", False), ("images.tuned_epochs=9", False), ("training.epochs=9", True)],
+)
+def test_what_no_contestant_uses_makes_no_other_study(change, matters):
+    assert bool(explained_difference(read_settings(), read_settings(None, [change]))) is matters
+
+
+def test_settings_of_fine_tuning_matter_where_somebody_is_fine_tuned():
+    before = read_settings(None, [contestants("trunk:tuned")])
+    after = read_settings(None, [contestants("trunk:tuned"), "images.tuned_epochs=9"])
+    assert explained_difference(before, after) == ["images.tuned_epochs: 25 -> 9"]
+
+
+def test_whose_rival_failed_is_not_judged_and_no_baseline(tuned):
+    environment = json.loads((tuned.folder / "environment.json").read_text())
+    metrics = tuned.metrics | {"environment": environment, "measured": {"date": "2026-01-01"}}
+    rows = table(metrics | {"comparisons": [c for c in metrics["comparisons"] if c["b"] != "trunk:tuned"]})
+    assert [line for line in rows.splitlines() if line.startswith("| trunk:tuned")][0].count(
+        "not judged"
+    ) == 1
+    assert rows.count("| baseline |") == 1
+    assert "(against flat-tuned)" in table(metrics)
 
 
 @pytest.mark.slow
