@@ -93,6 +93,8 @@ def test_heads_trained_on_other_terms_are_found(whole):
             self.name = name
 
     class Given:
+        terms = None
+
         def __init__(self, name):
             self.jobs = ((Job(f"seed-0/{name}"),),)
 
