@@ -21,11 +21,19 @@ FULL = (
 OTHER_CONTESTANTS = ("flat", "ensemble", "random", "logistic", "hiclass", "discriminant", "flat-discriminant")
 OTHER_HIERARCHIES = ("column", "file", "backbone")
 FLAT_TUNED, FLAT_TUNED_AGAIN = "flat-tuned", "flat-tuned-again"
+ENSEMBLES = {
+    "flat-tuned-ensemble": ("trunk:separate", FLAT_TUNED),
+    "flat-tuned-again-ensemble": ("trunk:separate-from-flat", FLAT_TUNED_AGAIN),
+}
+"""Flat ensembles of fine-tuned networks: whose prediction cost they have, and what their members are."""
 RIVALS = {
-    "trunk:tuned": FLAT_TUNED, "trunk:separate": FLAT_TUNED, "trunk:separate-from-flat": FLAT_TUNED_AGAIN,
-    FLAT_TUNED_AGAIN: FLAT_TUNED,
+    FLAT_TUNED_AGAIN: FLAT_TUNED, "trunk:tuned": FLAT_TUNED,
+    "trunk:separate": FLAT_TUNED, "trunk:separate-from-flat": FLAT_TUNED_AGAIN,
+    **{name: trunk for name, (trunk, _) in ENSEMBLES.items()},
 }  # fmt: skip
-"""Contestants that are judged against another one than `flat`: a flat model fine-tuned by the same settings."""
+"""Contestants judged against another one than `flat`: a flat model fine-tuned alike, or what costs as much."""
+FINE_TUNED = (FLAT_TUNED, *RIVALS)
+"""Contestants with networks fine-tuned on the images, whoever needs another one after it."""
 Head = Literal["v1.1", "v1.2", "v1.3", "v1.4", "v2.1", "v2.2", "vgg"]
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -128,7 +136,8 @@ class ComparisonSettings(Section):
     `backbone:NAME` or `backbone:NAME:gray` (learned from that backbone's features, while the heads keep the study's);
     and networks fine-tuned on the images: `flat-tuned` and, under the primary rule, `trunk:tuned`, `trunk:separate`
     and `trunk:separate-from-flat`, judged against `flat-tuned`, the last one against `flat-tuned-again`, which was
-    fine-tuned twice as well. These rivals take part unasked.
+    fine-tuned twice as well. As the separate ones pass an image through several networks, they also meet as many flat
+    ones, averaged: `flat-tuned-ensemble` and `flat-tuned-again-ensemble`. All these rivals take part unasked.
     """
 
     contestants: tuple[str, ...] = ("flat", "hard", "soft", "implied", "hie", "masked")
@@ -158,10 +167,14 @@ class ComparisonSettings(Section):
     def everyone(self) -> tuple[str, ...]:
         """The contestants' names, flat, the primary rule and everybody's rivals among them in any case."""
         names = dict.fromkeys(("flat", *self.contestants, self.primary))
-        rivals = [RIVALS[name] for name in names if name in RIVALS]
-        rivals += [RIVALS[name] for name in rivals if name in RIVALS]
-        first = [name for name in names if name not in RIVALS]
-        return tuple(dict.fromkeys((*first, *reversed(rivals), *names)))
+        ensembles = {trunk: name for name, (trunk, _) in ENSEMBLES.items()}
+        wanted, todo = set(), list(names)
+        while todo:
+            name = todo.pop()
+            wanted.add(name)
+            todo += {RIVALS.get(name), ensembles.get(name)} - wanted - {None}
+        others = (name for name in names if name not in FINE_TUNED)
+        return (*others, *(name for name in FINE_TUNED if name in wanted))
 
 
 class ImageSettings(Section):
@@ -194,6 +207,16 @@ class ImageSettings(Section):
 
         check_optimizer(name)
         return name
+
+    @model_validator(mode="after")
+    def _together(self) -> Self:
+        if self.views and not self.augment:
+            raise ValueError(
+                f"views = {self.views} asks for augmented views: set augment = true as well, or views = 0"
+            )
+        if self.frozen_epochs + self.tuned_epochs == 0:
+            raise ValueError("frozen_epochs and tuned_epochs can't both be 0: there would be no training")
+        return self
 
 
 class AugmentationSettings(Section):
@@ -237,15 +260,10 @@ def with_all_contestants(settings: StudySettings) -> StudySettings:
 
 def _check_contestant(name: str) -> None:
     kind, _, rest = name.partition(":")
-    if (
-        name in OTHER_CONTESTANTS
-        or name in RIVALS
-        or name == FLAT_TUNED
-        or (kind in OTHER_HIERARCHIES and rest)
-    ):
+    if name in OTHER_CONTESTANTS or name in FINE_TUNED or (kind in OTHER_HIERARCHIES and rest):
         return
     if kind not in NEEDS:
-        others = (*OTHER_CONTESTANTS, FLAT_TUNED, *RIVALS, *(rule for rule in NEEDS if rule != "climb"))
+        others = (*OTHER_CONTESTANTS, *FINE_TUNED, *(rule for rule in NEEDS if rule != "climb"))
         meant = get_close_matches(name, others, n=1)
         raise ValueError(
             f"{name!r} is no contestant. {f'Did you mean {meant[0]}? ' if meant else ''}There are: "
@@ -330,7 +348,7 @@ def explained_difference(before: StudySettings, after: StudySettings) -> list[st
     """List the settings that differ and matter, as `section.key: before -> after`."""
     old, new = before.model_dump(), after.model_dump()
     del new["data"]["note"]
-    if not any(name in (FLAT_TUNED, *RIVALS) for s in (before, after) for name in s.comparison.everyone):
+    if not any(name in FINE_TUNED for s in (before, after) for name in s.comparison.everyone):
         del new["images"], new["augmentation"]
     return [
         f"{section}.{key}: {old[section][key]} -> {value}"

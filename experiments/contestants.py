@@ -10,13 +10,13 @@ import numpy as np
 
 from ..hierarchy.routing import macro_from_flat, parse_rule, route
 from ..hierarchy.taxonomy import Hierarchy
-from .config import FLAT_TUNED, OTHER_HIERARCHIES, RIVALS, StudySettings
+from .config import FINE_TUNED, OTHER_HIERARCHIES, StudySettings
 from .heads import HeadJob, Trainer, flat_job, router_job, two_stage_jobs
 from .preparation import PreparedData, column_hierarchy, read_hierarchy
 
 logger = logging.getLogger(__name__)
 Made = TypeVar("Made")
-OTHERWISE_MADE = ("logistic", "hiclass", "discriminant", "flat-discriminant", FLAT_TUNED, *RIVALS)
+OTHERWISE_MADE = ("logistic", "hiclass", "discriminant", "flat-discriminant", *FINE_TUNED)
 """Contestants whose parts are not all heads."""
 
 

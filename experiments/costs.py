@@ -12,6 +12,7 @@ import numpy as np
 
 from .contestants import Contestant
 from .heads import HeadJob, Trainer
+from .predictions import file_name_of
 
 if TYPE_CHECKING:
     from ..models.backbones import Backbone
@@ -105,7 +106,7 @@ def _not_all_heads(
     contestant: Contestant, trainer: Trainer, stages: Mapping[str, float]
 ) -> dict[str, float | None]:
     """Give what is known of a contestant with other parts than heads: how long these and its heads were trained."""
-    budget = trainer.folder / contestant.name / "budget.json"
+    budget = trainer.folder / file_name_of(contestant.name) / "budget.json"
     own = json.loads(budget.read_text())["seconds"] if budget.exists() else None
     heads = [sum(stages[job.name] for job in jobs) for jobs in contestant.jobs]
     seconds = None if own is None else own + (_mean(heads) if heads else 0.0)

@@ -40,6 +40,8 @@ WHAT = {
     "trunk:tuned": "soft, heads on flat-tuned's network",
     "trunk:separate": "soft, each model fine-tuned on its own",
     "trunk:separate-from-flat": "soft, each model fine-tuned on from flat-tuned",
+    "flat-tuned-ensemble": "flat-tuned networks averaged, at trunk:separate's cost",
+    "flat-tuned-again-ensemble": "flat-tuned-again networks averaged, at trunk:separate-from-flat's cost",
 }
 FOUND_BY_SEARCH = (
     "Caveat: `discriminant` was found by a search on the grocery photographs, after test figures of other designs were "

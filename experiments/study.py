@@ -14,7 +14,7 @@ from ..hierarchy.routing import parse_rule, route
 from ..hierarchy.taxonomy import Hierarchy
 from ..models.backbones import Backbone
 from .baselines import run_reference
-from .config import BackboneSettings, StudySettings
+from .config import FINE_TUNED, BackboneSettings, StudySettings
 from .contestants import Contestant, Roster, check_same_terms, collect
 from .costs import contestant_cost, measured_costs, reference_cost
 from .discriminants import DISCRIMINANTS, run_discriminant
@@ -49,7 +49,7 @@ from .run_folder import (
 from .stages import fingerprint, stage
 from .study_bundles import save_bundles
 from .sweeps import sweep_cuts
-from .trunk_contestants import FINE_TUNED, FineTuning
+from .trunk_contestants import FineTuning
 
 __all__ = ["StudyResult", "environment", "make_run_folder", "run_study", "write_json"]
 

@@ -7,8 +7,10 @@ refitted on training and validation images. So they are judged against the flat 
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
+from math import ceil, isnan
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +22,14 @@ from ..models.backbones import Backbone
 from ..models.classifier import LabelModel
 from ..models.trunks import ImageTable, TrunkTrainer
 from ..models.two_stage import FlatClassifier, TwoStageClassifier
-from .config import FLAT_TUNED, RIVALS
+from .config import ENSEMBLES, FLAT_TUNED
 from .contestants import Contestant, Roster, passes_of
 from .image_settings import two_phase
 from .predictions import file_name_of
 from .stages import made_from, stage
 
 logger = logging.getLogger(__name__)
-FINE_TUNED = (FLAT_TUNED, *RIVALS)
-VERSION = 2
+VERSION = 3
 """Raised whenever what is kept of a contestant changes."""
 TABLES = ("probs", "val_probs", "macro_probs", "val_macro_probs", "inside")
 
@@ -60,7 +61,7 @@ class FineTuning:
         Parameters
         ----------
         name : str
-            One of `FINE_TUNED`.
+            One of `config.FINE_TUNED`.
 
         Raises
         ------
@@ -86,7 +87,7 @@ class FineTuning:
         }
         if "macro_probs" in tables:
             return Contestant(name, "two-stage", hierarchy=hierarchy, **more, **tables)
-        return Contestant(name, "flat", **more, **tables)
+        return Contestant(name, "ensemble" if name in ENSEMBLES else "flat", **more, **tables)
 
     def terms(self) -> dict[str, Any]:
         """Give what is the same for all of them: images, backbone, settings of training."""
@@ -109,17 +110,44 @@ class FineTuning:
 
     def _write(self, part: Path, name: str) -> None:
         found: dict[str, list[np.ndarray]] = {}
+        answers = (
+            self._ensembles(name)
+            if name in ENSEMBLES
+            else map(partial(self._answers, name), self.roster.seeds)
+        )
         costs = []
-        for seed in self.roster.seeds:
-            trainer = self.trainer(seed)
-            tables, cost = self._two_stage(trainer, name) if ":" in name else self._flat(trainer, name)
+        for tables, cost in answers:
             for key, table in tables.items():
                 found.setdefault(key, []).append(table.astype(np.float32))
             costs.append(cost)
         arrays = {key: np.stack(tables) for key, tables in found.items()}
         np.savez(part / "answers.npz", **arrays)  # type: ignore[arg-type]
         means = {key: float(np.mean([cost[key] for cost in costs])) for key in costs[0]}
+        # What a machine takes is no part of a study's figures, which are the same everywhere.
+        seconds = means.pop("seconds")
+        (part / "budget.json").write_text(json.dumps({"seconds": None if isnan(seconds) else seconds}))
         (part / "cost.json").write_text(json.dumps(means))
+
+    def _answers(self, name: str, seed: int) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+        trainer = self.trainer(seed)
+        return self._two_stage(trainer, name) if ":" in name else self._flat(trainer, name)
+
+    def _ensembles(self, name: str) -> Iterator[tuple[dict[str, np.ndarray], dict[str, float]]]:
+        """Average as many flat networks as the two-stage contestant passes an image through.
+
+        Those of a seed are its own flat network and the next seeds', so neighboring seeds share members, and few
+        networks are trained beyond the study's seeds.
+        """
+        trunk, member = ENSEMBLES[name]
+        cost = self.contestant(trunk).cost or {}
+        n_members = max(2, ceil(cost["backbone_passes"]))
+        n_seeds = len(self.roster.seeds)
+        members = [self._answers(member, seed) for seed in range(n_seeds + n_members - 1)]
+        for seed in self.roster.seeds:
+            tables, costs = zip(*members[seed : seed + n_members], strict=True)
+            means = {key: np.mean([each[key] for each in tables], axis=0) for key in tables[0]}
+            sums = {key: sum(each[key] for each in costs) for key in costs[0]}
+            yield means, sums | {"images": costs[0]["images"]}
 
     def _flat(self, trainer: TrunkTrainer, name: str) -> tuple[dict[str, np.ndarray], dict[str, float]]:
         model: FlatClassifier = trainer.flat() if name == FLAT_TUNED else trainer.flat_again()
@@ -178,8 +206,8 @@ class FineTuning:
         return {
             "backbone_passes": passes if own_trunks else 1.0, "head_passes": passes, "heads": len(heads),
             "parameters": parameters, "head_parameters": sum(heads), "weight_bytes": 4 * parameters,
-            "images": len(labels), "epochs": sum(epochs for epochs, _ in taken),
-            "image_steps": sum(steps for _, steps in taken),
+            "images": len(labels), "epochs": sum(epochs for epochs, _, _ in taken),
+            "image_steps": sum(steps for _, steps, _ in taken), "seconds": sum(seconds for *_, seconds in taken),
         }  # fmt: skip
 
     def _paths(self, split: str) -> list[Path]:
@@ -196,8 +224,11 @@ def _head_parameters(model: LabelModel) -> int:
     return 0 if loaded is None else loaded.count_params()  # type: ignore[union-attr]
 
 
-def _taken(trainer: TrunkTrainer, name: str, n_images: int) -> tuple[int, int]:
-    """Give a model's epochs, and the images that passed through it: one view an epoch, and no more than `max_steps`."""
+def _taken(trainer: TrunkTrainer, name: str, n_images: int) -> tuple[int, int, float]:
+    """Give a model's epochs, the images that passed through it, and the seconds of training.
+
+    Of views one counts an epoch, and no more than `max_steps` allows. Extracting features takes no part in the seconds.
+    """
     folder, training = trainer.folder / name, trainer.training
     curves = folder / "trained" / "curves.csv"
     table = pd.read_csv(curves if curves.exists() else folder / "curves.csv")
@@ -205,4 +236,5 @@ def _taken(trainer: TrunkTrainer, name: str, n_images: int) -> tuple[int, int]:
     frozen = phases.count("frozen")
     most = n_images if training.max_steps is None else min(n_images, training.max_steps * training.batch_size)
     online = curves.exists() and training.augmentation is not None and not training.views
-    return len(phases), frozen * (most if online else n_images) + (len(phases) - frozen) * most
+    steps = frozen * (most if online else n_images) + (len(phases) - frozen) * most
+    return len(phases), steps, float(table["seconds"].sum()) if "seconds" in table else float("nan")

@@ -1,7 +1,7 @@
 """Training curves: what each epoch of both phases gave, as CSV and as the study's figure of two panels."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import pandas as pd
@@ -24,6 +24,8 @@ class Epoch:
         Means over the epoch's training images, as they were seen: augmented, with dropout.
     val_loss, val_accuracy : float
         At the epoch's end, without label smoothing.
+    seconds : float
+        That training and validation took; no part of what makes two epochs equal.
     """
 
     phase: str
@@ -31,12 +33,14 @@ class Epoch:
     accuracy: float
     val_loss: float
     val_accuracy: float
+    seconds: float = field(default=0.0, compare=False)
 
 
-def epochs_of(phase: str, history: History) -> tuple[Epoch, ...]:
-    """Give a head's history as epochs of a phase."""
+def epochs_of(phase: str, history: History, seconds: float = 0.0) -> tuple[Epoch, ...]:
+    """Give a head's history as epochs of a phase, each with its share of the seconds that all of them took."""
+    each = seconds / max(1, len(history.loss))
     rows = zip(history.loss, history.accuracy, history.val_loss, history.val_accuracy, strict=True)
-    return tuple(Epoch(phase, *row) for row in rows)
+    return tuple(Epoch(phase, *row, each) for row in rows)
 
 
 def best_accuracy(epochs: Sequence[Epoch], phase: str) -> float | None:
@@ -46,7 +50,7 @@ def best_accuracy(epochs: Sequence[Epoch], phase: str) -> float | None:
 
 
 def write_curves(epochs: Sequence[Epoch], path: str | Path) -> Path:
-    """Write one line an epoch: epoch (from 1), phase, loss, accuracy, val_loss, val_accuracy."""
+    """Write one line an epoch: epoch (from 1), phase, loss, accuracy, val_loss, val_accuracy, seconds."""
     columns = [field.name for field in fields(Epoch)]
     table = pd.DataFrame([asdict(epoch) for epoch in epochs], columns=columns)
     table.index = pd.RangeIndex(1, len(table) + 1, name="epoch")

@@ -9,6 +9,7 @@ in its folder as `trained/`; one whose training was interrupted goes on from its
 import hashlib
 import json
 import logging
+import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -284,11 +285,12 @@ class _Run:
                 images=train.sha256, cache=self.cache,
             )  # fmt: skip
         val_features = extract(self.backbone, val.paths, images=val.sha256, cache=self.cache).vectors
+        started = time.perf_counter()
         history = train_head(
             head, features, train.targets, val_features, val.targets, training.head_training(), seed=self.seed
         )
         progress.best = min(history.val_loss)
-        progress.epochs = list(epochs_of("frozen", history))
+        progress.epochs = list(epochs_of("frozen", history, time.perf_counter() - started))
         if self.log:
             for epoch in progress.epochs:
                 self.log.add(epoch)
@@ -309,10 +311,13 @@ class _Run:
             best = found[2]
             logger.info("Going on after epoch %d of the %s phase.", progress.epoch, progress.phase)
         while progress.epoch < settings.epochs and progress.waited < self.training.patience:
+            started = time.perf_counter()
             figures = trainer.run_epoch(
                 progress.epoch, progress.factor, f"{progress.phase} {progress.epoch + 1}/{settings.epochs}"
             )
-            epoch = Epoch(progress.phase, *figures, *trainer.evaluate(self.val))
+            epoch = Epoch(
+                progress.phase, *figures, *trainer.evaluate(self.val), time.perf_counter() - started
+            )
             logger.info(
                 "%s: accuracy %.4f, validation %.4f", self.folder.name, epoch.accuracy, epoch.val_accuracy
             )

@@ -6,6 +6,7 @@ each model fine-tunes a network of its own, in a process of its own, from ImageN
 """
 
 import logging
+import time
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -189,6 +190,7 @@ class TrunkTrainer:
         rows = np.flatnonzero(images.splits != "test")
         paths, hashes = [images.paths[i] for i in rows.tolist()], list(map(str, images.sha256[rows]))
         features = extract(trunk, paths, images=hashes, cache=self.cache)
+        started = time.perf_counter()
         fitted = fit_labels(
             features.vectors,
             image_labels[rows],
@@ -200,8 +202,9 @@ class TrunkTrainer:
             seed=self.seed,
             name=name,
         )
+        seconds = time.perf_counter() - started
         if fitted.history is not None:
-            self._write_curves(epochs_of("frozen", fitted.history), f"{name}-on-{kind}", len(labels))
+            self._write_curves(epochs_of("frozen", fitted.history, seconds), f"{name}-on-{kind}", len(labels))
         return fitted.on(trunk)
 
     def _write_curves(self, epochs: tuple[Epoch, ...], name: str, n_labels: int) -> None:

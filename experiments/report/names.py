@@ -27,6 +27,8 @@ _WHAT = {
     "trunk:tuned": "router and sub-models as heads on the network of flat-tuned; judged against flat-tuned",
     "trunk:separate": "router and each sub-model fine-tuned on their own; judged against flat-tuned",
     "trunk:separate-from-flat": "the same, each from the network of flat-tuned; judged against flat-tuned-again",
+    "flat-tuned-ensemble": "as many networks like flat-tuned as trunk:separate passes an image through, averaged",
+    "flat-tuned-again-ensemble": "the same of flat-tuned-again and trunk:separate-from-flat",
     "column": "two-stage with the hierarchy that the manifest brings",
     "file": "two-stage with the hierarchy that a person brings",
     "backbone": "two-stage with the hierarchy learned from another backbone",

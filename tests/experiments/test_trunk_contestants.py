@@ -12,6 +12,7 @@ from aisles.experiments.contestants import Contestant, check_same_terms, passes_
 from aisles.experiments.readme_table import table
 from aisles.experiments.statistics import compare
 from aisles.experiments.tables import summary
+from aisles.experiments.trunk_contestants import FineTuning
 from aisles.hierarchy.routing import parse_rule
 from aisles.hierarchy.taxonomy import Hierarchy
 from aisles.models.augmentation import Augmentation
@@ -44,8 +45,9 @@ def archive(folder, name):
     ("asked", "rivals"),
     [
         ("trunk:tuned", ["flat-tuned"]),
-        ("trunk:separate", ["flat-tuned"]),
-        ("trunk:separate-from-flat", ["flat-tuned", "flat-tuned-again"]),
+        ("trunk:separate", ["flat-tuned", "flat-tuned-ensemble"]),
+        ("flat-tuned-ensemble", ["flat-tuned", "trunk:separate"]),
+        ("trunk:separate-from-flat", ["flat-tuned", "flat-tuned-again", "flat-tuned-again-ensemble"]),
         ("flat-tuned-again", ["flat-tuned"]),
     ],
 )
@@ -89,6 +91,8 @@ def test_its_budget_counts_the_fine_tuning_that_it_rests_on(tuned):
     assert two["backbone_passes"] == 1 and two["heads"] == 1 + sum(
         len(members) > 1 for members in tuned.metrics["macros"].values()
     )
+    seconds = json.loads((tuned.folder / "costs.json").read_text())["contestants"]
+    assert 0 < seconds["flat-tuned"]["training_seconds"] < seconds["trunk:tuned"]["training_seconds"]
 
 
 def test_the_report_names_the_rival_and_repeats_the_note(tuned):
@@ -127,7 +131,7 @@ def test_images_seen_in_training_are_counted(tmp_path, training, steps):
         "epoch,phase\n" + "".join(f"{i},{'frozen' if i < 4 else 'tuned'}\n" for i in range(1, 6))
     )
     trainer = SimpleNamespace(folder=tmp_path, training=training)
-    assert _taken(trainer, "router", 100) == (5, steps)
+    assert _taken(trainer, "router", 100)[:2] == (5, steps)
 
 
 def test_a_head_on_features_sees_every_image_in_every_epoch(tmp_path):
@@ -136,7 +140,7 @@ def test_a_head_on_features_sees_every_image_in_every_epoch(tmp_path):
     (tmp_path / "router").mkdir()
     (tmp_path / "router" / "curves.csv").write_text("epoch,phase\n1,frozen\n2,frozen\n")
     training = TwoPhaseTraining(augmentation=Augmentation(), max_steps=1, batch_size=8)
-    assert _taken(SimpleNamespace(folder=tmp_path, training=training), "router", 100) == (2, 200)
+    assert _taken(SimpleNamespace(folder=tmp_path, training=training), "router", 100)[:2] == (2, 200)
 
 
 def test_hard_passes_the_router_and_one_sub_model_if_the_macro_has_one():
@@ -173,6 +177,18 @@ def test_a_rule_without_its_flat_model_fails_before_anything_is_trained(tmp_path
 
 
 @pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (["images.views=2"], "set augment = true as well"),
+        (["images.frozen_epochs=0", "images.tuned_epochs=0"], "there would be no training"),
+    ],
+)
+def test_settings_that_no_training_can_have_are_refused_before_anything_starts(changes, reason):
+    with pytest.raises(ValueError, match=reason):
+        read_settings(None, changes)
+
+
+@pytest.mark.parametrize(
     ("change", "matters"),
     [("data.note=x", False), ("images.tuned_epochs=9", False), ("training.epochs=9", True)],
 )
@@ -197,6 +213,26 @@ def test_whose_rival_failed_is_not_judged_and_no_baseline(tuned):
     assert "(against flat-tuned)" in table(metrics)
 
 
+def test_an_ensemble_averages_the_networks_of_its_seed_and_of_the_next(monkeypatch):
+    names = ComparisonSettings(contestants=("trunk:separate",), seeds=2)
+    roster = SimpleNamespace(seeds=range(2), settings=SimpleNamespace(comparison=names))
+    tuning = FineTuning(roster, None, None)  # type: ignore[arg-type]
+    asked = []
+
+    def answers(self, name, seed):
+        asked.append((name, seed))
+        table = np.full((1, 2), float(seed))
+        return {"probs": table}, {"backbone_passes": 1.0, "parameters": 10.0, "images": 7, "seconds": 2.0}
+
+    costly = SimpleNamespace(cost={"backbone_passes": 2.4})
+    monkeypatch.setattr(FineTuning, "_answers", answers)
+    monkeypatch.setattr(FineTuning, "contestant", lambda self, name: costly)
+    found = list(tuning._ensembles("flat-tuned-ensemble"))
+    assert asked == [("flat-tuned", seed) for seed in range(4)]
+    assert [tables["probs"][0, 0] for tables, _ in found] == [1.0, 2.0]
+    assert found[0][1] == {"backbone_passes": 3.0, "parameters": 30.0, "images": 7, "seconds": 6.0}
+
+
 @pytest.mark.slow
 def test_separate_networks_meet_the_flat_model_with_their_epochs(tmp_path, drawn_goods, small_study):
     names = contestants("trunk:separate", "trunk:separate-from-flat")
@@ -205,5 +241,9 @@ def test_separate_networks_meet_the_flat_model_with_their_epochs(tmp_path, drawn
     rivals = {comparison["b"]: comparison["a"] for comparison in result.metrics["comparisons"]}
     assert rivals["trunk:separate"] == "flat-tuned"
     assert rivals["trunk:separate-from-flat"] == "flat-tuned-again"
-    cost = result.metrics["contestants"]["trunk:separate"]["cost"]
-    assert cost["backbone_passes"] == cost["heads"] > 1
+    assert rivals["flat-tuned-ensemble"] == "trunk:separate"
+    costs = {name: figures["cost"] for name, figures in result.metrics["contestants"].items()}
+    passes = costs["trunk:separate"]["backbone_passes"]
+    assert costs["flat-tuned-ensemble"]["backbone_passes"] == passes == costs["trunk:separate"]["heads"] > 1
+    assert costs["flat-tuned-ensemble"]["parameters"] == passes * costs["flat-tuned"]["parameters"]
+    assert costs["flat-tuned-ensemble"]["images"] == costs["flat-tuned"]["images"]
