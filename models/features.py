@@ -9,7 +9,9 @@ import hashlib
 import logging
 import os
 import sqlite3
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +29,7 @@ from .inputs import pixel_batches
 logger = logging.getLogger(__name__)
 BATCH_SIZE = 32
 CHUNK = 512  # images asked for in one query
+IN_FLIGHT = 2
 
 
 class FeatureCache:
@@ -157,8 +160,7 @@ def _compute(backbone: Backbone, todo: dict[str, str | Path], store: FeatureCach
     batches = pixel_batches([Path(path) for path in todo.values()], backbone.input_size, batch_size)
     try:
         with Progress(f"{backbone.name} features", len(todo)) as bar:
-            for number, pixels in enumerate(batches):
-                vectors = backbone.forward(pixels).numpy()
+            for number, vectors in enumerate(_passes(backbone, batches)):
                 some = names[number * batch_size :][: len(vectors)]
                 store.put(some, vectors)
                 done.update(zip(some, vectors, strict=True))
@@ -167,6 +169,23 @@ def _compute(backbone: Backbone, todo: dict[str, str | Path], store: FeatureCach
         _name_the_unreadable(todo.values())
         raise
     return done
+
+
+def _passes(backbone: Backbone, batches: Iterable[tf.Tensor]) -> Iterator[np.ndarray]:
+    """Pass batches through the network, in their order, `IN_FLIGHT` at a time.
+
+    While one batch waits for the slower half of an operation, or its features are being kept, the other one
+    computes. They come out as one by one.
+    """
+    forward = backbone.forward
+    with ThreadPoolExecutor(IN_FLIGHT) as pool:
+        waiting: deque[Future[np.ndarray]] = deque()
+        for pixels in batches:
+            waiting.append(pool.submit(lambda pixels=pixels: forward(pixels).numpy()))
+            if len(waiting) > IN_FLIGHT:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 def _name_the_unreadable(paths: Iterable[str | Path]) -> None:
