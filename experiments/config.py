@@ -172,7 +172,8 @@ class ComparisonSettings(Section):
         while todo:
             name = todo.pop()
             wanted.add(name)
-            todo += {RIVALS.get(name), ensembles.get(name)} - wanted - {None}
+            met = (RIVALS.get(name), ensembles.get(name))
+            todo += [other for other in met if other is not None and other not in wanted]
         others = (name for name in names if name not in FINE_TUNED)
         return (*others, *(name for name in FINE_TUNED if name in wanted))
 

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from math import ceil, isnan
+from math import ceil, isnan, nan
 from pathlib import Path
 from typing import Any
 
@@ -146,8 +146,9 @@ class FineTuning:
         for seed in self.roster.seeds:
             tables, costs = zip(*members[seed : seed + n_members], strict=True)
             means = {key: np.mean([each[key] for each in tables], axis=0) for key in tables[0]}
-            sums = {key: sum(each[key] for each in costs) for key in costs[0]}
-            yield means, sums | {"images": costs[0]["images"]}
+            sums = {key: sum((each[key] for each in costs), 0.0) for key in costs[0]}
+            sums["images"] = costs[0]["images"]
+            yield means, sums
 
     def _flat(self, trainer: TrunkTrainer, name: str) -> tuple[dict[str, np.ndarray], dict[str, float]]:
         model: FlatClassifier = trainer.flat() if name == FLAT_TUNED else trainer.flat_again()
@@ -237,4 +238,5 @@ def _taken(trainer: TrunkTrainer, name: str, n_images: int) -> tuple[int, int, f
     most = n_images if training.max_steps is None else min(n_images, training.max_steps * training.batch_size)
     online = curves.exists() and training.augmentation is not None and not training.views
     steps = frozen * (most if online else n_images) + (len(phases) - frozen) * most
-    return len(phases), steps, float(table["seconds"].sum()) if "seconds" in table else float("nan")
+    seconds = sum(table["seconds"].tolist()) if "seconds" in table else nan
+    return len(phases), steps, seconds

@@ -26,6 +26,12 @@ from .weights import WeightsMissingError, find_weights
 logger = logging.getLogger(__name__)
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as JPEG's and Pillow's grey
 VGG_MEANS = (103.939, 116.779, 123.68)  # blue, green, red
+PRECISIONS = {
+    "float32": ("float32", ""),
+    "bfloat16": ("mixed_bfloat16", "-bfloat16-convolutions"),
+    "float16": ("mixed_float16", "-float16"),
+}
+"""Keras' policy of each precision, and its part of `Backbone.key`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +91,7 @@ class Backbone:
         """A name for everything that the features depend on, apart from the image: safe as a file name."""
         height, width = self.input_size
         color = "" if self.color == "rgb" else f"-{self.color}"
-        precision = "" if self.precision == "float32" else f"-{self.precision}"
+        precision = PRECISIONS[self.precision][1]
         return f"{self.name}-{self.preprocessing}-{height}x{width}{color}{precision}-{self._identity[:16]}"
 
     @cached_property
@@ -214,14 +220,15 @@ def in_precision(backbone: Backbone, precision: str) -> Backbone:
     ----------
     backbone : Backbone
     precision : {'float32', 'bfloat16', 'float16'}
-        bfloat16 is fast where the processor has AVX512-BF16 or AMX (`offers_bfloat16`), float16 on GPUs.
+        bfloat16 is fast where the processor has AVX512-BF16 or AMX (`offers_bfloat16`), float16 on GPUs. In bfloat16
+        only ordinary convolutions and dense layers compute, which gain from it; depthwise convolutions are slower in
+        it than in float32, and what lies between (batch normalization, sums) would lose digits for nothing.
     """
     if precision == backbone.precision:
         return backbone
-    policies = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
-    policy = policies.get(precision)
-    if policy is None:
+    if precision not in PRECISIONS:
         raise ValueError(f"precision must be float32, bfloat16 or float16. Received: {precision!r}.")
+    policy, _ = PRECISIONS[precision]
 
     if precision == "bfloat16" and not offers_bfloat16():
         logger.warning(
@@ -231,7 +238,8 @@ def in_precision(backbone: Backbone, precision: str) -> Backbone:
     def convert(layer):
         if isinstance(layer, keras.Model):
             return keras.models.clone_model(layer, clone_function=convert)
-        return type(layer).from_config({**layer.get_config(), "dtype": policy})
+        gains = precision != "bfloat16" or type(layer) in (layers.Conv2D, layers.Dense)
+        return type(layer).from_config({**layer.get_config(), "dtype": policy if gains else "float32"})
 
     network = convert(backbone.network)
     network.set_weights(backbone.network.get_weights())

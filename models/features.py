@@ -160,7 +160,7 @@ def _compute(backbone: Backbone, todo: dict[str, str | Path], store: FeatureCach
     batches = pixel_batches([Path(path) for path in todo.values()], backbone.input_size, batch_size)
     try:
         with Progress(f"{backbone.name} features", len(todo)) as bar:
-            for number, vectors in enumerate(_passes(backbone, batches)):
+            for number, vectors in enumerate(passes(backbone, batches)):
                 some = names[number * batch_size :][: len(vectors)]
                 store.put(some, vectors)
                 done.update(zip(some, vectors, strict=True))
@@ -171,17 +171,17 @@ def _compute(backbone: Backbone, todo: dict[str, str | Path], store: FeatureCach
     return done
 
 
-def _passes(backbone: Backbone, batches: Iterable[tf.Tensor]) -> Iterator[np.ndarray]:
+def passes(backbone: Backbone, batches: Iterable[tf.Tensor]) -> Iterator[np.ndarray]:
     """Pass batches through the network, in their order, `IN_FLIGHT` at a time.
 
     While one batch waits for the slower half of an operation, or its features are being kept, the other one
     computes. They come out as one by one.
     """
-    forward = backbone.forward
     with ThreadPoolExecutor(IN_FLIGHT) as pool:
         waiting: deque[Future[np.ndarray]] = deque()
         for pixels in batches:
-            waiting.append(pool.submit(lambda pixels=pixels: forward(pixels).numpy()))
+            forward = backbone.forward
+            waiting.append(pool.submit(lambda forward=forward, pixels=pixels: forward(pixels).numpy()))
             if len(waiting) > IN_FLIGHT:
                 yield waiting.popleft().result()
         while waiting:

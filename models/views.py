@@ -11,7 +11,7 @@ from ..data_prep.images import read_image_bytes
 from ..data_prep.progress import Progress
 from .augmentation import Augmentation
 from .backbones import Backbone
-from .features import BATCH_SIZE, FeatureCache, default_cache
+from .features import BATCH_SIZE, FeatureCache, default_cache, passes
 from .inputs import pixel_batches
 
 logger = logging.getLogger(__name__)
@@ -69,9 +69,8 @@ def extract_views(
             change=augmentation.changer(0, view, numbers),
         )
         with Progress(f"view {view + 1}/{n_views}", len(todo)) as bar:
-            for number, pixels in enumerate(batches):
+            for number, computed in enumerate(passes(backbone, batches)):
                 some = [names[image] for image in todo[number * batch_size :][:batch_size]]
-                computed = backbone.forward(pixels).numpy()
                 store.put(some, computed)
                 found.update(zip(some, computed, strict=True))
                 bar.update(len(some))
