@@ -25,8 +25,8 @@ FORMATS = ("keras", "saved_model", "onnx", "litert")
     "[default: the bundle's]",
 )
 @click.option("--top", default=5, show_default=True, type=click.IntRange(0), help="How many classes to list.")
-@click.option("--json", "form", flag_value="json", help="Print one JSON object a line for each image.")
-@click.option("--csv", "form", flag_value="csv", help="Print CSV.")
+@click.option("--json", "json_", is_flag=True, help="Print one JSON object a line for each image.")
+@click.option("--csv", "csv_", is_flag=True, help="Print CSV.")
 @click.option("--uncalibrated", is_flag=True, help="Leave the temperatures out.")
 @click.option("--batch-size", default=32, show_default=True, type=click.IntRange(1), help="Images a pass.")
 @click.option(
@@ -46,7 +46,8 @@ def predict(
     images: tuple[str, ...],
     rule: str | None,
     top: int,
-    form: str | None,
+    json_: bool,
+    csv_: bool,
     uncalibrated: bool,
     batch_size: int,
     resident: int | None,
@@ -72,6 +73,8 @@ def predict(
         raise click.UsageError(
             "Missing argument 'IMAGES...'. Give files, folders, patterns, or - for standard input."
         )
+    if json_ and csv_:
+        raise click.UsageError("--json and --csv exclude each other: the answers are printed once.")
     classifier = load_bundle(bundle, resident=resident)
     with ExitStack() as stack, _closed_pipe():
         page = None
@@ -96,7 +99,7 @@ def predict(
             progress(find_images(images), "Predicting"),
             rule=rule,
             top=top,
-            form=form or "text",
+            form="json" if json_ else "csv" if csv_ else "text",
             calibrated=not uncalibrated,
             batch_size=batch_size,
             page=page,

@@ -1,5 +1,6 @@
 """Ablations: the same study several times, with one thing changed, and what the change does to flat and two-stage."""
 
+import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from .run_folder import make_run_folder, write_json
 if TYPE_CHECKING:
     from .study import StudyResult
 
+logger = logging.getLogger(__name__)
 MOST_MACROS = 12
 STEPS_OF_SIMILARITY = 10_000
 
@@ -204,7 +206,8 @@ def run_ablation(
     make_run_folder(output)
     rows: list[dict[str, Any]] = []
     base: dict[str, Any] | None = None
-    for variant in variants:
+    for number, variant in enumerate(variants, 1):
+        logger.info("%s: %s, %d of %d.", name, variant.name, number, len(variants))
         try:
             result = run_study(data, output / variant.name, changed(settings, variant), **more)
         except (ValueError, OSError) as error:

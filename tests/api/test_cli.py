@@ -273,6 +273,11 @@ def test_predict_json_is_one_object_a_line(finished):
         assert row["label"] == "lime" and len(row["top"]) == 2
 
 
+def test_predict_prints_one_form(tmp_path):
+    result = run("predict", tmp_path, tmp_path / "a.png", "--json", "--csv", expect=2)
+    assert "exclude each other" in result.stderr
+
+
 @pytest.mark.keras
 def test_predict_says_when_nothing_can_be_read(finished):
     data, output, _, _ = finished
