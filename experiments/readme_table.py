@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data_prep.files import write_whole
+from .config import FINE_TUNED
 from .report.names import judged, products_known
 
 BEGIN, END = "<!-- table:start -->", "<!-- table:end -->"
@@ -98,12 +99,14 @@ def note(result: Mapping[str, Any], name: str) -> str:
     measured, environment = result["measured"], result["environment"]
     forecast = result["forecast"]
     happened = forecast["happened"]
+    tuned = [comparison for comparison in result["comparisons"] if comparison["b"] in FINE_TUNED]
+    beside = "; fine-tuning comes on top, see the recipe" if tuned else ""
     lines = [
         f"# {name}",
         "",
         "Question: on real photographs, does two-stage beat one flat model, and what is the hierarchy worth?",
         f"Date: {measured['date']}. Hardware: {environment['processors']} processors, {environment['system']}, no GPU.",
-        f"Cost: {measured['head_training_seconds']:.0f} s of head training, features taken from the cache.",
+        f"Cost: {measured['head_training_seconds']:.0f} s of head training, features taken from the cache{beside}.",
         f"Result: {result['verdict']}",
         "",
         table(result),
@@ -116,6 +119,7 @@ def note(result: Mapping[str, Any], name: str) -> str:
         f"{100 * happened['repaired']:.1f} % of the latter and broke {100 * happened['broken']:.1f} % of what was "
         "right.",
         "",
+        *[f"- {comparison['sentence']}" for comparison in tuned],
         *[f"- {random['comparison']['sentence']}" for random in [result["controls"]["random"]] if random],
         *[f"- {comparison['sentence']}" for comparison in result["controls"]["hierarchies"]],
         *_sweep(result.get("sweep")),
