@@ -11,7 +11,7 @@ import numpy as np
 
 from ..data_prep.images import IMAGE_SUFFIXES, load_pixels
 from ..models.backbones import Backbone, build_backbone, in_precision, offers_bfloat16
-from ..models.features import BATCH_SIZE, extract
+from ..models.features import BATCH_SIZE, extract, passes
 from ..models.fine_tuning import gains_from_bfloat16
 from .performance import Ratio, as_ratio, ratios_of
 from .prediction_speed import write_pictures
@@ -122,7 +122,7 @@ def _pixels(files: list[Path], trunk: Backbone) -> np.ndarray:
 
 def _vectors(trunk: Backbone, pixels: np.ndarray) -> np.ndarray:
     starts = range(0, len(pixels), BATCH_SIZE)
-    return np.concatenate([trunk.forward(pixels[i : i + BATCH_SIZE]).numpy() for i in starts])
+    return np.concatenate(list(passes(trunk, (pixels[i : i + BATCH_SIZE] for i in starts))))
 
 
 def _cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..data_prep.files import write_whole
-from .config import FINE_TUNED
+from .config import ENSEMBLES, FINE_TUNED
 from .report.names import judged, products_known
 
 BEGIN, END = "<!-- table:start -->", "<!-- table:end -->"
@@ -48,6 +48,7 @@ FOUND_BY_SEARCH = (
     "Caveat: `discriminant` was found by a search on the grocery photographs, after test figures of other designs were "
     "known (see grocery-design-search.md). On those photographs its figures are an exploratory lead, no confirmation."
 )
+SHARED_MEMBERS = "Caveat: fine-tuned ensembles of neighboring seeds share members, so that their spread over seeds is too small."
 
 
 def trimmed(run: str | Path) -> dict[str, Any]:
@@ -129,7 +130,8 @@ def note(result: Mapping[str, Any], name: str) -> str:
 
 def _caveats(result: Mapping[str, Any]) -> list[str]:
     """Say how a contestant's design was found, where that limits what its figures show."""
-    return [FOUND_BY_SEARCH, ""] if "discriminant" in result["contestants"] else []
+    caveats = [FOUND_BY_SEARCH, ""] if "discriminant" in result["contestants"] else []
+    return [*caveats, SHARED_MEMBERS, ""] if ENSEMBLES.keys() & result["contestants"].keys() else caveats
 
 
 def _mass(happened: Mapping[str, Any]) -> str:

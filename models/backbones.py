@@ -238,6 +238,10 @@ def in_precision(backbone: Backbone, precision: str) -> Backbone:
     def convert(layer):
         if isinstance(layer, keras.Model):
             return keras.models.clone_model(layer, clone_function=convert)
+        if not isinstance(
+            layer, layers.Layer
+        ):  # an operation of keras.ops, which computes in what it is given
+            return type(layer).from_config(layer.get_config())
         gains = precision != "bfloat16" or type(layer) in (layers.Conv2D, layers.Dense)
         return type(layer).from_config({**layer.get_config(), "dtype": policy if gains else "float32"})
 

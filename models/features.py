@@ -2,7 +2,7 @@
 
 A feature vector depends on the image's bytes and on `Backbone.key` (network, weights, preprocessing, size, color,
 precision) and on nothing else, so those two are its address. One SQLite file a backbone; every batch is one
-transaction, so a killed run loses at most one batch and a half-written vector can't exist.
+transaction, so a killed run loses at most the three batches in flight and a half-written vector can't exist.
 """
 
 import hashlib

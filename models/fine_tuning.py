@@ -224,8 +224,15 @@ def log_finished(trained: TrainedModel, training: TwoPhaseTraining, folder: Path
 
 def gains_from_bfloat16(network: keras.Model) -> bool:
     """Say whether bfloat16 is clearly faster: of a network of depthwise convolutions most stays in float32."""
-    depthwise = any(isinstance(layer, keras.layers.DepthwiseConv2D) for layer in network.layers)
-    return offers_bfloat16() and not depthwise
+    return offers_bfloat16() and not _has_depthwise(network)
+
+
+def _has_depthwise(network: keras.Model) -> bool:
+    slow = (keras.layers.DepthwiseConv2D, keras.layers.SeparableConv2D)
+    return any(
+        _has_depthwise(layer) if isinstance(layer, keras.Model) else isinstance(layer, slow)
+        for layer in network.layers
+    )
 
 
 @dataclass(eq=False)

@@ -66,6 +66,8 @@ def copied(backbone: Backbone, precision: str) -> Backbone:
     def convert(layer):
         if isinstance(layer, keras.Model):
             return keras.models.clone_model(layer, clone_function=convert)
+        if not isinstance(layer, keras.Layer):  # an operation of keras.ops, which has no weights
+            return type(layer).from_config(layer.get_config())
         return type(layer).from_config({**layer.get_config(), "trainable": True})
 
     network = convert(backbone.network)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 from ..data_prep.files import sha256_of, whole_file
 from ..data_prep.manifest import Manifest
@@ -187,6 +188,12 @@ class TrunkTrainer:
     def _head_on(self, trunk: Backbone, kind: str, labels, image_labels, name: str) -> LabelModel:
         """Train a head on the features of training and validation images."""
         images = self.images
+        if self.training.deterministic:
+            tf.config.experimental.enable_op_determinism()
+        if kind == "shared" and self.training.augmentation is not None:
+            logger.warning(
+                "%s is a head on features of the pictures as they are: augmentation takes no part.", name
+            )
         rows = np.flatnonzero(images.splits != "test")
         paths, hashes = [images.paths[i] for i in rows.tolist()], list(map(str, images.sha256[rows]))
         features = extract(trunk, paths, images=hashes, cache=self.cache)

@@ -10,6 +10,7 @@ import sklearn.datasets
 
 from aisles.data_prep.images import load_pixels
 from aisles.models.backbones import BACKBONES, build_backbone, in_precision, wrap_backbone
+from aisles.models.image_training import copied
 from aisles.models.torch_file import read_tensors
 from aisles.models.weights import WeightsMissingError, find_weights, weights_files
 
@@ -98,6 +99,18 @@ def test_the_study_networks_build_with_random_weights(name, size, dimension):
     backbone = build_backbone(name, weights="none", input_size=size)
     assert backbone.dimension == dimension
     assert backbone.forward(np.zeros((2, *size, 3), np.uint8)).shape == (2, dimension)
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
+def test_a_network_with_operations_that_are_no_layers_is_converted_and_copied(precision):
+    inputs = keras.Input((4, 4, 3))
+    backbone = wrap_backbone(
+        keras.Model(inputs, inputs + keras.ops.relu(keras.layers.Conv2D(3, 1)(inputs))), "sum"
+    )
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), dtype=np.uint8)
+    exact = backbone.forward(pixels).numpy()
+    for other in (in_precision(backbone, precision), copied(backbone, precision)):
+        np.testing.assert_allclose(other.forward(pixels).numpy(), exact, rtol=0.02, atol=1)
 
 
 def test_missing_weights_are_explained_before_keras_tries_anything(monkeypatch, tmp_path):

@@ -17,12 +17,15 @@ import pytest
 from PIL import Image
 
 from aisles.data_prep.images import load_pixels
+from aisles.models import fine_tuning
 from aisles.models.augmentation import Augmentation
 from aisles.models.backbones import build_backbone, wrap_backbone
+from aisles.models.bundle import load_bundle, save_bundle
 from aisles.models.curves import Epoch, best_accuracy, draw_curves, write_curves
 from aisles.models.fine_tuning import TwoPhaseTraining, train_on_images
 from aisles.models.image_training import LabeledImages, copied, weights_from
 from aisles.models.trained import join, load_trained
+from aisles.models.two_stage import FlatClassifier
 
 pytestmark = pytest.mark.keras
 LABELS = ("blue", "green", "red")
@@ -157,16 +160,9 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("after", [1, 3], ids=["in the frozen phase", "in the second phase"])
-def test_training_that_was_stopped_goes_on_to_the_same_result(images, tmp_path, monkeypatch, after):
-    # Dropout, augmentation, plateau and cosine all have a state or a schedule that must survive.
-    whole = replace(
-        TRAINING, augmentation=Augmentation(), cosine=True, plateau=1, optimizer="sgd", tuned_epochs=3
-    )
-    expected = run(tmp_path / "whole", images, whole)
-    from aisles.models import fine_tuning
-
-    write, left = fine_tuning.write_checkpoint, [after]
+def dying_after(n_epochs: int):
+    """Write checkpoints, and raise after the last one of `n_epochs`."""
+    write, left = fine_tuning.write_checkpoint, [n_epochs]
 
     def write_and_die(*arguments):
         write(*arguments)
@@ -174,10 +170,20 @@ def test_training_that_was_stopped_goes_on_to_the_same_result(images, tmp_path, 
         if left[0] == 0:
             raise Killed
 
-    monkeypatch.setattr(fine_tuning, "write_checkpoint", write_and_die)
-    with pytest.raises(Killed):
-        run(tmp_path / "cut", images, whole)
-    monkeypatch.setattr(fine_tuning, "write_checkpoint", write)
+    return write_and_die
+
+
+@pytest.mark.parametrize("after", [1, 3], ids=["in the frozen phase", "in the second phase"])
+def test_training_that_was_stopped_goes_on_to_the_same_result(images, tmp_path, monkeypatch, after):
+    # Dropout, augmentation, plateau and cosine all have a state or a schedule that must survive.
+    whole = replace(
+        TRAINING, augmentation=Augmentation(), cosine=True, plateau=1, optimizer="sgd", tuned_epochs=3
+    )
+    expected = run(tmp_path / "whole", images, whole)
+    with monkeypatch.context() as patch:
+        patch.setattr(fine_tuning, "write_checkpoint", dying_after(after))
+        with pytest.raises(Killed):
+            run(tmp_path / "cut", images, whole)
     resumed = run(tmp_path / "cut", images, whole)
     assert [epoch.phase for epoch in resumed.epochs] == ["frozen"] * 2 + ["tuned"] * 3
     np.testing.assert_allclose(
@@ -196,6 +202,7 @@ from dataclasses import replace
 from test_fine_tuning import TRAINING, drawn_images, outputs, run
 import numpy as np
 from aisles.data_prep.images import load_pixels
+from aisles.models import fine_tuning
 from aisles.models.augmentation import Augmentation
 data = Path(sys.argv[2]) / "pictures"
 images = drawn_images(data, 42, 1), drawn_images(data, 24, 2)
@@ -230,10 +237,14 @@ def test_killed_by_the_system_it_goes_on_bit_for_bit(tmp_path):
 @pytest.mark.parametrize(
     ("name", "size", "layer"), [("inception_v3", 75, "mixed9"), ("vgg16", 32, "block5_conv1")]
 )
-def test_the_study_networks_go_through_every_step(name, size, layer, tmp_path):
+def test_the_study_networks_go_through_every_step(name, size, layer, tmp_path, monkeypatch):
     images = drawn_images(tmp_path / "pictures", 6, 1, size), drawn_images(tmp_path / "pictures", 3, 2, size)
     training = replace(TRAINING, frozen_epochs=1, tuned_epochs=1, tuned_rate=1e-4, tune_from=layer)
     backbone = build_backbone(name, weights="none", input_size=(size, size))
+    with monkeypatch.context() as patch:
+        patch.setattr(fine_tuning, "write_checkpoint", dying_after(1))
+        with pytest.raises(Killed):
+            run(tmp_path, images, training, backbone)
     run(tmp_path, images, training, backbone)
     network = load_trained(tmp_path).network()
     pixels = np.stack([load_pixels(path, (size, size)) for path in images[1].paths]).astype(np.float32)
@@ -243,6 +254,10 @@ def test_the_study_networks_go_through_every_step(name, size, layer, tmp_path):
         network.save(tmp_path / "whole.keras")
         again = keras.saving.load_model(tmp_path / "whole.keras", compile=False)
         np.testing.assert_allclose(again(pixels, training=False), before, atol=1e-6)
+    save_bundle(FlatClassifier(load_trained(tmp_path).classifier), tmp_path / "bundle")
+    np.testing.assert_allclose(
+        load_bundle(tmp_path / "bundle").predict_proba(images[1].paths), before, atol=1e-6
+    )
     facts = json.loads((tmp_path / "trained/training.json").read_text())
     assert facts["trunk"]["weights"] == "none, fine-tuned"
     assert set(facts["validation_accuracy"]) == {"frozen", "tuned"}

@@ -2,6 +2,7 @@
 
 import hashlib
 import subprocess
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -68,6 +69,13 @@ def test_a_shared_trunk_is_the_pretrained_network_itself(trainer):
     assert classifier.flat.trunk is trainer.backbone
     assert not list(trainer.folder.glob("router*/trained"))
     assert (trainer.folder / "router-on-shared/curves.png").exists()
+
+
+def test_heads_on_features_repeat_bit_for_bit_in_deterministic_training(trainer, monkeypatch):
+    asked = []
+    monkeypatch.setattr("tensorflow.config.experimental.enable_op_determinism", lambda: asked.append(True))
+    replace(trainer, training=replace(TRAINING, deterministic=True)).two_stage(HIERARCHY, "shared")
+    assert asked
 
 
 def test_a_tuned_trunk_is_the_flat_models_and_one_pass_serves_all(trainer, tuned):
