@@ -48,7 +48,9 @@ FOUND_BY_SEARCH = (
     "Caveat: `discriminant` was found by a search on the grocery photographs, after test figures of other designs were "
     "known (see grocery-design-search.md). On those photographs its figures are an exploratory lead, no confirmation."
 )
-SHARED_MEMBERS = "Caveat: fine-tuned ensembles of neighboring seeds share members, so that their spread over seeds is too small."
+SHARED_MEMBERS = (
+    "Caveat: fine-tuned ensembles of neighboring seeds share members: their spread over seeds is too small."
+)
 
 
 def trimmed(run: str | Path) -> dict[str, Any]:

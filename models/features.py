@@ -171,7 +171,7 @@ def _compute(backbone: Backbone, todo: dict[str, str | Path], store: FeatureCach
     return done
 
 
-def passes(backbone: Backbone, batches: Iterable[tf.Tensor]) -> Iterator[np.ndarray]:
+def passes(backbone: Backbone, batches: Iterable[tf.Tensor | np.ndarray]) -> Iterator[np.ndarray]:
     """Pass batches through the network, in their order, `IN_FLIGHT` at a time.
 
     While one batch waits for the slower half of an operation, or its features are being kept, the other one
