@@ -4,17 +4,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 _PLACES = {
-    "FlatClassifier": "aisles.models.two_stage",
-    "Hierarchy": "aisles.hierarchy.taxonomy",
-    "HierarchicalEstimator": "aisles.models.scikit",
-    "HierarchicalPrediction": "aisles.models.two_stage",
-    "TwoStageClassifier": "aisles.models.two_stage",
-    "benchmark": "aisles.experiments.study",
-    "build_backbone": "aisles.models.backbones",
-    "load": "aisles.models.bundle",
-    "read_manifest": "aisles.data_prep.manifest",
-    "save": "aisles.models.bundle",
-    "wrap_backbone": "aisles.models.backbones",
+    "FlatClassifier": "aisles.models.prediction.two_stage",
+    "Hierarchy": "aisles.hierarchy.hierarchy",
+    "HierarchicalEstimator": "aisles.models.sklearn_estimator",
+    "HierarchicalPrediction": "aisles.models.prediction.two_stage",
+    "TwoStageClassifier": "aisles.models.prediction.two_stage",
+    "benchmark": "aisles.experiments.benchmark.run",
+    "build_backbone": "aisles.models.backbones.registry",
+    "load": "aisles.models.bundles.bundle",
+    "read_manifest": "aisles.data_prep.images.manifest",
+    "save": "aisles.models.bundles.bundle",
+    "wrap_backbone": "aisles.models.backbones.registry",
 }
 _OTHER_NAMES = {"benchmark": "run_study", "load": "load_bundle", "save": "save_bundle"}
 
@@ -33,14 +33,14 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from aisles.data_prep.manifest import read_manifest
-    from aisles.experiments.study import run_study as benchmark
-    from aisles.hierarchy.taxonomy import Hierarchy
-    from aisles.models.backbones import build_backbone, wrap_backbone
-    from aisles.models.bundle import load_bundle as load
-    from aisles.models.bundle import save_bundle as save
-    from aisles.models.scikit import HierarchicalEstimator
-    from aisles.models.two_stage import FlatClassifier, HierarchicalPrediction, TwoStageClassifier
+    from aisles.data_prep.images.manifest import read_manifest
+    from aisles.experiments.benchmark.run import run_study as benchmark
+    from aisles.hierarchy.hierarchy import Hierarchy
+    from aisles.models.backbones.registry import build_backbone, wrap_backbone
+    from aisles.models.bundles.bundle import load_bundle as load
+    from aisles.models.bundles.bundle import save_bundle as save
+    from aisles.models.prediction.two_stage import FlatClassifier, HierarchicalPrediction, TwoStageClassifier
+    from aisles.models.sklearn_estimator import HierarchicalEstimator
 
 
 def __getattr__(name: str) -> Any:

@@ -25,15 +25,15 @@ def run_quickstart(output: Path, *, seed: int = 0, json_: bool = False) -> str:
     str
         The verdict and where to look.
     """
-    from aisles.commands import as_json
-    from aisles.data_prep.curation import curate
-    from aisles.data_prep.files import write_whole
-    from aisles.data_prep.recipe import load_recipe
-    from aisles.data_prep.sample import write_sample
-    from aisles.experiments.config import read_settings
-    from aisles.experiments.study import make_run_folder, run_study
-    from aisles.experiments.tables import summary
-    from aisles.models.backbones import build_backbone
+    from aisles.cli.shared_options import as_json
+    from aisles.data_prep.abo.curation import curate
+    from aisles.data_prep.abo.recipe import load_recipe
+    from aisles.data_prep.io.files import write_whole
+    from aisles.data_prep.synthetic.catalogue import write_sample
+    from aisles.experiments.benchmark.run import make_run_folder, run_study
+    from aisles.experiments.benchmark.summary import summary
+    from aisles.experiments.settings.benchmark import read_settings
+    from aisles.models.backbones.registry import build_backbone
     from aisles.models.features import extract
 
     make_run_folder(output)

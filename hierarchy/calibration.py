@@ -21,7 +21,7 @@ from scipy.optimize import minimize, minimize_scalar
 from scipy.special import logsumexp
 
 from .distributions import check_distributions, sum_columns
-from .taxonomy import Hierarchy
+from .hierarchy import Hierarchy
 
 BOUNDS = (0.25, 20.0)  # few validation images, all right, would ask for ever more certainty
 """The lowest and the highest temperature that is fitted."""

@@ -13,7 +13,7 @@ from scipy.spatial.distance import pdist, squareform
 from sklearn.metrics import silhouette_score
 
 from .embeddings import ClassEmbeddings
-from .taxonomy import Hierarchy
+from .hierarchy import Hierarchy
 
 METRICS: dict[str, Literal["euclidean", "cosine"]] = {
     "ward": "euclidean",

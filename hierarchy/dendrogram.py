@@ -12,7 +12,7 @@ from uuid import uuid4
 import numpy as np
 
 from .clustering import ClassTree
-from .taxonomy import Hierarchy
+from .hierarchy import Hierarchy
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -21,8 +21,8 @@ from numpy.typing import ArrayLike
 from scipy.stats import binom
 
 from .distributions import check_distributions, check_same_images
-from .routing import NEVER
-from .taxonomy import Hierarchy
+from .hierarchy import Hierarchy
+from .rules import NEVER
 
 logger = logging.getLogger(__name__)
 

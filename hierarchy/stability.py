@@ -9,7 +9,7 @@ import numpy as np
 
 from .clustering import cluster_classes
 from .embeddings import class_embeddings, class_rows, embeddings_from_sums, unit_rows
-from .taxonomy import Hierarchy
+from .hierarchy import Hierarchy
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,12 @@ import numpy as np
 import platformdirs
 import tensorflow as tf
 
-from ..data_prep.errors import UnreadableImage
-from ..data_prep.images import check_image, read_image_bytes
-from ..data_prep.progress import Progress
-from .backbones import Backbone
-from .inputs import pixel_batches
+from aisles.data_prep.images.decoding import check_image, read_image_bytes
+from aisles.data_prep.io.errors import UnreadableImage
+from aisles.data_prep.io.progress import Progress
+from aisles.models.backbones.registry import Backbone
+
+from .batches import pixel_batches
 
 logger = logging.getLogger(__name__)
 BATCH_SIZE = 32

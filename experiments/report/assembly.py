@@ -1,22 +1,28 @@
 """Which sections a study's report has, and in which order."""
 
-from .audit_section import audit_section
-from .changes import class_changes, image_changes
-from .class_sections import classes_section, confusion_section, tree_section
-from .design_sections import (
+from aisles.experiments.report.render.document import Document, Section
+from aisles.experiments.report.sections.audit import audit_section
+from aisles.experiments.report.sections.classes import classes_section, confusion_section, tree_section
+from aisles.experiments.report.sections.design import (
     controls_section,
     distances_section,
     forecast_section,
     stability_section,
     sweep_section,
 )
-from .document import Document, Section
-from .gallery_sections import galleries_section
-from .limits_section import limits_section, provenance_section
+from aisles.experiments.report.sections.gallery import galleries_section
+from aisles.experiments.report.sections.limits import limits_section, provenance_section
+from aisles.experiments.report.sections.trust import calibration_section, has_temperatures
+from aisles.experiments.report.sections.verdict import (
+    budget_section,
+    contestants_section,
+    cost_section,
+    opening,
+)
+
+from .changes import class_changes, image_changes
 from .names import seeds_in_words
 from .run import Run
-from .trust_sections import calibration_section, has_temperatures
-from .verdict_sections import budget_section, contestants_section, cost_section, opening
 
 
 def study_document(run: Run) -> Document:

@@ -2,10 +2,20 @@
 
 from pathlib import Path
 
-from ..bundle_evaluation import BundleEvaluation
-from .class_figures import confusion_figure
-from .document import Card, Column, Document, Figure, Gallery, Section, Table, Text
-from .gallery_sections import thumbnail
+from aisles.experiments.report.plots.classes import confusion_figure
+from aisles.experiments.report.render.document import (
+    Card,
+    Column,
+    Document,
+    Figure,
+    Gallery,
+    Section,
+    Table,
+    Text,
+)
+from aisles.experiments.report.sections.gallery import thumbnail
+from aisles.experiments.training.bundle_evaluation import BundleEvaluation
+
 from .names import macro_tag
 from .writing import ReportFiles, write_document
 

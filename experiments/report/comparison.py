@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ...data_prep.errors import DataError
-from ...data_prep.manifest import shortened
-from ..statistics import Comparison, apply_holm, compare
-from .document import Block, Column, Document, Figure, Section, Table, Text
+from aisles.data_prep.images.manifest import shortened
+from aisles.data_prep.io.errors import DataError
+from aisles.experiments.report.plots.verdict import difference_figure
+from aisles.experiments.report.render.document import Block, Column, Document, Figure, Section, Table, Text
+from aisles.experiments.stats.verdict import Comparison, apply_holm, compare
+
 from .run import FLAT, Run, read_run
-from .verdict_figures import difference_figure
 from .writing import ReportFiles, write_document
 
 

@@ -11,11 +11,11 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
-from ...data_prep.errors import DataError
-from ...data_prep.manifest import shortened
-from ...data_prep.tables import rows as table_rows
-from ...hierarchy.clustering import ClassTree
-from ...hierarchy.taxonomy import Hierarchy
+from aisles.data_prep.images.manifest import shortened
+from aisles.data_prep.io.errors import DataError
+from aisles.data_prep.io.tables import rows as table_rows
+from aisles.hierarchy.clustering import ClassTree
+from aisles.hierarchy.hierarchy import Hierarchy
 
 FLAT = "flat"
 

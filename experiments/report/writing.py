@@ -6,12 +6,13 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...data_prep.files import write_whole
+from aisles.data_prep.io.files import write_whole
+from aisles.experiments.report.render.document import Document, Table
+from aisles.experiments.report.render.escaping import spreadsheet_safe
+from aisles.experiments.report.render.html import html_page
+from aisles.experiments.report.render.markdown import markdown_page
+
 from .assembly import study_document
-from .document import Document, Table
-from .escaping import spreadsheet_safe
-from .html_page import html_page
-from .markdown_page import markdown_page
 from .run import read_run
 
 logger = logging.getLogger(__name__)

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aisles.data_prep.images import load_pixels
-from aisles.data_prep.recipe import load_recipe
-from aisles.data_prep.sample import write_sample
+from aisles.data_prep.abo.recipe import load_recipe
+from aisles.data_prep.images.decoding import load_pixels
+from aisles.data_prep.synthetic.catalogue import write_sample
 
 
 @pytest.fixture(scope="session")

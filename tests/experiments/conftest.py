@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 if TYPE_CHECKING:
-    from aisles.experiments.study import StudyResult
+    from aisles.experiments.benchmark.run import StudyResult
 
 COLORS = {
     "apple": (200, 40, 40), "cherry": (170, 30, 60), "grape": (120, 30, 120), "lime": (60, 190, 60),
@@ -33,9 +33,9 @@ def small_study() -> "Callable[..., StudyResult]":
     """Give a function that runs a study with six filters for a backbone, quickly; its settings can be changed."""
     import keras
 
-    from aisles.experiments.config import read_settings
-    from aisles.experiments.study import run_study
-    from aisles.models.backbones import wrap_backbone
+    from aisles.experiments.benchmark.run import run_study
+    from aisles.experiments.settings.benchmark import read_settings
+    from aisles.models.backbones.registry import wrap_backbone
 
     inputs = keras.Input((8, 8, 3))
     kernel = keras.initializers.GlorotUniform(0)

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from aisles.experiments.predictions import LISTED
+from aisles.experiments.runs.predictions import LISTED
 
 pytestmark = pytest.mark.keras
 SETTINGS = (

@@ -6,11 +6,16 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from aisles.experiments.calibration_figures import aurc, brier, ece, nll
-from aisles.experiments.confusion_forecast import forecast
-from aisles.experiments.hierarchy_figures import ceilings, error_budget, mistake_distance, partition_distance
-from aisles.experiments.metrics import accuracy, confusion, rescued_and_lost, top_k_accuracy
-from aisles.experiments.statistics import compare
+from aisles.experiments.metrics.answers import accuracy, confusion, rescued_and_lost, top_k_accuracy
+from aisles.experiments.metrics.confusion_forecast import forecast
+from aisles.experiments.metrics.hierarchical import (
+    ceilings,
+    error_budget,
+    mistake_distance,
+    partition_distance,
+)
+from aisles.experiments.metrics.probabilistic import aurc, brier, ece, nll
+from aisles.experiments.stats.verdict import compare
 
 N_IMAGES = 5_000
 RIGHT = {

@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import softmax
 
-from aisles.hierarchy import calibration, routing
+from aisles.hierarchy import calibration
+from aisles.hierarchy import rules as routing
 from aisles.hierarchy.calibration import (
     BOUNDS,
     Temperatures,
@@ -14,7 +15,7 @@ from aisles.hierarchy.calibration import (
     fit_composed_temperatures,
     fit_temperature,
 )
-from aisles.hierarchy.taxonomy import Hierarchy
+from aisles.hierarchy.hierarchy import Hierarchy
 
 patient = settings(max_examples=50, deadline=None)
 

@@ -11,8 +11,8 @@ from sklearn.metrics import adjusted_rand_score, silhouette_score
 
 from aisles.hierarchy.clustering import METRICS, ClassTree, choose_n_macros, cluster_classes
 from aisles.hierarchy.embeddings import ClassEmbeddings, class_embeddings
+from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.stability import adjusted_rand, stability
-from aisles.hierarchy.taxonomy import Hierarchy
 
 
 def drawn(n_classes=12, n_groups=4, spread=0.4, seed=0):

@@ -14,7 +14,7 @@ from aisles.hierarchy import dendrogram
 from aisles.hierarchy.clustering import cluster_classes
 from aisles.hierarchy.dendrogram import MIXED, PALETTE, draw_dendrogram, macro_color
 from aisles.hierarchy.embeddings import ClassEmbeddings
-from aisles.hierarchy.taxonomy import Hierarchy
+from aisles.hierarchy.hierarchy import Hierarchy
 
 
 def some_tree(names, seed=0):

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from keras import layers
 
-from aisles.hierarchy.taxonomy import Hierarchy
-from aisles.models.backbones import wrap_backbone
-from aisles.models.classifier import LabelModel
-from aisles.models.heads import HeadVariant, build_head
-from aisles.models.two_stage import TwoStageClassifier
+from aisles.hierarchy.hierarchy import Hierarchy
+from aisles.models.backbones.registry import wrap_backbone
+from aisles.models.heads.variants import HeadVariant, build_head
+from aisles.models.prediction.label_model import LabelModel
+from aisles.models.prediction.two_stage import TwoStageClassifier
 
 SIZE = 8
 

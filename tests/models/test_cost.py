@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from keras import layers
 
-from aisles.models.bundle import load_bundle, save_bundle
-from aisles.models.stored import Residents
-from aisles.models.two_stage import TwoStageClassifier
+from aisles.models.bundles.bundle import load_bundle, save_bundle
+from aisles.models.prediction.stored import Residents
+from aisles.models.prediction.two_stage import TwoStageClassifier
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aisles.data_prep.errors import UnreadableImage
+from aisles.data_prep.io.errors import UnreadableImage
 from aisles.models import features as features_module
-from aisles.models.backbones import wrap_backbone
+from aisles.models.backbones.registry import wrap_backbone
 from aisles.models.features import FeatureCache, extract
 
 pytestmark = pytest.mark.keras

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from keras import layers
 
-from aisles.hierarchy.taxonomy import Hierarchy
-from aisles.models.classifier import GivenModel
-from aisles.models.two_stage import FlatClassifier, TwoStageClassifier
+from aisles.hierarchy.hierarchy import Hierarchy
+from aisles.models.prediction.label_model import GivenModel
+from aisles.models.prediction.two_stage import FlatClassifier, TwoStageClassifier
 
 HIERARCHY = Hierarchy(("FRUIT", "DRINK", "OTHER"), (("pear", "apple"), ("milk", "juice"), ("box",)))
 

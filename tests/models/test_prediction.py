@@ -9,11 +9,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from aisles.data_prep.errors import UnreadableImage
-from aisles.data_prep.manifest import read_manifest
-from aisles.hierarchy.routing import climb
-from aisles.hierarchy.taxonomy import Hierarchy
-from aisles.models.two_stage import FlatClassifier
+from aisles.data_prep.images.manifest import read_manifest
+from aisles.data_prep.io.errors import UnreadableImage
+from aisles.hierarchy.hierarchy import Hierarchy
+from aisles.hierarchy.rules import climb
+from aisles.models.prediction.two_stage import FlatClassifier
 
 RULES = ("soft", "hard", "beam:2", "threshold:0.2", "climb:0.6", "implied", "hie", "masked")
 few = settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -161,7 +161,7 @@ def test_all_kinds_of_picture_give_the_same_answer(hierarchy, make_two_stage, pi
 
 @pytest.mark.keras
 def test_large_photographs_are_read_as_in_training(hierarchy, make_two_stage, tmp_path):
-    from aisles.data_prep.images import load_pixels
+    from aisles.data_prep.images.decoding import load_pixels
 
     noise = np.random.default_rng(1).integers(0, 255, (300, 200, 3), dtype=np.uint8)
     Image.fromarray(noise).resize((800, 600)).save(tmp_path / "large.jpg")

@@ -5,19 +5,19 @@ import csv
 import numpy as np
 import pytest
 
-from aisles.data_prep.calibration import calibrate_catalogue
-from aisles.data_prep.listings import index_catalogue, read_images, read_listings
-from aisles.data_prep.recipe import load_recipe
-from aisles.data_prep.sample import write_sample
-from aisles.data_prep.selection import select
-from aisles.data_prep.similarity import cosines, score
-from aisles.data_prep.sources import find_image_root, list_image_files
+from aisles.data_prep.abo.listings import index_catalogue, read_images, read_listings
+from aisles.data_prep.abo.recipe import load_recipe
+from aisles.data_prep.abo.selection import select
+from aisles.data_prep.abo.similarity import cosines, score
+from aisles.data_prep.abo.similarity_threshold import calibrate_catalogue
+from aisles.data_prep.abo.sources import find_image_root, list_image_files
+from aisles.data_prep.synthetic.catalogue import write_sample
 
 pytestmark = pytest.mark.keras
 
 
 def embedding(name, cache):
-    from aisles.models.backbones import build_backbone
+    from aisles.models.backbones.registry import build_backbone
     from aisles.models.features import extract
 
     backbone = build_backbone(name)
@@ -44,7 +44,7 @@ def test_the_packaged_backbone_decides_as_published_on_every_golden_pair(shared,
 
 
 def test_vgg16_gives_the_published_scores(shared, tmp_path):
-    from aisles.models.weights import WeightsMissingError
+    from aisles.models.backbones.weights import WeightsMissingError
 
     try:
         embed = embedding("vgg16", tmp_path)

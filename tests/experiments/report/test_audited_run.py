@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from aisles.data_prep.errors import DataError
-from aisles.experiments.audited_run import audit_run
+from aisles.data_prep.io.errors import DataError
 from aisles.experiments.report.writing import write_report
+from experiments.label_audit.audited_run import audit_run
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ import json
 import pandas as pd
 import pytest
 
-from aisles.data_prep.errors import DataError
+from aisles.data_prep.io.errors import DataError
 from aisles.experiments.report.comparison import compare_runs, write_comparison
 
 

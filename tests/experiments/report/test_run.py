@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from aisles.data_prep.errors import DataError
+from aisles.data_prep.io.errors import DataError
 from aisles.experiments.report.run import read_run
 
 

@@ -1,0 +1,127 @@
+"""The command line: each command parses, calls one function of the library, and prints.
+
+Results go to stdout, talk and progress to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input data,
+4 pretrained weights missing.
+"""
+
+import logging
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .ablate import add_ablations
+from .data import data as data_group
+from .predict import export, predict
+from .report import audit_labels, report
+from .shared_options import Commands, ModelCommand, as_json, settings_options
+from .train import ablate, evaluate, train
+
+EPILOG = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input data, 4 pretrained weights missing."
+
+
+@click.group(cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="aisles", prog_name="aisles")
+@click.option("--quiet", is_flag=True, help="Say nothing but results, warnings and errors.")
+def main(quiet: bool) -> None:
+    """Route a product photograph to its aisle, then to its shelf, and see whether that beats one flat model."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("aisles").setLevel(logging.WARNING if quiet else logging.INFO)
+    logging.captureWarnings(True)
+
+
+@main.command(cls=ModelCommand)
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--output", "-o", type=click.Path(path_type=Path), required=True, help="The run folder.")
+@settings_options
+@click.option("--full", is_flag=True, help="Add ensemble, random partitions and every routing rule.")
+@click.option("--sweep", is_flag=True, help="Also try 2 to 12 macros.")
+@click.option("--resume", is_flag=True, help="Go on with the study in RUN; refuse to begin one.")
+@click.option("--replace", is_flag=True, help="Replace a study of other settings or images in RUN.")
+@click.option(
+    "--scheduler", metavar="ADDRESS", help="Train heads on this Dask cluster, e.g. tcp://10.0.0.5:8786."
+)
+@click.option("--json", "json_", is_flag=True, help="Print metrics.json instead of the table.")
+def benchmark(
+    data: Path,
+    output: Path,
+    settings: Any,
+    cache: Path | None,
+    full: bool,
+    sweep: bool,
+    resume: bool,
+    replace: bool,
+    scheduler: str | None,
+    json_: bool,
+) -> None:
+    """Compare flat and two-stage on DATA and give the verdict.
+
+    DATA is a manifest CSV (file_name, label; product and split if there are any), a folder with a metadata.csv, or a
+    folder of class folders. Run it again to go on after an interruption: what is done is not done again.
+
+    Example: aisles benchmark photos --output run --macros 5
+    """
+    from aisles.experiments.benchmark.run import run_study
+    from aisles.experiments.benchmark.summary import summary
+    from aisles.experiments.settings.benchmark import with_all_contestants
+
+    if full:
+        settings = with_all_contestants(settings)
+    result = run_study(
+        data, output, settings, cache=cache, scheduler=scheduler, sweep=sweep, resume=resume, replace=replace
+    )
+    click.echo(as_json(result.metrics) if json_ else summary(result))
+
+
+@main.command()
+@click.option("--json", "json_", is_flag=True, help="Print as JSON.")
+def weights(json_: bool) -> None:
+    """List the pretrained weights that are here, and those that are missing.
+
+    Example: aisles weights
+    """
+    from aisles.models.backbones.weights import weights_files
+
+    files = weights_files()
+    if json_:
+        rows = [{"backbone": f.backbone, "state": f.state, "path": str(f.path), "md5": f.md5} for f in files]
+        click.echo(as_json(rows))
+        return
+    for file in files:
+        click.echo(f"{file.backbone:<20} {file.state:<8} {file.path}")
+        if file.state != "present":
+            click.echo(f"{'':<20} MD5 {file.md5}. {file.origin}")
+
+
+@main.command(cls=ModelCommand)
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), default=Path("aisles-quickstart"), show_default=True
+)
+@click.option("--seed", default=0, show_default=True, help="For the drawn catalogue.")
+@click.option("--json", "json_", is_flag=True, help="Print metrics.json instead of the table.")
+def quickstart(output: Path, seed: int, json_: bool) -> None:
+    """Draw a small catalogue in ABO's format and run everything on it, offline.
+
+    Example: aisles quickstart --output aisles-quickstart
+    """
+    from aisles.quickstart import run_quickstart
+
+    click.echo(run_quickstart(output, seed=seed, json_=json_))
+
+
+main.add_command(data_group)
+main.add_command(predict)
+main.add_command(export)
+main.add_command(report)
+main.add_command(audit_labels)
+main.add_command(train)
+main.add_command(evaluate)
+main.add_command(ablate)
+add_ablations(ablate)
+
+if __name__ == "__main__":
+    main()

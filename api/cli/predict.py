@@ -1,0 +1,160 @@
+"""The commands `predict` and `export`."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import click
+
+from .shared_options import ModelCommand, checked_rule
+
+logger = logging.getLogger(__name__)
+FORMATS = ("keras", "saved_model", "onnx", "litert")
+
+
+@click.command(cls=ModelCommand)
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.argument("images", nargs=-1)
+@click.option(
+    "--rule",
+    callback=checked_rule,
+    help="Routing rule: soft, hard, beam:2, threshold:0.1, climb:0.8, climb, implied, hie, masked.  "
+    "[default: the bundle's]",
+)
+@click.option("--top", default=5, show_default=True, type=click.IntRange(0), help="How many classes to list.")
+@click.option("--json", "json_", is_flag=True, help="Print one JSON object a line for each image.")
+@click.option("--csv", "csv_", is_flag=True, help="Print CSV.")
+@click.option("--uncalibrated", is_flag=True, help="Leave the temperatures out.")
+@click.option("--batch-size", default=32, show_default=True, type=click.IntRange(1), help="Images a pass.")
+@click.option(
+    "--resident", type=click.IntRange(1), help="How many networks may be in memory at once.  [default: all]"
+)
+@click.option("--explain", type=click.Path(path_type=Path), help="Write a page that shows why, as HTML.")
+@click.option("--flat", type=click.Path(path_type=Path), help="A flat bundle, for --explain to compare with.")
+@click.option(
+    "--manifest", type=click.Path(path_type=Path), help="Training images, for --explain to show the nearest."
+)
+@click.option(
+    "--tree", type=click.Path(path_type=Path), help="The tree of classes (tree.json of a run), for --explain."
+)
+@click.option("--cache", type=click.Path(path_type=Path), help="Folder for cached features, for --explain.")
+def predict(
+    bundle: Path,
+    images: tuple[str, ...],
+    rule: str | None,
+    top: int,
+    json_: bool,
+    csv_: bool,
+    uncalibrated: bool,
+    batch_size: int,
+    resident: int | None,
+    explain: Path | None,
+    flat: Path | None,
+    manifest: Path | None,
+    tree: Path | None,
+    cache: Path | None,
+) -> None:
+    """Say which class each of IMAGES shows, and by which path.
+
+    IMAGES are files, folders (with everything in them), patterns such as 'photos/**/*.jpg', or - for file names on
+    standard input, one a line. Answers appear as batches finish. Files that can't be read are reported and left out;
+    the exit code is 3 if there was none that could.
+
+    Example: aisles predict run/bundles/two-stage chair.jpg photos --json
+    """
+    from aisles.data_prep.io.progress import progress
+    from aisles.models.bundles.bundle import load_bundle
+
+    from .lines import find_images, print_predictions
+
+    if not images:
+        raise click.UsageError(
+            "Missing argument 'IMAGES...'. Give files, folders, patterns, or - for standard input."
+        )
+    if json_ and csv_:
+        raise click.UsageError("--json and --csv exclude each other: the answers are printed once.")
+    classifier = load_bundle(bundle, resident=resident)
+    with ExitStack() as stack, _closed_pipe():
+        page = None
+        if explain is not None:
+            from aisles.experiments.report.explanation_page import open_page
+
+            page = stack.enter_context(
+                open_page(
+                    explain,
+                    bundle,
+                    classifier,
+                    rule=rule,
+                    calibrated=not uncalibrated,
+                    flat=flat,
+                    manifest=manifest,
+                    tree=tree,
+                    cache=cache,
+                )
+            )
+        counts = print_predictions(
+            classifier,
+            progress(find_images(images), "Predicting"),
+            rule=rule,
+            top=top,
+            form="json" if json_ else "csv" if csv_ else "text",
+            calibrated=not uncalibrated,
+            batch_size=batch_size,
+            page=page,
+        )
+    if counts.unreadable:
+        logger.warning("%d of %d images could not be read.", counts.unreadable, counts.total)
+    if not counts.read:
+        if not counts.total:
+            logger.warning("No images found in %s.", ", ".join(images))
+        sys.exit(3)
+
+
+@contextmanager
+def _closed_pipe() -> Iterator[None]:
+    """End quietly when whoever reads our output has seen enough, as `| head` does."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+@click.command(cls=ModelCommand)
+@click.argument("bundle", type=click.Path(path_type=Path))
+@click.option("--format", "format_", type=click.Choice(FORMATS), required=True)
+@click.option(
+    "--output", "-o", type=click.Path(path_type=Path), help="File or folder to write.  [default: by format]"
+)
+@click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
+def export(bundle: Path, format_: str, output: Path | None, json_: bool) -> None:
+    """Write BUNDLE as one model: uint8 images in, the class distribution out (soft routing, calibrated).
+
+    The written model is run and compared with the bundle before the command ends. onnx and litert need extras:
+    python -m pip install 'aisles[onnx]' or 'aisles[litert]'.
+
+    Example: aisles export run/bundles/two-stage --format saved_model
+    """
+    from dataclasses import asdict
+
+    from aisles.models.bundles.bundle import load_bundle
+    from aisles.models.bundles.export import default_output, export_classifier
+
+    from .shared_options import as_json
+
+    output = output or default_output(bundle, format_)
+    try:
+        result = export_classifier(load_bundle(bundle), output, format_)
+    except (ImportError, RuntimeError) as error:
+        raise click.ClickException(str(error)) from error
+    if json_:
+        click.echo(as_json(asdict(result)))
+        return
+    height, width = result.input_size
+    click.echo(
+        f"{result.path}: uint8 (n, {height}, {width}, 3) to float32 (n, {result.n_classes}); differs from the bundle "
+        f"by at most {result.largest_difference:.1e} on {result.n_compared} pictures. Classes: {result.classes_file}"
+    )

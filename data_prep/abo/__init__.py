@@ -1,0 +1,1 @@
+"""Amazon Berkeley Objects: from archives of listings to a curated, balanced, split manifest."""

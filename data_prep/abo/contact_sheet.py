@@ -1,0 +1,263 @@
+"""Contact sheets: the kept and the dropped pictures of a class with their scores, for a person to judge."""
+
+import html
+import re
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from aisles.data_prep.images.decoding import load_pixels
+from aisles.data_prep.images.scan import processors
+from aisles.data_prep.io.errors import UnreadableImage
+from aisles.data_prep.io.files import write_whole
+from aisles.data_prep.io.progress import progress
+
+THUMBNAIL = 132
+GAP = 10
+FRAME = 3
+LINE = 17  # height of a line of text
+COLUMNS = 8
+MARGIN = 16
+MOST = 48  # pictures shown of each kind
+KEPT, DROPPED, FLAGGED = (
+    (0, 96, 176),
+    (200, 80, 0),
+    (90, 90, 90),
+)  # blue, orange, gray: told apart by everyone
+INK, FAINT = (32, 32, 32), (110, 110, 110)
+
+
+@dataclass(frozen=True)
+class SheetPicture:
+    """One picture of a contact sheet.
+
+    Attributes
+    ----------
+    path : str or Path
+        As for `images.load_pixels`.
+    score : float
+        What the pictures are ordered by, the highest first; NaN (no score) comes before all.
+    kept : bool
+        Which part of the sheet it belongs to.
+    caption : str
+        A second line under the score, for example the reason why it was dropped.
+    flagged : bool
+        Whether it belongs to a third part, of what an audit flagged, kept or not.
+    """
+
+    path: str | Path
+    score: float
+    kept: bool
+    caption: str = ""
+    flagged: bool = False
+
+
+@dataclass(frozen=True)
+class SheetEntry:
+    """A written sheet: its class, its file and how many pictures of the class were kept, dropped and flagged."""
+
+    label: str
+    path: Path
+    kept: int
+    dropped: int
+    flagged: int = 0
+
+
+def draw_contact_sheet(title: str, pictures: Sequence[SheetPicture], most: int = MOST) -> Image.Image:
+    """Draw the kept pictures, then the dropped ones, then the flagged ones if any, each ordered by score.
+
+    Parameters
+    ----------
+    title : str
+        The heading, usually the class.
+    pictures : sequence of SheetPicture
+        In any order. An unreadable one is shown as an empty frame.
+    most : int
+        How many are shown of each kind; of more, as many evenly spaced by rank, both ends included, and
+        the first of the flagged ones.
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGB, 8 pictures in a row.
+    """
+    kept, dropped, flagged = parts(pictures)
+    shown = [("kept", KEPT, kept, spaced(kept, most)), ("dropped", DROPPED, dropped, spaced(dropped, most))]
+    if flagged:
+        shown.append(("flagged", FLAGGED, flagged, flagged[:most]))
+    cell_height = THUMBNAIL + 2 * LINE + GAP
+    n_rows = [-(-len(chosen) // COLUMNS) for *_, chosen in shown]
+    height = 2 * MARGIN + 2 * LINE + sum(rows * cell_height + 3 * LINE for rows in n_rows)
+    width = 2 * MARGIN + COLUMNS * (THUMBNAIL + GAP) - GAP
+    canvas = Image.new("RGB", (width, height), "white")
+    pen = ImageDraw.Draw(canvas)
+    pen.text((MARGIN, MARGIN), _fitting(pen, title, width - 2 * MARGIN, 20), INK, _font(20))
+    top = MARGIN + 2 * LINE
+    for (name, color, members, chosen), rows in zip(shown, n_rows, strict=True):
+        how = "the first by score" if name == "flagged" else "evenly spaced by score"
+        pen.text((MARGIN, top), _part_heading(name, len(members), len(chosen), how), color, _font(15))
+        for i, picture in enumerate(chosen):
+            left = MARGIN + (i % COLUMNS) * (THUMBNAIL + GAP)
+            _draw_picture(canvas, pen, picture, left, top + 2 * LINE + i // COLUMNS * cell_height, color)
+        top += rows * cell_height + 3 * LINE
+    return canvas
+
+
+def write_contact_sheets(
+    pictures: dict[str, list[SheetPicture]], directory: str | Path, title: str, jobs: int | None = None
+) -> Path:
+    """Write one contact sheet per class and a page that shows them all.
+
+    Parameters
+    ----------
+    pictures : dict of str to list of SheetPicture
+        Each class's pictures.
+    directory : str or Path
+        Where the sheets (`<class>.jpg`) and `index.html` go.
+    title : str
+        The page's heading: what the score is and where it was cut.
+    jobs : int, optional
+        Threads; by default one per processor.
+
+    Returns
+    -------
+    Path
+        The page.
+    """
+    directory = Path(directory)
+    names = sheet_names(list(pictures))
+
+    def write(label: str) -> SheetEntry:
+        members = pictures[label]
+        stream = BytesIO()
+        draw_contact_sheet(label, members).save(stream, "JPEG", quality=85)
+        path = write_whole(directory / names[label], stream.getvalue())
+        return SheetEntry(label, path, *(len(part) for part in parts(members)))
+
+    labels = sorted(pictures)
+    with ThreadPoolExecutor(jobs or processors()) as pool:
+        entries = list(progress(pool.map(write, labels), "Contact sheets", len(labels), "sheets"))
+    return write_whole(directory / "index.html", index_page(title, entries))
+
+
+def index_page(title: str, entries: Sequence[SheetEntry]) -> str:
+    """Give an HTML page with a table of the classes and their sheets below."""
+    audited = any(entry.flagged for entry in entries)
+    rows = "\n".join(
+        f'<tr><td><a href="#{i}">{html.escape(entry.label)}</a></td><td>{entry.kept}</td>'
+        f"<td>{entry.dropped}</td>{f'<td>{entry.flagged}</td>' if audited else ''}</tr>"
+        for i, entry in enumerate(entries)
+    )
+    sheets = "\n".join(
+        f'<h2 id="{i}">{html.escape(entry.label)}</h2>\n'
+        f'<img loading="lazy" src="{html.escape(entry.path.name)}" '
+        f'alt="{html.escape(entry.label)}: {entry.kept} kept, {entry.dropped} dropped">'
+        for i, entry in enumerate(entries)
+    )
+    return f"""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>{html.escape(title)}</title>
+<style>
+body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; }}
+table {{ border-collapse: collapse; }}
+td, th {{ padding: .1rem .8rem; text-align: right; }}
+td:first-child, th:first-child {{ text-align: left; }}
+img {{ max-width: 100%; border: 1px solid #ccc; }}
+</style>
+<h1>{html.escape(title)}</h1>
+<table>
+<tr><th>class</th><th>kept</th><th>dropped</th>{"<th>flagged</th>" if audited else ""}</tr>
+{rows}
+</table>
+{sheets}
+</html>
+"""
+
+
+def sheet_names(labels: Sequence[str]) -> dict[str, str]:
+    """Give each class a file name that is safe everywhere and differs from the others."""
+    names: dict[str, str] = {}
+    taken = {"index"}
+    for label in sorted(labels):
+        stem = re.sub(r"[^\w+-]+", "_", label, flags=re.ASCII).strip("_")[:80] or "class"
+        name, number = stem, 2
+        while name.lower() in taken:
+            name, number = f"{stem}-{number}", number + 1
+        taken.add(name.lower())
+        names[label] = f"{name}.jpg"
+    return names
+
+
+def parts(pictures: Sequence[SheetPicture]) -> tuple[list[SheetPicture], ...]:
+    """Divide pictures into those kept, those dropped and those flagged, each ordered by score."""
+    rest = [picture for picture in pictures if not picture.flagged]
+    divided = (
+        [p for p in rest if p.kept],
+        [p for p in rest if not p.kept],
+        [p for p in pictures if p.flagged],
+    )
+    return tuple(sorted_pictures(part) for part in divided)
+
+
+def sorted_pictures(pictures: Sequence[SheetPicture]) -> list[SheetPicture]:
+    """Order pictures by score, the highest first, then by path; those without a score before all."""
+    return sorted(pictures, key=lambda p: (-np.inf if np.isnan(p.score) else -p.score, str(p.path)))
+
+
+def spaced(pictures: list[SheetPicture], most: int) -> list[SheetPicture]:
+    """Choose at most `most` pictures, evenly spaced, both ends included."""
+    if len(pictures) <= most:
+        return pictures
+    return [pictures[i] for i in np.linspace(0, len(pictures) - 1, most).round().astype(int)]
+
+
+# ---- drawing ------------------------------------------------------------------------------------
+
+
+def _part_heading(name: str, n_members: int, n_shown: int, how: str) -> str:
+    if n_shown == n_members:
+        return f"{name}: {n_members}"
+    return f"{name}: {n_members} ({n_shown} of them shown, {how})"
+
+
+def _draw_picture(
+    canvas: Image.Image,
+    pen: ImageDraw.ImageDraw,
+    picture: SheetPicture,
+    left: int,
+    top: int,
+    color: tuple[int, int, int],
+) -> None:
+    inner = THUMBNAIL - 2 * FRAME
+    pen.rectangle((left, top, left + THUMBNAIL - 1, top + THUMBNAIL - 1), outline=color, width=FRAME)
+    try:
+        pixels = load_pixels(picture.path, (inner, inner), "pad")
+        canvas.paste(Image.fromarray(pixels), (left + FRAME, top + FRAME))
+    except UnreadableImage:
+        pen.text((left + 2 * FRAME, top + THUMBNAIL // 2 - LINE // 2), "unreadable", FAINT, _font(13))
+    score = "" if np.isnan(picture.score) else f"{picture.score:.3f}"
+    pen.text((left, top + THUMBNAIL + 2), score, INK, _font(13))
+    if picture.caption:
+        text = _fitting(pen, picture.caption, THUMBNAIL, 12)
+        pen.text((left, top + THUMBNAIL + LINE), text, FAINT, _font(12))
+
+
+def _fitting(pen: ImageDraw.ImageDraw, text: str, width: int, size: int) -> str:
+    """Cut a text in its middle until it fits."""
+    if pen.textlength(text, _font(size)) <= width:
+        return text
+    for length in range(len(text) - 1, 1, -1):
+        cut = text[: length // 2] + "..." + text[len(text) - (length - length // 2) :]
+        if pen.textlength(cut, _font(size)) <= width:
+            return cut
+    return ""
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size)

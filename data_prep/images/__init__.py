@@ -1,0 +1,1 @@
+"""Images and the manifest: reading, checking and splitting them."""

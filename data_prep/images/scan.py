@@ -1,0 +1,125 @@
+"""Every image looked at once: can it be decoded, and is it the same file as another."""
+
+import hashlib
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from aisles.data_prep.io.errors import UnreadableImage
+from aisles.data_prep.io.progress import progress
+
+from .decoding import check_image, read_image_bytes
+from .manifest import Manifest
+
+
+@dataclass(frozen=True, eq=False)
+class ImageScan:
+    """What a look at every image of a manifest has shown.
+
+    Attributes
+    ----------
+    readable : ndarray of bool, of shape (n_images,)
+        Which images can be decoded, in the manifest's order; for `Manifest.keep`.
+    reasons : DataFrame
+        The others: file_name, label, reason.
+    sha256 : ndarray of str, of shape (n_images,)
+        Each file's hash; "" where the file can't be read at all.
+    leaks : DataFrame
+        Readable files that are equal byte for byte and have different splits or labels, one row per
+        group of copies: sha256, file_names, labels, splits (tuples), across_splits, across_labels.
+    """
+
+    readable: np.ndarray
+    reasons: pd.DataFrame
+    sha256: np.ndarray
+    leaks: pd.DataFrame
+
+
+def scan_images(manifest: Manifest, jobs: int | None = None, strict: bool = False) -> ImageScan:
+    """Decode every image once.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        Whose images.
+    jobs : int, optional
+        Threads; by default one per processor.
+    strict : bool
+        Whether an unreadable image is an error.
+
+    Returns
+    -------
+    ImageScan
+        In the manifest's order. Unreadable images are listed, not raised, unless `strict`.
+
+    Raises
+    ------
+    UnreadableImage
+        If `strict` and an image can't be decoded.
+    """
+    paths = manifest.paths
+    with ThreadPoolExecutor(jobs or processors()) as pool:
+        results = list(progress(pool.map(_look, paths), "Checking images", len(paths)))
+    sha256 = np.array([digest for digest, _ in results], dtype=object)
+    reasons = np.array([reason for _, reason in results], dtype=object)
+    readable = reasons == ""
+    table = manifest.table.loc[~readable, ["file_name", "label"]].assign(reason=reasons[~readable])
+    table = table.reset_index(drop=True)
+    if strict and len(table):
+        first = table.iloc[0]
+        raise UnreadableImage(
+            f"{len(table):,} of {len(paths):,} images can't be read; the first is "
+            f"{first['file_name']!r}, which {first['reason']}. "
+            "Repair or remove them, or scan without `strict`."
+        )
+    return ImageScan(readable, table, sha256, find_leaks(manifest, np.where(readable, sha256, "")))
+
+
+def find_leaks(manifest: Manifest, sha256: np.ndarray) -> pd.DataFrame:
+    """Find equal files with different splits or labels.
+
+    Parameters
+    ----------
+    manifest : Manifest
+        With splits, if leaks between them are asked for.
+    sha256 : ndarray of str, of shape (n_images,)
+        Each image's hash; "" to leave an image out.
+
+    Returns
+    -------
+    DataFrame
+        As `ImageScan.leaks`, sorted by the first file name.
+    """
+    table = manifest.table[["file_name", "label", "split"]].assign(sha256=sha256)
+    table = table[(table["sha256"] != "") & table["sha256"].duplicated(keep=False)]
+    rows = []
+    for digest, group in table.groupby("sha256", sort=False):
+        labels, splits = set(group["label"]), set(group["split"])
+        if len(labels) > 1 or len(splits) > 1:
+            texts = [tuple(group[name]) for name in ("file_name", "label", "split")]
+            rows.append((digest, *texts, len(splits) > 1, len(labels) > 1))
+    names = ["sha256", "file_names", "labels", "splits", "across_splits", "across_labels"]
+    return pd.DataFrame(sorted(rows, key=lambda row: row[1]), columns=names)
+
+
+def _look(path: Path) -> tuple[str, str]:
+    """Give the hash and the reason why the image can't be decoded ("" if it can)."""
+    digest = ""
+    try:
+        data = read_image_bytes(path)
+        digest = hashlib.sha256(data).hexdigest()
+        check_image(data)
+    except UnreadableImage as error:
+        return digest, str(error)
+    return digest, ""
+
+
+def processors() -> int:
+    """Count the processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

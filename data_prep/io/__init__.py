@@ -1,0 +1,1 @@
+"""Files, tables, archives, errors and progress."""

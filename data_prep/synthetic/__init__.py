@@ -1,0 +1,1 @@
+"""The synthetic catalogue: generated products in ABO's own formats."""

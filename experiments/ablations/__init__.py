@@ -1,0 +1,1 @@
+"""Ablations: the same benchmark with one thing changed."""

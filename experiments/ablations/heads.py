@@ -1,0 +1,125 @@
+"""The published comparison of heads, on any images: each variant trained in both phases on the same start."""
+
+import logging
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+
+import pandas as pd
+
+from aisles.data_prep.io.tables import write_table
+from aisles.experiments.benchmark.preparation import prepare_data
+from aisles.experiments.benchmark.run import make_run_folder
+from aisles.experiments.settings.training import TrainSettings
+from aisles.experiments.training.runs import check_layer, start_backbone
+from aisles.models.fine_tuning.sharing import ImageTable, TrunkTrainer
+from aisles.models.fine_tuning.two_phase import TwoPhaseTraining
+from aisles.models.heads.variants import HEADS
+
+logger = logging.getLogger(__name__)
+
+
+def ablate_heads(
+    data: str | Path,
+    output: str | Path,
+    settings: TrainSettings | None = None,
+    *,
+    heads: tuple[str, ...] = tuple(HEADS),
+    cache: str | Path | None = None,
+    backbone=None,
+) -> pd.DataFrame:
+    """Train a flat model with each head.
+
+    Parameters
+    ----------
+    data : path
+        A manifest or a folder of class folders.
+    output : path
+        The run folder; `heads.csv` and one folder a head. Run again, it goes on where it stopped.
+    settings : TrainSettings, optional
+        Augmentation is used for the heads that the study trained with it. Where the settings name a study, each head
+        gets at most the epochs that the study gave it. What says which classifier to train is not used.
+    heads : tuple of str
+        Keys of `aisles.models.heads.variants.HEADS`.
+    cache : path, optional
+        Folder of cached features.
+    backbone : Backbone, optional
+        One of your own.
+
+    Returns
+    -------
+    DataFrame
+        The published table's columns: version, dense_units, augmentation, batch_norm, dropout, then accuracy, loss,
+        val_accuracy, val_loss of the epoch with the lowest validation loss; with published figures beside them
+        where the settings name a study.
+    """
+    settings, output = settings or TrainSettings(), Path(output)
+    make_run_folder(output)
+    prepared = prepare_data(data, settings.data)
+    backbone = backbone or start_backbone(settings)
+    check_layer(backbone, settings.training)
+    table = ImageTable.of(prepared.manifest, prepared.sha256)
+    rows, trained = [], {}
+    for name in heads:
+        training = training_of(name, settings)
+        same = replace(training, head=""), replace(HEADS[name], augmentation=False)
+        if same in trained:
+            logger.warning(
+                "%s is not trained: without augmentation (--augment) it is the same model as %s.",
+                name, trained[same][0],
+            )  # fmt: skip
+        else:
+            trainer = TrunkTrainer(backbone, table, training, output / name, settings.classifier.seed, cache)
+            trained[same] = name, trainer.tuned_flat().epochs
+        epochs = trained[same][1]
+        best = min(epochs, key=lambda epoch: epoch.val_loss)
+        rows.append(
+            {
+                "version": name,
+                "dense_units": "+".join(map(str, HEADS[name].dense_units)),
+                "augmentation": _yes(training.augmentation is not None),
+                "batch_norm": _yes(HEADS[name].batch_norm),
+                "dropout": _yes(HEADS[name].dropout > 0),
+                "accuracy": best.accuracy,
+                "loss": best.loss,
+                "val_accuracy": best.val_accuracy,
+                "val_loss": best.val_loss,
+            }
+        )
+        logger.info("Head %s: validation accuracy %.3f.", name, best.val_accuracy)
+    found = pd.DataFrame(rows)
+    if settings.classifier.published:
+        found = found.merge(published_heads(settings.classifier.published), on="version", how="left")
+    write_table(output / "heads.csv", found)
+    return found
+
+
+def training_of(name: str, settings: TrainSettings) -> TwoPhaseTraining:
+    """Give the training of a head.
+
+    It is augmented if the study trained that head so and the settings ask for it. In a recipe of the study it takes at
+    most the epochs that the study gave that head.
+    """
+    variant, training = HEADS[name], replace(settings.training, head=name)
+    if not variant.augmentation:
+        training = replace(training, augmentation=None, views=0)
+    if settings.classifier.published is None:
+        return training
+    frozen, tuned = variant.study_epochs
+    return replace(
+        training,
+        frozen_epochs=min(frozen, training.frozen_epochs),
+        tuned_epochs=min(tuned, training.tuned_epochs),
+    )
+
+
+def published_heads(study: str) -> pd.DataFrame:
+    """Give a study's figures by version, as published_accuracy, published_loss and so on."""
+    with (files("aisles.experiments") / "published" / f"{study}_heads.csv").open() as file:
+        table = pd.read_csv(file)
+    figures = ["accuracy", "loss", "val_accuracy", "val_loss"]
+    return table.loc[:, ["version", *figures]].rename(columns={name: f"published_{name}" for name in figures})
+
+
+def _yes(value: bool) -> str:
+    return "yes" if value else "no"

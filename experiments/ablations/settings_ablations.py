@@ -1,0 +1,265 @@
+"""Ablations: the same study several times, with one thing changed, and what the change does to flat and two-stage."""
+
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from pydantic import ValidationError
+
+from aisles.data_prep.images.manifest import Manifest, read_manifest
+from aisles.data_prep.io.errors import DataError
+from aisles.data_prep.io.settings_errors import explained
+from aisles.data_prep.io.tables import write_table
+from aisles.experiments.runs.writer import make_run_folder, write_json
+from aisles.experiments.settings.benchmark import StudySettings
+
+if TYPE_CHECKING:
+    from aisles.experiments.benchmark.run import StudyResult
+
+logger = logging.getLogger(__name__)
+MOST_MACROS = 12
+STEPS_OF_SIMILARITY = 10_000
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to run the study: its name, and the settings by section that differ from the others'."""
+
+    name: str
+    changes: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """One thing that is changed.
+
+    Attributes
+    ----------
+    question : str
+        What the ablation answers.
+    values : callable
+        From a manifest to what is tried unless something else is asked for; the first is what the others are compared
+        with. DataError if the images bring nothing that could be changed.
+    variant : callable
+        From a value to the variant; ValueError if the value makes no sense.
+    """
+
+    question: str
+    values: Callable[[Manifest], tuple[str, ...]]
+    variant: Callable[[str], Variant]
+
+
+def _one(section: str, key: str, kind: Callable[[str], Any] = str) -> Callable[[str], Variant]:
+    return lambda value: Variant(value, {section: {key: kind(value)}})
+
+
+def _always(*values: str) -> Callable[[Manifest], tuple[str, ...]]:
+    return lambda _: values
+
+
+def _macros(value: str) -> int | str:
+    if value != "auto" and not value.isdigit():
+        raise ValueError(f"Macros are a whole number or auto. Received: {value!r}.")
+    return value if value == "auto" else int(value)
+
+
+def _threshold(value: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise ValueError(f"A threshold of similarity is a number. Received: {value!r}.") from None
+
+
+def _split(value: str) -> Variant:
+    if value not in ("product", "image"):
+        raise ValueError(f"Splits are made by product or by image. Received: {value!r}.")
+    return Variant(value, {"data": {"resplit": True, "split_by": value}})
+
+
+def _macros_below_classes(manifest: Manifest) -> tuple[str, ...]:
+    return tuple(str(k) for k in range(2, max(3, min(MOST_MACROS + 1, len(manifest.classes)))))
+
+
+def _product_and_image(manifest: Manifest) -> tuple[str, ...]:
+    if len(set(manifest.products)) == len(manifest):
+        raise DataError(
+            f"Splits by image leak photographs of a product into several splits. Each of the {len(manifest)} images is "
+            "a product of its own here, so nothing can leak. Name products in the manifest's column `product`."
+        )
+    return "product", "image"
+
+
+def thresholds(manifest: Manifest) -> tuple[str, ...]:
+    """Give thresholds of similarity that keep about all, 75, 50, 25 and 0 % of the secondary training images.
+
+    Raises
+    ------
+    DataError
+        If the manifest doesn't tell of at least two such images (source `other`) how similar they are, differently.
+    """
+    table = manifest.table
+    trained_on = np.isin(manifest.splits.astype(str), ("", "train")) & np.asarray(table["source"] == "other")
+    similarity = table["similarity"].to_numpy(np.float64)[trained_on]
+    known = similarity[~np.isnan(similarity)]
+    if len(set(known)) < 2:
+        raise DataError(
+            "Leaving out dissimilar photographs takes a manifest with the columns `source` and `similarity`, and "
+            "training images of the source `other` that differ in it. "
+            f"Received: {int(trained_on.sum())} such images, {len(known)} with a similarity, "
+            f"{len(set(known))} different ones. Make one from listings: aisles data curate."
+        )
+    steps = np.floor(np.quantile(known, (0, 0.25, 0.5, 0.75, 1)) * STEPS_OF_SIMILARITY)
+    steps[-1] += 1  # above the most similar one
+    return tuple(f"{step / STEPS_OF_SIMILARITY:.4f}" for step in np.unique(steps))
+
+
+ABLATIONS = {
+    "backbone": Ablation(
+        "How much of the answer is the backbone's?",
+        _always("efficientnet_lite0", "inception_v3", "vgg16"),
+        _one("backbone", "name"),
+    ),
+    "color": Ablation("What do colors tell?", _always("rgb", "gray"), _one("backbone", "color")),
+    "macros": Ablation("How many macros?", _macros_below_classes, _one("hierarchy", "macros", _macros)),
+    "linkage": Ablation(
+        "Which linkage?", _always("ward", "average", "complete"), _one("hierarchy", "linkage")
+    ),
+    "split": Ablation(
+        "How much does it flatter to let photographs of one product fall into several splits?",
+        _product_and_image,
+        _split,
+    ),
+    "similarity-threshold": Ablation(
+        "Do secondary photographs that look unlike the main one harm?",
+        thresholds,
+        _one("data", "min_similarity", _threshold),
+    ),
+}
+"""Ablations of studies by name. Those of trained heads and trunks are in `head_ablation` and `trunk_comparison`."""
+
+
+def check_values(name: str, values: Iterable[str], settings: StudySettings) -> None:
+    """Refuse values that an ablation can't try, before anything takes long.
+
+    Raises
+    ------
+    ValueError
+        For an unknown ablation or value.
+    """
+    if name not in ABLATIONS:
+        raise ValueError(f"The ablation must be one of {', '.join(ABLATIONS)}. Received: {name!r}.")
+    for value in values:
+        changed(settings, ABLATIONS[name].variant(value))
+
+
+def run_ablation(
+    name: str,
+    data: str | Path,
+    output: str | Path,
+    settings: StudySettings | None = None,
+    *,
+    values: Iterable[str] = (),
+    **more: Any,
+) -> pd.DataFrame:
+    """Run a study a variant, each in a folder of its own, and set them side by side.
+
+    Parameters
+    ----------
+    name : str
+        A key of `ABLATIONS`.
+    data, output : path
+        The images, and the folder for all variants; run again, it goes on where it stopped.
+    settings : StudySettings, optional
+        What all variants share.
+    values : iterable of str
+        What to try; the ablation's own values unless given.
+    **more
+        As for `run_study`: `cache`, `backbone`, `jobs`.
+
+    Returns
+    -------
+    DataFrame
+        One row a variant: `variant`, `flat`, `flat_sd`, the primary rule and its sd, `difference` with `low` and
+        `high`, `verdict`, `router`, `n_test`; `flat_change`, `change`: against the first variant that ran, means over
+        seeds with their `change_sd`; `same_test_images`: whether that was judged on the same photographs, without
+        which a change says little; `failed`: the reason why a variant has no figures. Also in
+        `OUTPUT/ablation.csv` and `ablation.json`.
+
+    Raises
+    ------
+    ValueError
+        For an unknown ablation or value.
+    DataError
+        If the images bring nothing that the ablation could change.
+    """
+    from aisles.experiments.benchmark.run import run_study
+
+    settings, output, values = settings or StudySettings(), Path(output), tuple(values)
+    check_values(name, values, settings)
+    ablation = ABLATIONS[name]
+    usual = ablation.values(read_manifest(data, label_column=settings.data.label_column))
+    variants = [ablation.variant(value) for value in values or usual]
+    make_run_folder(output)
+    rows: list[dict[str, Any]] = []
+    base: dict[str, Any] | None = None
+    for number, variant in enumerate(variants, 1):
+        logger.info("%s: %s, %d of %d.", name, variant.name, number, len(variants))
+        try:
+            result = run_study(data, output / variant.name, changed(settings, variant), **more)
+        except (ValueError, OSError) as error:
+            if isinstance(error, DataError) and base is None:
+                raise
+            rows.append({"variant": variant.name, "failed": f"{type(error).__name__}: {error}"})
+            continue
+        base = base or result.metrics
+        rows.append({"variant": variant.name} | _figures(result, base, settings.comparison.primary))
+    table = pd.DataFrame(rows)
+    write_json(output / "ablation.json", {"ablation": name, "question": ablation.question, "variants": rows})
+    write_table(output / "ablation.csv", table)
+    return table
+
+
+def changed(settings: StudySettings, variant: Variant) -> StudySettings:
+    """Give the settings with a variant's changes, checked as if they had been typed; what nobody typed stays so."""
+    content = settings.model_dump(exclude_unset=True)
+    for section, values in variant.changes.items():
+        content[section] = content.get(section, {}) | values
+    try:
+        return StudySettings.model_validate(content)
+    except ValidationError as error:
+        raise ValueError(f"{variant.name!r} can't be tried. {explained(error, StudySettings)}") from None
+
+
+def _figures(result: "StudyResult", base: dict[str, Any], primary: str) -> dict[str, Any]:
+    metrics = result.metrics
+    flat, own, first = (
+        metrics["contestants"]["flat"],
+        metrics["contestants"][primary],
+        metrics["comparisons"][0],
+    )
+    changes = {}
+    for key, name in (("flat_change", "flat"), ("change", primary)):
+        difference = np.subtract(
+            metrics["contestants"][name]["accuracy"], base["contestants"][name]["accuracy"]
+        )
+        changes[key] = float(difference.mean())
+        changes[f"{key}_sd"] = float(difference.std(ddof=1)) if len(difference) > 1 else None
+    return {
+        "flat": flat["accuracy_mean"],
+        "flat_sd": flat["accuracy_sd"],
+        primary: own["accuracy_mean"],
+        f"{primary}_sd": own["accuracy_sd"],
+        "difference": first["difference"],
+        "difference_sd": first["difference_sd"],
+        "low": first["interval"][0],
+        "high": first["interval"][1],
+        "verdict": first["verdict"],
+        "router": float(np.mean(metrics["router"]["accuracy"])),
+        "n_test": metrics["n_test"],
+        **changes,
+        "same_test_images": metrics["data"]["test_images"] == base["data"]["test_images"],
+    }

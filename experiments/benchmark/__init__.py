@@ -1,0 +1,1 @@
+"""The benchmark: from images to a verdict and saved models."""

@@ -1,0 +1,69 @@
+"""What the hierarchy itself is worth: the primary rule on the study's macros against the same rule on others."""
+
+from typing import Any
+
+import numpy as np
+
+from aisles.experiments.runs.predictions import Predictions
+from aisles.experiments.settings.benchmark import ComparisonSettings
+from aisles.experiments.stats.verdict import Comparison, apply_holm, as_json, compare
+
+
+def compare_controls(predictions: Predictions, settings: ComparisonSettings) -> dict[str, Any]:
+    """Judge the study's macros against random ones of the same sizes and against other hierarchies.
+
+    Returns
+    -------
+    dict
+        `random` (None without random partitions): `partitions`, `accuracy_mean` and `accuracy_sd` over partitions
+        (each a mean over seeds), `difference_per_partition` (the study's macros less each partition) with its
+        `difference_sd`, and `comparison`, where a is "random" (all partitions and seeds together) and b the primary
+        rule. `hierarchies`: one comparison per other hierarchy, a being the other one and b the study's, corrected
+        together by Holm.
+    """
+    roles = {name: contestant.role for name, contestant in predictions.contestants.items()}
+    partitions = [name for name, role in roles.items() if role == "control"]
+    others = [name for name, role in roles.items() if role == "hierarchy"]
+    judged = apply_holm([_against(predictions, settings, name) for name in others])
+    return {
+        "random": _random(predictions, settings, partitions) if partitions else None,
+        "hierarchies": [as_json(comparison) for comparison in judged],
+    }
+
+
+def _random(predictions: Predictions, settings: ComparisonSettings, partitions: list[str]) -> dict[str, Any]:
+    primary = predictions.correct(settings.primary)
+    correct = [predictions.correct(name) for name in partitions]
+    accuracies = [float(table.mean()) for table in correct]
+    differences = [float(primary.mean() - accuracy) for accuracy in accuracies]
+    together = compare(
+        np.concatenate(correct),
+        np.tile(primary, (len(partitions), 1)),
+        predictions.products,
+        names=("random", settings.primary),
+        margin=settings.margin,
+        alpha=settings.alpha,
+    )
+    return {
+        "partitions": partitions,
+        "accuracy_mean": float(np.mean(accuracies)),
+        "accuracy_sd": _sd(accuracies),
+        "difference_per_partition": differences,
+        "difference_sd": _sd(differences),
+        "comparison": as_json(together),
+    }
+
+
+def _against(predictions: Predictions, settings: ComparisonSettings, name: str) -> Comparison:
+    return compare(
+        predictions.correct(name),
+        predictions.correct(settings.primary),
+        predictions.products,
+        names=(name, settings.primary),
+        margin=settings.margin,
+        alpha=settings.alpha,
+    )
+
+
+def _sd(values: list[float]) -> float | None:
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None

@@ -1,0 +1,184 @@
+"""From predictions to `metrics.json`: every figure, and the verdict.
+
+The shape of `metrics.json`. It holds no time and no date: the same images, settings and versions give the same file,
+however often the study was interrupted. Lists over seeds are in the order of `seeds`; lists over classes in the order
+of `classes`; shares are between 0 and 1; what can't be computed is null. Times are in `costs.json`.
+
+- `n_test`, `n_products`, `seeds`, `classes`, `macros` (name: its classes), `backbone`, `data` (`fingerprint`,
+  `test_images`: hash of the names, labels and bytes of those, `images`
+  by split, `products`, `unreadable`, `equal_files_across_splits_or_classes`, `notes`).
+- `contestants`: by name
+  - `role`: flat, ensemble, two-stage, hierarchy (the primary rule on another hierarchy), control (on random macros)
+    or reference (another library);
+  - lists over seeds `accuracy`, `top5_accuracy`, `balanced_accuracy`, `macro_f1`, `macro_accuracy`,
+    `hierarchical_f1`, `cross_macro_share`, `ceilings` (`oracle_router`, `oracle_submodels`, on the macros that it
+    routes by, else on the study's; the oracle router from what is said inside macros before routing);
+    `accuracy_mean`, `accuracy_sd` and `accuracy_interval` (product bootstrap of the mean over seeds);
+    where there are bare answers only, `top5_accuracy`, `oracle_router`, `risk_coverage` are null;
+  - `distance`: by tree (`learned`, `learned_tree`, `independent`) `per_mistake` and `per_image` over seeds;
+  - `calibration`: `before` and `after` (each `ece`, `nll`, `brier` over seeds) one `temperature` a seed, fitted on
+    validation images; null for bare answers;
+  - `risk_coverage`: `aurc` over seeds, `coverage` and mean `risk`;
+  - `per_class`: `precision`, `recall`, `f1`, `support`, `rescued`, `lost` (against flat) over classes, seeds averaged;
+  - `own_hierarchy` (if it routes): `sizes`, `router_accuracy`, `R`, `S` on the macros that it routes by itself;
+  - `cost`: `backbone_passes` and `head_passes` an image, `heads`, `parameters`, `weight_bytes`, `images`,
+    `epochs` and `image_steps` of training, all a seed;
+- `failed`: contestants that failed, each with its reason.
+- `router`: over seeds `accuracy` and `implied_by_flat`.
+- `error_budget`: by contestant and seed `router_wrong`, `within_wrong`, `right`, `R`, `S`, on the study's macros.
+- `comparisons`: everybody but controls (`b`) against flat (`a`; fine-tuned networks against the flat model that was
+  fine-tuned alike), the primary one first, the others corrected by Holm:
+  `difference`, `difference_per_seed`, `difference_sd`, `interval`, `p_value`, `p_corrected`, `mcnemar`, `rescued`,
+  `lost`, `equivalence_interval`, `equivalence_p`, `smallest_detectable`, `margin`, `alpha`, `verdict`, `sentence`;
+  `verdict` is the first one's sentence.
+- `controls`: see `controls.compare_controls`.
+- `calibrated_stages`: the primary rule's figures after one temperature for the router and one for each sub-model
+  (`ece`, `nll`, `brier`, `accuracy` over seeds, `temperatures`); null if it has no sub-models and router of its own.
+- `climb`: for flat and the primary rule, over thresholds: `class_share`, `macro_share`, `class_accuracy`, `accuracy`.
+- `hierarchical_scores`: why hP = hR = hF1 here, said once.
+- `hierarchy`: `origin` and `hierarchy_quality.hierarchy_quality`'s figures; `agreement` with other hierarchies.
+- `forecast`: `forecasts.forecast_cuts`'s, with `used` (the study's hierarchy) and `happened` (test images).
+- `sweep` (if asked for): see `sweeps.sweep_cuts`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from aisles.experiments.metrics import answers as metrics
+from aisles.experiments.metrics.hierarchical import ErrorBudget, error_budget
+from aisles.experiments.metrics.method_metrics import (
+    add_calibration,
+    climb_figures,
+    contestant_figures,
+    normalized,
+    tree_distances,
+)
+from aisles.experiments.runs.predictions import Predictions
+from aisles.experiments.settings.benchmark import RIVALS, ComparisonSettings
+from aisles.experiments.stats.verdict import Comparison, apply_holm, as_json, compare
+from aisles.hierarchy.calibration import fit_composed_temperatures
+from aisles.hierarchy.rules import parse_rule, route
+
+from .controls import compare_controls
+
+HIERARCHICAL_SCORES = (
+    "In a tree of two levels hierarchical precision, recall and F1 are all (class accuracy + macro accuracy) / 2, so "
+    "they add nothing to those two."
+)
+
+
+def evaluate(predictions: Predictions, settings: ComparisonSettings, linkage: np.ndarray) -> dict[str, Any]:
+    """Compute the figures that come from predictions.
+
+    Parameters
+    ----------
+    predictions : Predictions
+        With the contestants `flat` and `settings.primary` among them.
+    settings : ComparisonSettings
+    linkage : ndarray of shape (n_classes - 1, 4)
+        Of the tree of classes.
+
+    Returns
+    -------
+    dict
+        The parts of `metrics.json` that this module's text lists, from `n_test` to `hierarchical_scores`.
+    """
+    hierarchy, truth = predictions.hierarchy, predictions.truth
+    comparisons = compare_all(predictions, settings)
+    distances = tree_distances(predictions, linkage)
+    return {
+        "n_test": len(truth),
+        "n_products": len(set(predictions.products)),
+        "seeds": list(predictions.seeds),
+        "classes": list(hierarchy.classes),
+        "macros": dict(zip(hierarchy.macros, map(list, hierarchy.members), strict=True)),
+        "contestants": {
+            name: contestant_figures(predictions, name, distances) for name in predictions.contestants
+        },
+        "router": _router(predictions),
+        "error_budget": {
+            name: [
+                _budget(error_budget(truth, answers, hierarchy.macro_of))
+                for answers in predictions.answers(name)
+            ]
+            for name in predictions.contestants
+        },
+        "comparisons": [as_json(comparison) for comparison in comparisons],
+        "verdict": comparisons[0].sentence(),
+        "controls": compare_controls(predictions, settings),
+        "calibrated_stages": calibrated_stages(predictions, settings.primary),
+        "climb": {
+            name: climb_figures(predictions, name) for name in dict.fromkeys(("flat", settings.primary))
+        },
+        "hierarchical_scores": HIERARCHICAL_SCORES,
+    }
+
+
+def compare_all(predictions: Predictions, settings: ComparisonSettings) -> list[Comparison]:
+    """Judge everybody but the controls: the primary one against flat first, the others corrected by Holm.
+
+    The others meet flat, too, or their rival of `config.RIVALS`; whose rival failed is not judged.
+    """
+
+    def judge(name: str) -> Comparison:
+        rival = RIVALS.get(name, "flat")
+        return compare(
+            predictions.correct(rival),
+            predictions.correct(name),
+            predictions.products,
+            names=(rival, name),
+            margin=settings.margin,
+            alpha=settings.alpha,
+        )
+
+    known = predictions.contestants
+    others = [n for n, c in known.items() if n not in ("flat", settings.primary) and c.role != "control"]
+    others = [name for name in others if RIVALS.get(name, "flat") in known]
+    return [judge(settings.primary), *apply_holm([judge(name) for name in others])]
+
+
+def calibrated_stages(predictions: Predictions, primary: str) -> dict[str, Any] | None:
+    """Calibrate router and sub-models one by one on validation images, and give the primary rule's figures."""
+    rule, hierarchy = parse_rule(primary), predictions.hierarchy
+    if rule.needs != ("macro_probs", "within_probs"):
+        return None
+    figures: dict[str, Any] = {"ece": [], "nll": [], "brier": [], "accuracy": [], "temperatures": []}
+    for row in range(len(predictions.seeds)):
+        temperatures = fit_composed_temperatures(
+            _log(predictions.val_router[row]),
+            _log(predictions.val_within[row]),
+            hierarchy,
+            predictions.val_truth,
+        )
+        probs = route(
+            rule,
+            hierarchy=hierarchy,
+            macro_probs=temperatures.apply_router(normalized(predictions.router[row])),
+            within_probs=temperatures.apply_submodels(predictions.within[row], hierarchy),
+        )
+        add_calibration(figures, probs, predictions.truth)
+        figures["accuracy"].append(metrics.accuracy(predictions.truth, probs.argmax(1)))
+        figures["temperatures"].append(asdict(temperatures))
+    return figures
+
+
+def _router(predictions: Predictions) -> Mapping[str, list[float]]:
+    macro_of = predictions.hierarchy.macro_of
+    macro_truth = macro_of[predictions.truth]
+    return {
+        "accuracy": [metrics.accuracy(macro_truth, probs.argmax(1)) for probs in predictions.router],
+        "implied_by_flat": [
+            metrics.accuracy(macro_truth, macro_of[answers]) for answers in predictions.answers("flat")
+        ],
+    }
+
+
+def _budget(budget: ErrorBudget) -> dict[str, Any]:
+    return asdict(budget) | {"R": budget.router_accuracy, "S": budget.within_accuracy}
+
+
+def _log(probs: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(probs.astype(np.float64), 1e-12))

@@ -1,0 +1,310 @@
+"""From a folder of photographs to checked images, splits, features and a hierarchy."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from aisles.data_prep.images.manifest import COLUMNS, Manifest, read_manifest
+from aisles.data_prep.images.scan import find_leaks, scan_images
+from aisles.data_prep.images.splitting import connected_products, crossing_products, ensure_splits
+from aisles.data_prep.io.errors import DataError
+from aisles.experiments.settings.benchmark import BackboneSettings, DataSettings, HierarchySettings
+from aisles.hierarchy.clustering import ClassTree, choose_n_macros, cluster_classes
+from aisles.hierarchy.embeddings import class_embeddings
+from aisles.hierarchy.hierarchy import Hierarchy
+from aisles.models.backbones.registry import Backbone, build_backbone, in_precision
+from aisles.models.features import extract
+
+logger = logging.getLogger(__name__)
+MOST_BY_DEFAULT = 5  # classes; so few are cut into half as many macros unless a number is asked for
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedData:
+    """Images that can be read, split, with their hashes.
+
+    Attributes
+    ----------
+    manifest : Manifest
+        With train, val and test.
+    sha256 : ndarray of str
+        Of each image's bytes.
+    unreadable : DataFrame
+        file_name, label, reason of what was left out.
+    leaks : DataFrame
+        Groups of equal files under several splits or labels, as `scan.find_leaks` gives them.
+    """
+
+    manifest: Manifest
+    sha256: np.ndarray
+    unreadable: pd.DataFrame
+    leaks: pd.DataFrame
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of names, labels, products, splits and bytes."""
+        return self.manifest.fingerprint(self.sha256)
+
+    def rows(self, split: str) -> np.ndarray:
+        """Give the row numbers of a split."""
+        return np.flatnonzero(self.manifest.splits == split)
+
+
+def prepare_data(data: str | Path, settings: DataSettings) -> PreparedData:
+    """Read, check and split the images.
+
+    Raises
+    ------
+    DataError
+        If the data can't be used; see `read_manifest`, `scan_images` and `ensure_splits`.
+    """
+    manifest = read_manifest(data, label_column=settings.label_column)
+    scan = scan_images(manifest, strict=settings.strict)
+    for file_name, reason in zip(scan.reasons["file_name"], scan.reasons["reason"], strict=True):
+        logger.warning("Left out %s: %s", file_name, reason)
+    kept = manifest.keep(scan.readable)
+    if len(kept.classes) < 2:
+        raise DataError(
+            f"There must be at least 2 classes with readable images. {len(scan.reasons)} of {len(manifest)} images "
+            "can't be read. Repair them (the messages above say what is wrong)."
+        )
+    sha256 = scan.sha256[scan.readable]
+    split = _split(_equal_files_joined(kept, sha256, settings), settings)
+    if settings.min_similarity is not None:
+        enough = similar_enough(split, settings.min_similarity)
+        split, sha256 = (
+            split.keep(enough, f"{int((~enough).sum())} dissimilar training images left out."),
+            sha256[enough],
+        )
+    for note in split.notes:
+        logger.info("%s", note)
+    leaks = find_leaks(split, sha256)
+    if len(leaks):
+        logger.warning(
+            "%d groups of files are equal byte for byte and stand in several splits or classes.", len(leaks)
+        )
+    if not (split.splits == "val").any():
+        raise DataError(
+            f"Validation images are needed to choose epochs and temperatures, and {len(split)} images of "
+            f"{len(split.classes)} classes leave none. Add images: at least 3 products for some classes."
+        )
+    return PreparedData(split, sha256, scan.reasons, leaks)
+
+
+def _equal_files_joined(manifest: Manifest, sha256: np.ndarray, settings: DataSettings) -> Manifest:
+    """Make one product of files that are equal byte for byte, where the splits are still to be made by product."""
+    given = _brings_splits(manifest, settings)
+    copies = len(sha256) - len(set(sha256))
+    if given or not copies or settings.split_by != "product":
+        return manifest
+    note = f"{copies} files are copies of others; copies count as one product, so that none crosses a split."
+    return manifest.with_columns(note, product=connected_products(manifest.products, sha256))
+
+
+def _brings_splits(manifest: Manifest, settings: DataSettings) -> bool:
+    return bool(set(manifest.splits) - {"", "train"}) and not settings.resplit
+
+
+def _split(manifest: Manifest, settings: DataSettings) -> Manifest:
+    if not settings.resplit and settings.split_by == "product":
+        return ensure_splits(manifest, settings.shares, settings.split_seed)
+    blank = manifest.with_columns("New splits are made.", split=[""] * len(manifest))
+    if settings.split_by == "product":
+        return ensure_splits(blank, settings.shares, settings.split_seed)
+    crossing = crossing_products(manifest.products, manifest.splits)
+    leaky = manifest if crossing and _brings_splits(manifest, settings) else blank
+    alone = leaky.with_columns(product=[f"image-{row}" for row in range(len(manifest))])
+    split = ensure_splits(alone, settings.shares, settings.split_seed)
+    divided = len(crossing_products(manifest.products, split.splits))
+    note = (
+        f"Splits by image{', as the manifest brings them' if leaky is manifest else ''}: photographs of {divided:,} "
+        "products stand in several splits, which flatters every accuracy."
+    )
+    logger.warning("%s", note)
+    return split.with_columns(note, product=manifest.products)
+
+
+def similar_enough(manifest: Manifest, threshold: float) -> np.ndarray:
+    """Say which images stay: all but training images of source `other` whose similarity is below the threshold."""
+    table = manifest.table
+    below = (table["source"] == "other") & (table["similarity"] < threshold) & (table["split"] == "train")
+    return ~below.to_numpy(dtype=bool)
+
+
+def prepare_features(
+    prepared: PreparedData,
+    settings: BackboneSettings,
+    cache: str | Path | None = None,
+    backbone: Backbone | None = None,
+) -> tuple[Backbone, np.ndarray]:
+    """Build the backbone (or take the given one as it is) and give every image's features, (n_images, dimension)."""
+    if backbone is None:
+        built = build_backbone(
+            settings.name, weights=settings.weights, input_size=settings.input_size, color=settings.color
+        )
+        backbone = in_precision(built, settings.precision)
+    features = extract(
+        backbone,
+        prepared.manifest.paths,
+        images=list(prepared.sha256),
+        cache=cache,
+        batch_size=settings.batch_size,
+    )
+    return backbone, features.vectors
+
+
+@dataclass(frozen=True, eq=False)
+class FoundHierarchy:
+    """The macros of a study and the tree that they were cut from.
+
+    Attributes
+    ----------
+    hierarchy : Hierarchy
+    tree : ClassTree
+        Of training images; also there when the hierarchy was brought by a person.
+    origin : str
+        Where the hierarchy comes from, for the report.
+    """
+
+    hierarchy: Hierarchy
+    tree: ClassTree
+    origin: str
+
+
+def find_hierarchy(
+    prepared: PreparedData, features: np.ndarray, settings: HierarchySettings
+) -> FoundHierarchy:
+    """Cluster the classes' training images into macros, or read the hierarchy that a person brings.
+
+    Raises
+    ------
+    ValueError
+        If a hierarchy file doesn't fit the classes, or there are fewer classes than macros.
+    """
+    classes = prepared.manifest.classes
+    tree = class_tree(prepared, features, settings.linkage)
+    if settings.column is not None:
+        return FoundHierarchy(
+            column_hierarchy(prepared.manifest, settings.column), tree, f"column {settings.column}"
+        )
+    if settings.file is not None:
+        return FoundHierarchy(
+            read_hierarchy(settings.file, classes), tree, f"brought: {Path(settings.file).name}"
+        )
+    if settings.macros == "auto" and len(classes) > MOST_BY_DEFAULT:
+        chosen = choose_n_macros(tree).n_macros
+        return FoundHierarchy(tree.cut(chosen), tree, f"{settings.linkage}, by silhouette")
+    if settings.macros != "auto" and (
+        "macros" in settings.model_fields_set or len(classes) > MOST_BY_DEFAULT
+    ):
+        return FoundHierarchy(tree.cut(settings.macros), tree, settings.linkage)
+    few = max(2, len(classes) // 2)
+    logger.warning("There are only %d classes: they are cut into %d macros.", len(classes), few)
+    return FoundHierarchy(tree.cut(few), tree, settings.linkage)
+
+
+def check_hierarchy(prepared: PreparedData, settings: HierarchySettings) -> None:
+    """Refuse a hierarchy or a number of macros that doesn't fit the classes, before anything takes long.
+
+    Raises
+    ------
+    DataError
+        If the file can't be read, or the classes differ, or it has one macro, or there are as many macros as classes.
+    """
+    classes = prepared.manifest.classes
+    try:
+        if settings.file is not None:
+            _check_brought(read_hierarchy(settings.file, classes))
+        elif settings.column is not None:
+            _check_brought(column_hierarchy(prepared.manifest, settings.column))
+        if settings.independent not in ("none", "auto"):
+            column_hierarchy(prepared.manifest, settings.independent)
+    except (ValueError, OSError) as error:
+        raise DataError(f"The hierarchy can't be used: {error}") from error
+    k = settings.macros
+    if k != "auto" and "macros" in settings.model_fields_set and k >= len(classes):
+        raise DataError(
+            f"The number of macros must be between 2 and one less than the number of classes ({len(classes)}). "
+            f"Received: {k}. Give a smaller --macros, or --macros auto."
+        )
+
+
+def _check_brought(hierarchy: Hierarchy) -> None:
+    if hierarchy.overlapping:
+        raise ValueError("A study needs every class in one macro; overlapping macros are for prediction.")
+    if hierarchy.n_macros < 2:
+        raise ValueError(
+            f"A router needs at least 2 macros to choose from. Received: 1, {hierarchy.macros[0]!r}, "
+            f"with all {hierarchy.n_classes} classes. Divide it, or leave the hierarchy out to have one learned."
+        )
+
+
+def without_validation(prepared: PreparedData, hierarchy: Hierarchy) -> list[str]:
+    """Name the macros whose sub-model has no validation images: its training loss alone tells it when to stop."""
+    checked = set(prepared.manifest.labels[prepared.rows("val")])
+    pairs = zip(hierarchy.macros, hierarchy.members, strict=True)
+    return [macro for macro, members in pairs if len(members) > 1 and not checked & set(members)]
+
+
+def class_tree(prepared: PreparedData, features: np.ndarray, linkage: str) -> ClassTree:
+    """Cluster the classes by their training images."""
+    train = prepared.rows("train")
+    return cluster_classes(class_embeddings(features[train], prepared.manifest.labels[train]), linkage)
+
+
+def read_hierarchy(path: str | Path, classes: tuple[str, ...]) -> Hierarchy:
+    """Read a hierarchy file and check that its classes are the manifest's."""
+    hierarchy = Hierarchy.read(path)
+    hierarchy.check_classes(classes)
+    return hierarchy
+
+
+def column_hierarchy(manifest: Manifest, column: str) -> Hierarchy:
+    """Read the hierarchy off a column of the manifest.
+
+    Raises
+    ------
+    ValueError
+        If there is no such column, or a class comes with several names in it.
+    """
+    if column not in manifest.table.columns:
+        extra = [name for name in manifest.table.columns if name not in COLUMNS]
+        raise ValueError(f"The manifest has no column {column!r}. Further columns: {extra or 'none'}.")
+    return Hierarchy.from_labels(manifest.labels.tolist(), manifest.table[column].astype(str).tolist())
+
+
+def independent_hierarchy(
+    manifest: Manifest, settings: HierarchySettings, own: Hierarchy | None = None
+) -> tuple[str, Hierarchy] | None:
+    """Find the grouping that a manifest brings and nobody learned from its images.
+
+    Parameters
+    ----------
+    manifest : Manifest
+    settings : HierarchySettings
+        A column that is named there is taken; "auto" takes the first that groups the classes, but neither the one
+        that the study's hierarchy is read off nor one with the same macros.
+    own : Hierarchy, optional
+        The study's.
+
+    Returns
+    -------
+    tuple of str and Hierarchy, or None
+        The column's name, and the grouping; None if the manifest brings none.
+    """
+    if settings.independent == "none":
+        return None
+    if settings.independent != "auto":
+        return settings.independent, column_hierarchy(manifest, settings.independent)
+    for column in (n for n in manifest.table.columns if n not in COLUMNS and n != settings.column):
+        try:
+            found = column_hierarchy(manifest, column)
+        except ValueError:
+            continue
+        same = own is not None and set(map(frozenset, own.members)) == set(map(frozenset, found.members))
+        if 1 < found.n_macros < found.n_classes and not same:
+            return column, found
+    return None

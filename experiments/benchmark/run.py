@@ -1,0 +1,367 @@
+"""One study: flat against two-stage on one manifest, from photographs to a verdict and saved models."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aisles.data_prep.io.files import write_whole
+from aisles.experiments.methods.discriminant import DISCRIMINANTS, run_discriminant
+from aisles.experiments.methods.external import run_reference
+from aisles.experiments.methods.fine_tuned import FineTuning
+from aisles.experiments.methods.head_jobs import Trainer, flat_job, router_job, two_stage_jobs
+from aisles.experiments.methods.roster import Contestant, Roster, check_same_terms, collect
+from aisles.experiments.metrics.hierarchy_quality import agreement, hierarchy_quality
+from aisles.experiments.report.writing import write_report
+from aisles.experiments.runs.predictions import Predictions
+from aisles.experiments.runs.provenance import check_resumable, environment
+from aisles.experiments.runs.stages import fingerprint, stage
+from aisles.experiments.runs.writer import (
+    check_apart,
+    data_facts,
+    log_counts,
+    make_run_folder,
+    remove_results,
+    write_inputs,
+    write_json,
+)
+from aisles.experiments.settings.benchmark import FINE_TUNED, BackboneSettings, StudySettings
+from aisles.hierarchy.clustering import ClassTree
+from aisles.hierarchy.hierarchy import Hierarchy
+from aisles.hierarchy.rules import parse_rule, route
+from aisles.models.backbones.registry import Backbone
+
+from .bundles import save_bundles
+from .costs import contestant_cost, measured_costs, reference_cost
+from .evaluation import evaluate
+from .forecast import confusion_of_seeds, described, forecast_cuts, what_happened
+from .preparation import (
+    FoundHierarchy,
+    PreparedData,
+    check_hierarchy,
+    class_tree,
+    find_hierarchy,
+    independent_hierarchy,
+    prepare_data,
+    prepare_features,
+    without_validation,
+)
+from .sweep import sweep_cuts
+from .workers import engine
+
+__all__ = ["StudyResult", "environment", "make_run_folder", "run_study", "write_json"]
+
+LINKAGES = ("ward", "average", "complete")
+FORECAST_MACROS = tuple(range(2, 13))
+
+
+@dataclass(frozen=True, eq=False)
+class StudyResult:
+    """What a study found.
+
+    Attributes
+    ----------
+    folder : Path
+        The run folder.
+    metrics : dict
+        As `metrics.json` holds it.
+    """
+
+    folder: Path
+    metrics: dict[str, Any]
+
+
+def run_study(
+    data: str | Path,
+    output: str | Path,
+    settings: StudySettings | None = None,
+    *,
+    cache: str | Path | None = None,
+    backbone: Backbone | None = None,
+    jobs: int | None = None,
+    scheduler: str | None = None,
+    sweep: bool = False,
+    resume: bool = False,
+    replace: bool = False,
+) -> StudyResult:
+    """Compare flat and two-stage on a folder of labelled photographs.
+
+    Stages that were made from the same inputs are not made again, so a killed study goes on where it stopped.
+
+    Parameters
+    ----------
+    data : path
+        A manifest or a folder of class folders; see `aisles.data_prep.images.manifest.read_manifest`.
+    output : path
+        The run folder.
+    settings : StudySettings, optional
+    cache : path, optional
+        Folder for cached features.
+    backbone : Backbone, optional
+        One of your own, used as it is in place of the one that the settings name.
+    jobs : int, optional
+        Processes that train heads; by default as many as there are processors, where it pays.
+    scheduler : str, optional
+        A Dask cluster that trains the heads in their place; see `experiments.engine`.
+    sweep : bool
+        Whether to try the cuts that `settings.sweep` names, too.
+    resume : bool
+        Refuse to start anew: there must be a study in the folder.
+    replace : bool
+        Replace the results of a study with other settings or images, which is refused otherwise.
+
+    Returns
+    -------
+    StudyResult
+
+    Raises
+    ------
+    ValueError
+        If the run folder holds another study, flat or the primary rule can't be trained, or the cluster can't be used.
+    """
+    settings, output = settings or StudySettings(), Path(output).absolute()
+    check_apart(Path(data), output)
+    make_run_folder(output)
+    prepared = prepare_data(data, settings.data)
+    log_counts(prepared)
+    check_hierarchy(prepared, settings.hierarchy)
+    trunk, features = prepare_features(prepared, settings.backbone, cache, backbone)
+    facts = {"data": prepared.fingerprint, "backbone": trunk.key}
+    another = check_resumable(output, settings, facts, resume=resume, replace=replace)
+    found = find_hierarchy(prepared, features, settings.hierarchy)
+    if another:
+        remove_results(output)
+    write_inputs(output, settings, prepared, found, facts, named=backbone is None)
+    with engine(scheduler) as places:
+        study = _Study(output, settings, prepared, trunk, features, found, cache, places or jobs)
+        figures = study.run(sweep)
+    write_report(output)
+    return StudyResult(output, figures)
+
+
+@dataclass(frozen=True, eq=False)
+class _Study:
+    """The parts of one study, each computed once, when it is asked for."""
+
+    output: Path
+    settings: StudySettings
+    prepared: PreparedData
+    trunk: Backbone
+    features: np.ndarray
+    found: FoundHierarchy
+    cache: str | Path | None
+    jobs: int | None
+
+    def run(self, sweep: bool) -> dict[str, Any]:
+        forecast = self.forecast()
+        write_json(self.output / "forecast.json", forecast)
+        predictions, failed = self.predictions()
+        check_same_terms(self.trainer, predictions.contestants)
+        predictions.write(self.output)
+        figures = evaluate(predictions, self.settings.comparison, self.found.tree.linkage)
+        for name, contestant in predictions.contestants.items():
+            figures["contestants"][name]["cost"] = self.cost(contestant)
+        figures |= {
+            "failed": failed,
+            "data": data_facts(self.prepared),
+            "hierarchy": {
+                "origin": self.found.origin,
+                "without_validation": without_validation(self.prepared, self.found.hierarchy),
+            }
+            | self.quality(predictions.contestants),
+            "backbone": self.trunk.key,
+            "forecast": forecast | {"happened": self.happened(predictions)},
+        }
+        if sweep:
+            figures["sweep"] = self.sweep(predictions, forecast)
+        self.write_costs(predictions.contestants)
+        self.save_bundles(figures)
+        write_json(self.output / "environment.json", environment())
+        write_json(self.output / "metrics.json", figures)
+        return figures
+
+    @cached_property
+    def trainer(self) -> Trainer:
+        return Trainer(
+            self.output / "models",
+            self.prepared,
+            self.features,
+            self.trunk.key,
+            self.settings.training,
+            self.jobs,
+        )
+
+    @cached_property
+    def roster(self) -> Roster:
+        return Roster(self.trainer, self.prepared, self.found.hierarchy, self.settings, self.learn_elsewhere)
+
+    @cached_property
+    def trees(self) -> dict[str, ClassTree]:
+        """One tree a linkage, the study's first."""
+        own = self.found.tree
+        others = [name for name in LINKAGES if name != own.method]
+        return {own.method: own} | {name: class_tree(self.prepared, self.features, name) for name in others}
+
+    @cached_property
+    def rows(self) -> dict[str, np.ndarray]:
+        return {split: self.prepared.rows(split) for split in ("train", "val", "test")}
+
+    @cached_property
+    def val_truth(self) -> np.ndarray:
+        classes = np.array(self.prepared.manifest.classes)
+        return np.searchsorted(classes, self.prepared.manifest.labels[self.rows["val"]].astype(str))
+
+    def forecast(self) -> dict[str, Any]:
+        """Train flat, and forecast what its validation confusions promise, before anything else is trained."""
+        classes, seeds = self.prepared.manifest.classes, self.roster.seeds
+        self.trainer.train([flat_job(classes, seed) for seed in seeds])
+        flat_val = np.stack([self.trainer.flat(seed).val_probs[self.rows["val"]] for seed in seeds])
+        cuts = forecast_cuts(list(self.trees.values()), self.val_truth, flat_val, FORECAST_MACROS)
+        confusions = confusion_of_seeds(self.val_truth, flat_val)
+        return cuts | {"used": {"origin": self.found.origin} | described(confusions, self.found.hierarchy)}
+
+    def predictions(self) -> tuple[Predictions, dict[str, str]]:
+        """Train everybody, and collect the answers and the reasons of those that failed."""
+        roster, comparison = self.roster, self.settings.comparison
+        _, unknown = collect(roster.names, roster.jobs, ("flat", comparison.primary))
+        known = [name for name in roster.names if name not in unknown]
+        own = [job for seed in roster.seeds for job in two_stage_jobs(self.found.hierarchy, seed)]
+        self.trainer.train([*own, *(job for name in known for job in roster.jobs(name))])
+        found, failed = collect(tuple(known), roster.answers, ("flat", comparison.primary))
+        references, failed_references = collect(roster.otherwise_made, self.otherwise_made, ())
+        tables = {
+            key: self._stages(key, self.rows[split])
+            for key, split in (("probs", "test"), ("val_probs", "val"))
+        }
+        test, manifest = self.rows["test"], self.prepared.manifest
+        predictions = Predictions(
+            manifest.table["file_name"].to_numpy(dtype=object)[test],
+            manifest.products[test],
+            manifest.labels[test],
+            self.found.hierarchy,
+            tuple(roster.seeds),
+            found | references,
+            manifest.labels[self.rows["val"]],
+            tables["probs"][0],
+            tables["val_probs"][0],
+            tables["probs"][1],
+            tables["val_probs"][1],
+            independent_hierarchy(manifest, self.settings.hierarchy, self.found.hierarchy),
+        )
+        return predictions, unknown | failed | failed_references
+
+    def _stages(self, key: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Give what router and sub-models of the study's hierarchy say, (n_seeds, n, n_macros) and (.., n_slots)."""
+        hierarchy, seeds = self.found.hierarchy, self.roster.seeds
+        router = [getattr(self.trainer.fitted(router_job(hierarchy, seed)), key)[rows] for seed in seeds]
+        within = [self.trainer.within(hierarchy, seed, key)[rows] for seed in seeds]
+        return np.stack(router).astype(np.float32), np.stack(within).astype(np.float32)
+
+    def otherwise_made(self, name: str) -> Contestant:
+        if name in DISCRIMINANTS:
+            return run_discriminant(name, self.roster, self.output / "models")
+        if name in FINE_TUNED:
+            return FineTuning(self.roster, self.trunk, self.output / "models", self.cache).contestant(name)
+        folder, n_seeds = self.reference_folder(name), len(self.roster.seeds)
+        return run_reference(
+            name, folder, self.prepared, self.features, self.trunk.key, self.found.hierarchy, n_seeds
+        )
+
+    def reference_folder(self, name: str) -> Path:
+        return self.output / "models" / name
+
+    def cost(self, contestant: Contestant) -> dict[str, float]:
+        if contestant.cost is not None:
+            return dict(contestant.cost)
+        parameters = self.trunk.model.count_params()
+        if contestant.role == "reference":
+            return reference_cost(self.reference_folder(contestant.name), parameters)
+        return contestant_cost(contestant, self.trainer, parameters)
+
+    def write_costs(self, contestants: Mapping[str, Contestant]) -> None:
+        """Measure once for the same contestants, heads and features: going on need not measure again."""
+        tables = [jobs for contestant in contestants.values() for jobs in contestant.jobs]
+        heads = {job.name: job for jobs in tables for job in jobs}
+        inputs = {
+            "contestants": list(contestants),
+            "backbone": self.trunk.key,
+            "data": self.prepared.fingerprint,
+            "heads": {name: fingerprint(self.trainer.made_from(job)) for name, job in heads.items()},
+        }
+
+        def make(part: Path) -> None:
+            write_json(
+                part / "costs.json", measured_costs(contestants, self.trainer, self.trunk, self.features)
+            )
+
+        stage(self.output / "costs", inputs, make)
+        write_whole(self.output / "costs.json", (self.output / "costs" / "costs.json").read_bytes())
+
+    def quality(self, contestants: Mapping[str, Contestant]) -> dict[str, Any]:
+        train, labels = self.rows["train"], self.prepared.manifest.labels
+        own = self.found.hierarchy
+        figures = hierarchy_quality(
+            own, self.found.tree, self.features[train], labels[train], self.settings.hierarchy.bootstraps
+        )
+        others = {
+            name: c.hierarchy for name, c in contestants.items() if c.role == "hierarchy" and c.hierarchy
+        }
+        brought = independent_hierarchy(self.prepared.manifest, self.settings.hierarchy, own)
+        if brought is not None:
+            others[f"independent: {brought[0]}"] = brought[1]
+        others |= {
+            f"linkage {name}": tree.cut(own.n_macros)
+            for name, tree in self.trees.items()
+            if tree is not self.found.tree
+        }
+        return figures | {"agreement": agreement(own, others, others.__getitem__)}
+
+    def happened(self, predictions: Predictions) -> dict[str, float]:
+        routed = predictions.router.argmax(2)
+        answers = predictions.answers(self.settings.comparison.primary)
+        return what_happened(
+            predictions.truth, predictions.probs("flat"), routed, answers, self.found.hierarchy
+        )
+
+    def sweep(self, predictions: Predictions, forecast: Mapping[str, Any]) -> dict[str, Any]:
+        chosen = {linkage: self.trees[linkage] for linkage in self.settings.sweep.linkages}
+        macros = tuple(k for k in self.settings.sweep.macros if 2 <= k <= len(self.prepared.manifest.classes))
+        seeds, test = self.roster.seeds, self.rows["test"]
+        cuts = [tree.cut(k) for tree in chosen.values() for k in macros]
+        self.trainer.train([job for cut in cuts for seed in seeds for job in two_stage_jobs(cut, seed)])
+        rule = parse_rule(self.settings.comparison.primary)
+
+        def answers(hierarchy: Hierarchy) -> tuple[np.ndarray, np.ndarray]:
+            tables = [
+                {
+                    "macro_probs": self.trainer.fitted(router_job(hierarchy, seed)).probs[test],
+                    "within_probs": self.trainer.within(hierarchy, seed)[test],
+                    "flat_probs": predictions.probs("flat")[seed],
+                }
+                for seed in seeds
+            ]
+            given = [route(rule, hierarchy=hierarchy, **table).argmax(1) for table in tables]
+            return np.stack(given), np.stack([table["macro_probs"].argmax(1) for table in tables])
+
+        said = {(c["linkage"], c["macros"]): c for c in forecast["candidates"]}
+        return sweep_cuts(
+            chosen, macros, answers, predictions.correct("flat"), predictions.truth, predictions.products,
+            self.settings.comparison, said,
+        )  # fmt: skip
+
+    def learn_elsewhere(self, name: str) -> Hierarchy:
+        """Learn the hierarchy from another backbone's features: `vgg16`, `efficientnet_lite0:gray`, `:none`."""
+        base, _, variant = name.partition(":")
+        changes = {"color": "gray"} if variant == "gray" else {"weights": variant} if variant else {}
+        changes |= {"name": base, "batch_size": self.settings.backbone.batch_size}
+        settings = BackboneSettings().model_copy(update=changes)
+        _, features = prepare_features(self.prepared, settings, self.cache)
+        return class_tree(self.prepared, features, self.found.tree.method).cut(self.found.hierarchy.n_macros)
+
+    def save_bundles(self, figures: dict[str, Any]) -> None:
+        flat, two_stage = self.trainer.flat(0), self.trainer.two_stage(self.found.hierarchy, 0)
+        folder = self.output / "bundles"
+        save_bundles(folder, self.prepared, self.found, self.trunk, flat, two_stage, figures, self.settings)

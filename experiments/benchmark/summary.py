@@ -1,0 +1,79 @@
+"""The verdict as a table that a person reads in ten seconds."""
+
+import shlex
+from pathlib import Path
+
+from aisles.experiments.report.names import judged
+
+from .run import StudyResult
+
+
+def summary(result: StudyResult) -> str:
+    """Write a study's result as text: contestants, comparisons, router, verdict, and where to look."""
+    figures = result.metrics
+    images = figures["data"]["images"]
+    level = 100 * (1 - figures["comparisons"][0]["alpha"])
+    width = 2 + max(8, *(len(name) for name in (*figures["contestants"], *figures["failed"])))
+    interval = f"{level:g} % interval"
+    lines = [
+        f"{figures['n_test']} test images, {len(figures['classes'])} classes, {len(figures['macros'])} macros "
+        f"({figures['hierarchy']['origin']}), {len(figures['seeds'])} seeds, trained on {images['train']} + "
+        f"{images['val']} images",
+        "",
+        f"{'':<{width}}{'accuracy':>16}{'macro-F1':>10}{'against flat':>15}{interval:>18}{'p':>9}  verdict",
+    ]
+    comparisons = {comparison["b"]: comparison for comparison in figures["comparisons"]}
+    for name, contestant in figures["contestants"].items():
+        lines.append(_row(name, contestant, comparisons.get(name), width))
+    lines += [f"{name:<{width}}failed: {reason}" for name, reason in figures["failed"].items()]
+    first = figures["comparisons"][0]
+    router = figures["router"]
+    lines += [
+        "",
+        f"router accuracy {_mean(router['accuracy']):.3f}, implied by flat {_mean(router['implied_by_flat']):.3f}",
+        f"McNemar, {first['b']} against flat, a seed each: "
+        + ", ".join(f"p = {test['p_value']:.2g}" for test in first["mcnemar"])
+        + f" (rescued {_counts(first['rescued'])}, lost {_counts(first['lost'])})",
+        *_controls(figures["controls"]),
+        "",
+        f"Verdict: {figures['verdict']}",
+        "",
+        f"Look at {_typed(result.folder / 'report.html')}; every figure is in "
+        f"{_typed(result.folder / 'metrics.json')}.",
+        f"Predict: aisles predict {_typed(result.folder / 'bundles' / 'two-stage')} IMAGE...",
+    ]
+    return "\n".join(lines)
+
+
+def _controls(controls: dict) -> list[str]:
+    """Say what the macros are worth: against random ones of the same sizes, and against other hierarchies."""
+    random = controls["random"]
+    sentences = [] if random is None else [f"Against random macros: {random['comparison']['sentence']}"]
+    return sentences + [comparison["sentence"] for comparison in controls["hierarchies"]]
+
+
+def _typed(path: Path) -> str:
+    """Write a path as it has to be typed in a shell."""
+    return shlex.quote(str(path))
+
+
+def _row(name: str, contestant: dict, comparison: dict | None, width: int) -> str:
+    spread = "" if contestant["accuracy_sd"] is None else f" ± {contestant['accuracy_sd']:.3f}"
+    row = (
+        f"{name:<{width}}{contestant['accuracy_mean']:>8.3f}{spread:<8}{_mean(contestant['macro_f1']):>10.3f}"
+    )
+    if comparison is None:
+        return row
+    low, high = comparison["interval"]
+    return (
+        f"{row}{100 * comparison['difference']:>+8.1f} points{f'{100 * low:+.1f} to {100 * high:+.1f}':>18}"
+        f"{comparison['p_corrected']:>9.2g}  {judged(comparison)}"
+    )
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def _counts(values: list[int]) -> str:
+    return "/".join(map(str, values))

@@ -1,0 +1,268 @@
+"""A committed result of a study, and the README's table from it.
+
+    python -m experiments.lab.readme_table keep RUN experiments/lab/results/NAME.json
+    python -m experiments.lab.readme_table write experiments/lab/results/NAME.json README.md
+
+`keep` trims a run's metrics.json to what tables are made of, with the run's settings, environment and costs, and
+puts a text and the report's first figure beside it, and all tables and figures in a folder of its name. `write` puts
+the table between the lines `<!-- table:start -->` and `<!-- table:end -->` of a file.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from aisles.data_prep.io.files import write_whole
+from aisles.experiments.report.names import judged, products_known
+from aisles.experiments.settings.benchmark import ENSEMBLES, FINE_TUNED
+
+BEGIN, END = "<!-- table:start -->", "<!-- table:end -->"
+LEFT_OUT = ("per_class", "risk_coverage")
+DIGITS = 6
+WHAT = {
+    "flat": "one head over all classes",
+    "ensemble": "as many flat heads as two-stage has, averaged",
+    "hard": "best class of the router's best macro",
+    "soft": "router times sub-models (primary)",
+    "implied": "flat's own macros times sub-models",
+    "hie": "flat times router",
+    "masked": "flat inside the router's macro",
+    "logistic": "scikit-learn's logistic regression, flat",
+    "hiclass": "HiClass, local classifier per parent node",
+    "discriminant": "flat's own macros, a linear discriminant a macro",
+    "flat-discriminant": "flat times one linear discriminant, the same cost",
+    "beam:2": "soft over the two best macros",
+    "threshold:0.1": "soft over macros of at least 0.1",
+    "flat-tuned": "flat, fine-tuned on the images",
+    "flat-tuned-again": "flat-tuned, fine-tuned once more",
+    "trunk:tuned": "soft, heads on flat-tuned's network",
+    "trunk:separate": "soft, each model fine-tuned on its own",
+    "trunk:separate-from-flat": "soft, each model fine-tuned on from flat-tuned",
+    "flat-tuned-ensemble": "flat-tuned networks averaged, at trunk:separate's cost",
+    "flat-tuned-again-ensemble": "flat-tuned-again networks averaged, at trunk:separate-from-flat's cost",
+}
+FOUND_BY_SEARCH = (
+    "Caveat: `discriminant` was found by a search on the grocery photographs, after test figures of other designs were "
+    "known (see grocery-design-search.md). On those photographs its figures are an exploratory lead, no confirmation."
+)
+SHARED_MEMBERS = (
+    "Caveat: fine-tuned ensembles of neighboring seeds share members: their spread over seeds is too small."
+)
+
+
+def trimmed(run: str | Path) -> dict[str, Any]:
+    """Give what is worth committing of a run folder: figures without curves and classes, rounded."""
+    run = Path(run)
+    metrics = _read(run / "metrics.json")
+    contestants = {
+        name: {key: value for key, value in figures.items() if key not in LEFT_OUT}
+        for name, figures in metrics["contestants"].items()
+    }
+    costs = _read(run / "costs.json")
+    kept = metrics | {"contestants": contestants}
+    seconds = sum(costs["stages"].values())
+    return _rounded(
+        {key: value for key, value in kept.items() if key != "climb"}
+        | {
+            "settings": _read(run / "settings.json"),
+            "environment": _read(run / "environment.json"),
+            "measured": {"date": date.today().isoformat(), "head_training_seconds": seconds}
+            | {key: costs[key] for key in ("backbone", "contestants", "peak_memory_bytes")},
+        }
+    )
+
+
+def table(result: Mapping[str, Any]) -> str:
+    """Write the contestants as a Markdown table, best first, with what the numbers rest on beneath."""
+    flat = result["contestants"]["flat"]["cost"]["parameters"]
+    lines = [
+        "| contestant | what it is | accuracy | against flat, points | verdict | parameters against flat |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    compared = {comparison["b"]: comparison for comparison in result["comparisons"]}
+    ranked = sorted(result["contestants"].items(), key=lambda item: -item[1]["accuracy_mean"])
+    for name, figures in ranked:
+        if figures["role"] == "control":
+            continue
+        spread = "" if figures["accuracy_sd"] is None else f" ± {figures['accuracy_sd']:.3f}"
+        share = figures["cost"]["parameters"] / flat
+        lines.append(
+            f"| {name} | {_what(name)} | {figures['accuracy_mean']:.3f}{spread} | {_difference(compared.get(name))} "
+            f"| {_verdict(name, compared)} | {share:.2f} |"
+        )
+    lines += [_random_row(result["controls"]["random"])] if result["controls"]["random"] else []
+    return "\n".join([*lines, "", *_footnotes(result)])
+
+
+def note(result: Mapping[str, Any], name: str) -> str:
+    """Write the lab note of a result: question, command, cost, hardware, date, result."""
+    measured, environment = result["measured"], result["environment"]
+    forecast = result["forecast"]
+    happened = forecast["happened"]
+    tuned = [comparison for comparison in result["comparisons"] if comparison["b"] in FINE_TUNED]
+    beside = "; fine-tuning comes on top, see the recipe" if tuned else ""
+    lines = [
+        f"# {name}",
+        "",
+        "Question: on real photographs, does two-stage beat one flat model, and what is the hierarchy worth?",
+        f"Date: {measured['date']}. Hardware: {environment['processors']} processors, {environment['system']}, no GPU.",
+        f"Cost: {measured['head_training_seconds']:.0f} s of head training, features taken from the cache{beside}.",
+        f"Result: {result['verdict']}",
+        "",
+        table(result),
+        "",
+        *_caveats(result),
+        f"Forecast from validation images: {100 * forecast['used']['between']:.1f} % of the mass between macros, "
+        f"{100 * forecast['used']['inside']:.1f} % inside; recommended {forecast['recommended']['linkage']}, "
+        f"{forecast['recommended']['macros']} macros. {_mass(happened)}Flat's answers to test images left the macro in "
+        f"{100 * happened['between']:.1f} % and erred inside in {100 * happened['inside']:.1f} %; sub-models repaired "
+        f"{100 * happened['repaired']:.1f} % of the latter and broke {100 * happened['broken']:.1f} % of what was "
+        "right.",
+        "",
+        *[f"- {comparison['sentence']}" for comparison in tuned],
+        *[f"- {random['comparison']['sentence']}" for random in [result["controls"]["random"]] if random],
+        *[f"- {comparison['sentence']}" for comparison in result["controls"]["hierarchies"]],
+        *_sweep(result.get("sweep")),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _caveats(result: Mapping[str, Any]) -> list[str]:
+    """Say how a contestant's design was found, where that limits what its figures show."""
+    caveats = [FOUND_BY_SEARCH, ""] if "discriminant" in result["contestants"] else []
+    return [*caveats, SHARED_MEMBERS, ""] if ENSEMBLES.keys() & result["contestants"].keys() else caveats
+
+
+def _mass(happened: Mapping[str, Any]) -> str:
+    mass = happened.get("mass")
+    if not mass:
+        return ""
+    between, inside = 100 * mass["between"], 100 * mass["inside"]
+    return f"On test images the mass was {between:.1f} % between and {inside:.1f} % inside. "
+
+
+def write_between(path: str | Path, text: str) -> None:
+    """Put text between the two marker lines of a file.
+
+    Raises
+    ------
+    ValueError
+        If the file has not exactly one pair of them, in order.
+    """
+    path = Path(path)
+    before, begin, rest = path.read_text(encoding="utf-8").partition(BEGIN + "\n")
+    _, end, after = rest.partition(END)
+    if not (begin and end) or BEGIN in after or END in after:
+        raise ValueError(f"{path} must hold the lines {BEGIN} and {END} once, in this order. Add them.")
+    write_whole(path, f"{before}{begin}{text}\n{end}{after}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Keep a run's result, or write a table; see the module's text."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("what", choices=["keep", "write"])
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    given = parser.parse_args(arguments)
+    if given.what == "write":
+        write_between(given.target, table(_read(given.source)))
+        return
+    result = trimmed(given.source)
+    given.target.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(given.target, json.dumps(result, ensure_ascii=False, separators=(",", ":")) + "\n")
+    write_whole(given.target.with_suffix(".md"), note(result, given.target.stem))
+    figure = given.source / "figures" / "difference.svg"
+    write_whole(given.target.with_suffix(".svg"), figure.read_text(encoding="utf-8"))
+    for file in sorted([*given.source.glob("tables/*.csv"), *given.source.glob("figures/*.svg")]):
+        kept = given.target.with_suffix("") / file.relative_to(given.source)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(kept, file.read_text(encoding="utf-8"))
+
+
+def _what(name: str) -> str:
+    kind, _, rest = name.partition(":")
+    others = {"column": f"soft on the macros of the column `{rest}`", "file": f"soft on the macros of {rest}"}
+    others["backbone"] = f"soft on the macros learned from {rest.replace(':', ', ')}"
+    return WHAT.get(name) or others.get(kind, "")
+
+
+def _verdict(name: str, compared: Mapping[str, Any]) -> str:
+    if name in compared:
+        return judged(compared[name])
+    return "baseline" if name == "flat" else "not judged"
+
+
+def _difference(comparison: Mapping[str, Any] | None) -> str:
+    if comparison is None:
+        return ""
+    low, high = comparison["interval"]
+    return f"{100 * comparison['difference']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+
+
+def _random_row(random: Mapping[str, Any]) -> str:
+    spread = "" if random["accuracy_sd"] is None else f" ± {random['accuracy_sd']:.3f}"
+    return (
+        f"| random macros | control: soft on {len(random['partitions'])} random partitions of the same sizes "
+        f"| {random['accuracy_mean']:.3f}{spread} | | | |"
+    )
+
+
+def _footnotes(result: Mapping[str, Any]) -> list[str]:
+    images, measured = result["data"]["images"], result["measured"]
+    return [
+        f"{result['n_test']} test images, {len(result['classes'])} classes, {len(result['macros'])} macros "
+        f"({result['hierarchy']['origin']}), {len(result['seeds'])} seeds (± sd over seeds), trained on "
+        f"{images['train']} + {images['val']} images; intervals at 95 % resample {_drawn(result)}; verdicts are "
+        f"corrected by Holm, soft being named beforehand. {result['environment']['processors']} processors, no GPU, "
+        f"{measured['date']}."
+    ]
+
+
+def _drawn(result: Mapping[str, Any]) -> str:
+    return "products" if products_known(result) else "images (products are not known)"
+
+
+def _sweep(sweep: Mapping[str, Any] | None) -> list[str]:
+    if not sweep:
+        return []
+    rows = [
+        "",
+        "| cut | accuracy | against flat, points | router | forecast's excess |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for cut in sweep["cuts"]:
+        spread = "" if cut["accuracy_sd"] is None else f" ± {cut['accuracy_sd']:.3f}"
+        router = sum(cut["router_accuracy"]) / len(cut["router_accuracy"])
+        rows.append(
+            f"| {cut['linkage']}, {cut['macros']} macros | {cut['accuracy_mean']:.3f}{spread} "
+            f"| {_difference(cut['comparison'])} | {router:.3f} | {cut['forecast'].get('excess', 0):.3f} |"
+        )
+    for key, what in (("forecast_rank_correlation", "excess"), ("ceiling_rank_correlation", "ceiling")):
+        if found := sweep.get(key):
+            rows += [
+                "",
+                f"Rank correlation of the forecast's {what} with accuracy over {found['n_cuts']} cuts (nested, so no "
+                f"test): {found['rho']:.2f}.",
+            ]
+    return rows
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def _rounded(content: Any) -> Any:
+    if isinstance(content, float):
+        return float(f"{content:.{DIGITS}g}")
+    if isinstance(content, Mapping):
+        return {key: _rounded(value) for key, value in content.items()}
+    return [_rounded(value) for value in content] if isinstance(content, list) else content
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Methods: whatever is compared."""

@@ -1,0 +1,248 @@
+"""Sub-models in closed form: linear discriminants, one a macro, each with the covariance of its own macro.
+
+A linear discriminant tells classes apart along the directions in which they differ, measured in units of the spread
+inside classes. A flat one must assume that spread equal everywhere; one a macro learns its own, which a single
+head over all classes can't. As sub-models behind the router that the flat model implies they need no epochs, and as
+many parameters as one linear layer over all classes. Their flat rival of exactly that cost is the flat model together
+with one discriminant over all classes.
+"""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from aisles.experiments.benchmark.preparation import PreparedData
+from aisles.experiments.metrics.probabilistic import nll
+from aisles.experiments.runs.stages import stage
+from aisles.hierarchy.calibration import apply_temperature, fit_composed_temperatures, fit_temperature
+from aisles.hierarchy.hierarchy import Hierarchy
+from aisles.hierarchy.rules import implied, macro_from_flat
+
+from .head_jobs import flat_job
+from .roster import Contestant, Roster
+
+SHRINKAGES = (0.1, 0.3, 0.5, 0.7, 0.9)
+WEIGHTS = (0.1, 0.3, 0.5, 0.7, 0.9)
+DISCRIMINANTS = ("discriminant", "flat-discriminant")
+
+
+@dataclass(frozen=True, eq=False)
+class DiscriminantTables:
+    """What discriminants of every shrinkage say; the distributions of one macro's classes sum to 1.
+
+    Attributes
+    ----------
+    val, test : ndarray of shape (n_shrinkages, n_images, n_slots)
+        Of validation images after training images alone, and of test images after both.
+    """
+
+    val: np.ndarray
+    test: np.ndarray
+
+
+def discriminant_tables(
+    folder: Path, prepared: PreparedData, features: np.ndarray, feature_key: str, hierarchy: Hierarchy
+) -> DiscriminantTables:
+    """Fit a discriminant a macro, for every shrinkage; kept as a stage.
+
+    Each is linear discriminant analysis with a covariance pooled over the macro's classes and drawn towards a
+    multiple of the identity by `SHRINKAGES` (Friedman, Regularized discriminant analysis, JASA 1989).
+    """
+    inputs = {
+        "data": prepared.fingerprint,
+        "features": feature_key,
+        "members": hierarchy.members,
+        "by": SHRINKAGES,
+    }
+
+    def make(part: Path) -> None:
+        start = time.perf_counter()
+        train, val, test = (prepared.rows(split) for split in ("train", "val", "test"))
+        labels = prepared.manifest.labels.astype(str)
+        both = np.concatenate([train, val])
+        tables = {"val": _tables(features, labels, train, val, hierarchy)}
+        tables["test"] = _tables(features, labels, both, test, hierarchy)
+        seconds = round(time.perf_counter() - start, 3)
+        (part / "budget.json").write_text(json.dumps({"seconds": seconds}))
+        np.savez_compressed(part / "tables.npz", val=tables["val"], test=tables["test"])
+
+    with threadpool_limits(1):
+        stage(folder, inputs, make)
+    with np.load(folder / "tables.npz", allow_pickle=False) as arrays:
+        return DiscriminantTables(arrays["val"].astype(np.float64), arrays["test"].astype(np.float64))
+
+
+def run_discriminant(name: str, roster: Roster, folder: Path) -> Contestant:
+    """Give a contestant with discriminants; shrinkage, temperatures and weight come from validation images.
+
+    Parameters
+    ----------
+    name : str
+        `discriminant`: a discriminant a macro behind the router that the flat model implies. `flat-discriminant`:
+        the flat model times a discriminant over all classes, P_flat^(1 - w) P^w, rescaled.
+    roster : Roster
+        Of the study.
+    folder : Path
+        For the stages.
+    """
+    prepared, trainer, classes = roster.prepared, roster.trainer, roster.prepared.manifest.classes
+    hierarchy = roster.hierarchy if name == "discriminant" else Hierarchy(("ALL",), (classes,))
+    tables = discriminant_tables(folder / name, prepared, trainer.features, trainer.feature_key, hierarchy)
+    val, test = prepared.rows("val"), prepared.rows("test")
+    val_truth = np.searchsorted(np.array(classes), prepared.manifest.labels[val].astype(str))
+    fitted = [trainer.flat(seed) for seed in roster.seeds]
+    flat_val, flat_test = [m.val_probs[val] for m in fitted], [m.probs[test] for m in fitted]
+    inside = None
+    if name == "discriminant":
+        probs, val_probs, within_test = in_macros(tables, hierarchy, flat_test, flat_val, val_truth)
+        in_order = within_test[:, np.argsort(hierarchy.slot_class)].astype(np.float32)
+        inside = np.repeat(in_order[None], len(probs), axis=0)
+    else:
+        probs, val_probs = with_flat(tables, hierarchy, flat_test, flat_val, val_truth)
+    jobs = tuple((flat_job(classes, seed),) for seed in roster.seeds)
+    macros = None
+    if name == "discriminant":
+        macros = [
+            np.stack([macro_from_flat(p, hierarchy) for p in some]).astype(np.float32)
+            for some in (flat_test, flat_val)
+        ]
+    extra = (trainer.features.shape[1] + 1) * sum(size for size in hierarchy.sizes if size > 1)
+    return Contestant(
+        name,
+        "two-stage" if macros else "ensemble",
+        np.stack(probs).astype(np.float32),
+        np.stack(val_probs).astype(np.float32),
+        jobs,
+        hierarchy if macros else None,
+        *(macros or (None, None)),
+        head_passes=1.0 + (hierarchy.n_macros if macros else 1),
+        further_parameters=extra,
+        inside=inside,
+    )
+
+
+def in_macros(tables: DiscriminantTables, hierarchy: Hierarchy, flat_test, flat_val, val_truth: np.ndarray):
+    """Put the chosen discriminants behind the macros that flat models imply.
+
+    Returns
+    -------
+    tuple
+        Class distributions of test and of validation images, one a flat model; what the discriminants say of test
+        images, of shape (n_images, n_slots).
+    """
+    within_val, within_test = within_macros(tables, hierarchy, val_truth)
+    return (
+        [implied(flat, within_test, hierarchy) for flat in flat_test],
+        [implied(flat, within_val, hierarchy) for flat in flat_val],
+        within_test,
+    )
+
+
+def within_macros(
+    tables: DiscriminantTables, hierarchy: Hierarchy, val_truth: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Choose shrinkage and temperatures by the likelihood of validation images inside their true macros.
+
+    Returns
+    -------
+    tuple of ndarray of shape (n_images, n_slots)
+        What the discriminants so chosen say of validation and of test images.
+    """
+    true_macro = np.eye(hierarchy.n_macros)[hierarchy.macro_of[val_truth]]
+    best, chosen = np.inf, [tables.val[0], tables.test[0]]
+    for val, test in zip(tables.val, tables.test, strict=True):
+        uniform = np.zeros((len(val), hierarchy.n_macros))
+        temperatures = fit_composed_temperatures(uniform, _log(val), hierarchy, val_truth)
+        scaled = [temperatures.apply_submodels(table, hierarchy) for table in (val, test)]
+        loss = nll(_mixed(true_macro, scaled[0], hierarchy), val_truth)
+        if loss < best:
+            best, chosen = loss, scaled
+    return chosen[0], chosen[1]
+
+
+def with_flat(tables: DiscriminantTables, hierarchy: Hierarchy, flat_test, flat_val, val_truth: np.ndarray):
+    """Choose shrinkage, temperature and weight by the likelihood of validation images, over all seeds."""
+    order = np.argsort(hierarchy.slot_class)
+    best, chosen = np.inf, ([], [])
+    for val, test in zip(tables.val[:, :, order], tables.test[:, :, order], strict=True):
+        temperature = fit_temperature(_log(val), val_truth)
+        val, test = apply_temperature(val, temperature), apply_temperature(test, temperature)
+        for weight in WEIGHTS:
+            mixed = [geometric_mean(flat, val, weight) for flat in flat_val]
+            loss = float(np.mean([nll(probs, val_truth) for probs in mixed]))
+            if loss < best:
+                best, chosen = loss, ([geometric_mean(flat, test, weight) for flat in flat_test], mixed)
+    return chosen
+
+
+def geometric_mean(first: np.ndarray, second: np.ndarray, weight: float) -> np.ndarray:
+    """Give first^(1 - weight) second^weight, rescaled to sum to 1 in every row."""
+    logs = (1 - weight) * _log(first) + weight * _log(second)
+    powers = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+def _mixed(macro_probs: np.ndarray, within: np.ndarray, hierarchy: Hierarchy) -> np.ndarray:
+    joint = macro_probs[:, hierarchy.slot_macro] * within
+    return joint[:, np.argsort(hierarchy.slot_class)]
+
+
+def _tables(features: np.ndarray, labels: np.ndarray, train, asked, hierarchy: Hierarchy) -> np.ndarray:
+    tables = np.ones((len(SHRINKAGES), len(asked), hierarchy.n_slots), np.float32)
+    for members, block in zip(hierarchy.members, hierarchy.blocks, strict=True):
+        rows = train[np.isin(labels[train], members)]
+        if len(members) > 1:
+            tables[:, :, block] = discriminant_probs(
+                features[rows], labels[rows], features[asked], members, SHRINKAGES
+            )
+    return tables
+
+
+def discriminant_probs(
+    features: np.ndarray,
+    labels: np.ndarray,
+    asked: np.ndarray,
+    members: Sequence[str],
+    shrinkages: Sequence[float],
+) -> np.ndarray:
+    """Fit linear discriminants and give the probabilities of other images.
+
+    Parameters
+    ----------
+    features, labels : ndarray of shape (n_images, dimension) and (n_images,)
+        Of training images of the members; each member has at least one.
+    asked : ndarray of shape (n_asked, dimension)
+    members : sequence of str
+        The classes, in the order of the columns.
+    shrinkages : sequence of float
+        s in (0, 1]: the covariance is (1 - s) C + s tr(C) / dimension I, C pooled inside the classes.
+
+    Returns
+    -------
+    ndarray of shape (n_shrinkages, n_asked, n_members)
+        Softmax of x C^-1 m_c - m_c C^-1 m_c / 2 + log share of c, as scikit-learn's LinearDiscriminantAnalysis. One
+        decomposition serves all shrinkages.
+    """
+    x, wanted = features.astype(np.float64), np.array(members)
+    means = np.stack([x[labels == name].mean(axis=0) for name in wanted])
+    shares = np.array([(labels == name).mean() for name in wanted])
+    centered = x - means[np.argmax(labels[:, None] == wanted, axis=1)]
+    values, vectors = np.linalg.eigh(centered.T @ centered / len(x))
+    rotated_means, rotated = means @ vectors, asked.astype(np.float64) @ vectors
+    tables = []
+    for shrinkage in shrinkages:
+        spread = (1 - shrinkage) * np.maximum(values, 0) + shrinkage * values.mean()
+        weights = rotated_means / np.maximum(spread, 1e-12)
+        scores = rotated @ weights.T - 0.5 * (weights * rotated_means).sum(axis=1) + np.log(shares)
+        powers = np.exp(scores - scores.max(axis=1, keepdims=True))
+        tables.append(powers / powers.sum(axis=1, keepdims=True))
+    return np.stack(tables)
+
+
+def _log(probs: np.ndarray) -> np.ndarray:
+    return np.log(np.maximum(probs, 1e-12))

@@ -1,0 +1,120 @@
+"""Outside references: other libraries on the same features, images and classes (the extra `baselines`).
+
+They choose their one setting (the inverse strength of regularization) on validation images, then are fitted to
+training and validation images together, as every head is. They have no seed: one fit counts for every seed.
+"""
+
+import json
+import logging
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from threadpoolctl import threadpool_limits
+
+from aisles.experiments.benchmark.preparation import PreparedData
+from aisles.experiments.runs.stages import stage
+from aisles.hierarchy.hierarchy import Hierarchy
+
+from .roster import Contestant
+
+logger = logging.getLogger(__name__)
+STRENGTHS = (0.1, 1.0, 10.0)
+ITERATIONS = 1_000
+"""At most; enough to converge on features of some thousand images."""
+
+
+def run_reference(
+    name: str, folder: Path, prepared: PreparedData, features: np.ndarray, feature_key: str, hierarchy: Hierarchy,
+    n_seeds: int,
+) -> Contestant:  # fmt: skip
+    """Fit a reference, or take it from its stage.
+
+    Parameters
+    ----------
+    name : str
+        `logistic` (flat multinomial logistic regression, scikit-learn) or `hiclass` (the same regression at every
+        parent node of the hierarchy, HiClass's LocalClassifierPerParentNode; it gives answers without probabilities).
+    folder : Path
+        Of its stage.
+    prepared, features, feature_key, hierarchy
+        The study's.
+    n_seeds : int
+        How often its one fit is counted.
+
+    Returns
+    -------
+    Contestant
+    """
+    inputs = {
+        "version": 2, "data": prepared.fingerprint, "features": feature_key, "name": name, "strengths": STRENGTHS,
+        "iterations": ITERATIONS, "macros": hierarchy.members if name == "hiclass" else None,
+    }  # fmt: skip
+    predictor = {"logistic": _logistic, "hiclass": _hiclass}[name]
+    with threadpool_limits(1):  # more threads wait for each other more than they help at this size
+        stage(folder, inputs, lambda part: _fit(part, prepared, features, hierarchy, predictor))
+    with np.load(folder / "answers.npz", allow_pickle=False) as arrays:
+        probs, val_probs = (np.repeat(arrays[key][None], n_seeds, axis=0) for key in ("probs", "val_probs"))
+    return Contestant(name, "reference", probs, val_probs, answers_only=name == "hiclass")
+
+
+def _fit(
+    part: Path, prepared: PreparedData, features: np.ndarray, hierarchy: Hierarchy, predictor: Callable
+) -> None:
+    rows = {split: prepared.rows(split) for split in ("train", "val", "test")}
+    labels = prepared.manifest.labels.astype(str)
+    start = time.perf_counter()
+    val_probs = [predictor(features, labels, rows["train"], rows["val"], c, hierarchy) for c in STRENGTHS]
+    truth = np.array(hierarchy.classes)
+    right = [(truth[probs.argmax(1)] == labels[rows["val"]]).mean() for probs in val_probs]
+    best = int(np.argmax(right))
+    both = np.concatenate([rows["train"], rows["val"]])
+    probs = predictor(features, labels, both, rows["test"], STRENGTHS[best], hierarchy)
+    n_weights = (features.shape[1] + 1) * _n_outputs(predictor, hierarchy)
+    facts: dict[str, Any] = {
+        "strength": STRENGTHS[best], "val_accuracy": right[best], "images": len(both),
+        "parameters": n_weights, "seconds": round(time.perf_counter() - start, 3),
+    }  # fmt: skip
+    np.savez(
+        part / "answers.npz", probs=probs.astype(np.float32), val_probs=val_probs[best].astype(np.float32)
+    )
+    (part / "budget.json").write_text(json.dumps(facts, default=float))
+
+
+def _n_outputs(predictor: Callable, hierarchy: Hierarchy) -> int:
+    """Count the outputs of all regressions: HiClass has one at the root, too. Of two labels one output is enough."""
+    sizes = (hierarchy.n_macros, *hierarchy.sizes) if predictor is _hiclass else (hierarchy.n_classes,)
+    return sum(size if size > 2 else size - 1 for size in sizes)
+
+
+def _classifier(strength: float) -> LogisticRegression:
+    return LogisticRegression(C=strength, max_iter=ITERATIONS)
+
+
+def _logistic(features, labels, train, asked, strength: float, hierarchy: Hierarchy) -> np.ndarray:
+    model = _classifier(strength)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        model.fit(features[train], labels[train])
+    if model.n_iter_.max() >= ITERATIONS:
+        logger.warning("Logistic regression has not converged in %d steps at C = %g.", ITERATIONS, strength)
+    probs = np.zeros((len(asked), hierarchy.n_classes))
+    probs[:, np.searchsorted(hierarchy.classes, model.classes_)] = model.predict_proba(features[asked])
+    return probs
+
+
+def _hiclass(features, labels, train, asked, strength: float, hierarchy: Hierarchy) -> np.ndarray:
+    from hiclass import LocalClassifierPerParentNode  # pyright: ignore[reportMissingImports]
+
+    macro_of = dict(zip(hierarchy.classes, hierarchy.macro_of, strict=True))
+    paths = np.array([[f"macro {macro_of[label]}", label] for label in labels[train]], dtype=object)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = LocalClassifierPerParentNode(_classifier(strength)).fit(features[train], paths)
+        answers = np.asarray(model.predict(features[asked]))[:, 1].astype(str)
+    return (answers[:, None] == np.array(hierarchy.classes)).astype(np.float64)

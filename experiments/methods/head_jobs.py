@@ -1,0 +1,326 @@
+"""Heads as jobs: each is trained once for the same inputs, here or by other processes, and kept as a stage.
+
+A job is named by what it tells apart, not by who asked for it: two hierarchies that share a macro share its sub-model.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import joblib
+import numpy as np
+import pandas as pd
+
+from aisles.data_prep.io.files import write_whole
+from aisles.data_prep.io.progress import progress
+from aisles.experiments.runs.stages import is_made, made_from, stage
+from aisles.experiments.settings.benchmark import TrainingSettings
+from aisles.hierarchy.hierarchy import Hierarchy
+from aisles.models.tensorflow_loading import load_in_worker
+
+if TYPE_CHECKING:
+    from aisles.experiments.benchmark.preparation import PreparedData
+    from aisles.models.heads.fitting import FittedModel, FittedTwoStage
+    from aisles.models.heads.training import HeadTraining, History
+    from aisles.models.prediction.label_model import LabelModel
+
+logger = logging.getLogger(__name__)
+TRAINING_VERSION = 1
+"""Raised whenever the training itself changes what comes out."""
+WORTH_WORKERS = 12
+"""Heads from which on starting other processes pays."""
+
+
+@dataclass(frozen=True)
+class HeadJob:
+    """One head to train.
+
+    Attributes
+    ----------
+    name : str
+        Folder of its stage.
+    labels : tuple of str
+        What it tells apart, in the order of its outputs.
+    label_of : tuple of (str, str)
+        (class, label) for every class whose images it is trained on.
+    seed : int
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    label_of: tuple[tuple[str, str], ...]
+    seed: int
+
+    def image_labels(self, classes: Iterable[str]) -> np.ndarray:
+        """Give each image's label, None for images of other classes."""
+        label_of = dict(self.label_of)
+        return np.array([label_of.get(name) for name in classes], dtype=object)
+
+
+def flat_job(classes: tuple[str, ...], seed: int, member: int = 0) -> HeadJob:
+    """Describe the flat model, or another member (from 1 on) of the flat ensemble."""
+    name = "flat" if member == 0 else f"member-{member:02d}"
+    return HeadJob(f"seed-{seed}/{name}", classes, tuple((c, c) for c in classes), seed)
+
+
+def router_job(hierarchy: Hierarchy, seed: int) -> HeadJob:
+    """Describe a hierarchy's router; refuses overlapping macros."""
+    macro_of = hierarchy.macro_of
+    label_of = tuple(
+        (name, hierarchy.macros[macro]) for name, macro in zip(hierarchy.classes, macro_of, strict=True)
+    )
+    name = f"router-{hierarchy.n_macros}-{_digest([hierarchy.macros, hierarchy.members])}"
+    return HeadJob(f"seed-{seed}/{name}", hierarchy.macros, label_of, seed)
+
+
+def submodel_job(members: tuple[str, ...], seed: int) -> HeadJob:
+    """Describe the sub-model of some classes."""
+    name = f"submodel-{len(members)}-{_digest(members)}"
+    return HeadJob(f"seed-{seed}/{name}", tuple(members), tuple((c, c) for c in members), seed)
+
+
+def two_stage_jobs(hierarchy: Hierarchy, seed: int) -> list[HeadJob]:
+    """Describe router and sub-models of a hierarchy; macros of one class need none."""
+    submodels = [submodel_job(members, seed) for members in hierarchy.members if len(members) > 1]
+    return [router_job(hierarchy, seed), *submodels]
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What one head was given, and what it took.
+
+    Attributes
+    ----------
+    images : int
+        That the final head was trained on.
+    epochs, refit_epochs : int
+        Of the search for the number of epochs on training images, and of the last fit on training and validation
+        images.
+    image_steps : int
+        Images passed through the head in training, over both.
+    parameters : int
+    seconds : float
+        Of this machine; in `costs.json` only.
+    """
+
+    images: int
+    epochs: int
+    refit_epochs: int
+    image_steps: int
+    parameters: int
+    seconds: float = field(compare=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Trainer:
+    """Trains heads on one set of features, each kept as a stage of the run.
+
+    Attributes
+    ----------
+    folder : Path
+        Where the stages lie.
+    prepared : PreparedData
+    features : ndarray of shape (n_images, dimension)
+    feature_key : str
+        What the features depend on, apart from the images.
+    settings : TrainingSettings
+        The same for every contestant.
+    jobs : int, optional
+        Processes that train heads. By default as many as there are processors, if enough heads are missing.
+    failures : dict of str to str
+        Jobs that failed, and why; filled by `train`.
+    """
+
+    folder: Path
+    prepared: "PreparedData"
+    features: np.ndarray
+    feature_key: str
+    settings: TrainingSettings
+    jobs: int | None = None
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def inputs(self, job: HeadJob) -> dict[str, Any]:
+        """Give everything that the job's result depends on."""
+        return {
+            "data": self.prepared.fingerprint,
+            "features": self.feature_key,
+            "training": self.settings.model_dump(),
+            "made_with": _made_with(self.settings.head),
+            "labels": list(job.labels),
+            "label_of": dict(job.label_of),
+            "seed": job.seed,
+            "name": job.name,
+        }
+
+    def train(self, jobs: Iterable[HeadJob]) -> None:
+        """Train what is missing. A job that fails is noted in `failures`; the others are trained all the same."""
+        wanted = {job.name: job for job in jobs}.values()
+        missing = [job for job in wanted if not is_made(self.folder / job.name, self.inputs(job))]
+        if not missing:
+            return
+        logger.info("Training %d heads; %d are there already.", len(missing), len(wanted) - len(missing))
+        workers = self._workers(len(missing))
+        call = joblib.delayed(_make)
+        calls = (
+            call(self.folder, job, self.inputs(job), self._images(), self.settings, workers > 1)
+            for job in missing
+        )
+        outcomes = cast(
+            Iterable[tuple[str, str | None]],
+            joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(calls),
+        )
+        for name, reason in progress(outcomes, "Training", len(missing), "heads"):
+            if reason:
+                self.failures[name] = reason
+                logger.warning("%s failed: %s", name, reason)
+
+    def fitted(self, job: HeadJob) -> "FittedModel":
+        """Train if need be, and give the head and what it says of every image.
+
+        Raises
+        ------
+        ValueError
+            If its training failed.
+        """
+        from aisles.models.heads.fitting import load_fitted
+
+        self.train([job])
+        if job.name in self.failures:
+            raise ValueError(self.failures[job.name])
+        return load_fitted(self.folder / job.name)
+
+    def flat(self, seed: int, member: int = 0) -> "FittedModel":
+        """Give the flat model of a seed, or another member of its ensemble."""
+        return self.fitted(flat_job(self.prepared.manifest.classes, seed, member))
+
+    def two_stage(self, hierarchy: Hierarchy, seed: int) -> "FittedTwoStage":
+        """Give router and sub-models of a hierarchy."""
+        from aisles.models.heads.fitting import FittedTwoStage
+
+        submodels = [self._submodel(members, seed) for members in hierarchy.members]
+        return FittedTwoStage(hierarchy, self.fitted(router_job(hierarchy, seed)), tuple(submodels))
+
+    def within(self, hierarchy: Hierarchy, seed: int, attribute: str = "probs") -> np.ndarray:
+        """Put the sub-models' distributions side by side, (n_images, n_slots); the router is not needed."""
+        submodels = [self._submodel(members, seed) for members in hierarchy.members]
+        return np.concatenate([getattr(model, attribute) for model in submodels], axis=1)
+
+    def head(self, job: HeadJob) -> "LabelModel":
+        """Give a trained head in memory, without a backbone: it predicts from features."""
+        return self.fitted(job).on(None)
+
+    def made_from(self, job: HeadJob) -> dict[str, Any]:
+        """Give the inputs that a trained head's stage was made from, as its folder records them."""
+        return made_from(self.folder / job.name)
+
+    def budget(self, job: HeadJob) -> Budget:
+        """Tell what a trained head was given, and what it took."""
+        return Budget(**json.loads((self.folder / job.name / "budget.json").read_text()))
+
+    def _submodel(self, members: tuple[str, ...], seed: int) -> "FittedModel":
+        from aisles.models.heads.fitting import FittedModel
+
+        if len(members) > 1:
+            return self.fitted(submodel_job(members, seed))
+        ones = np.ones((len(self.features), 1))
+        return FittedModel(members, None, ones, ones, None, 0)
+
+    def _images(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        manifest = self.prepared.manifest
+        return self.features, manifest.labels, manifest.splits
+
+    def _workers(self, n_missing: int) -> int:
+        if self.jobs is not None:
+            return min(self.jobs, n_missing)
+        if n_missing < WORTH_WORKERS or len(self.features) < 1000:
+            return 1
+        return min(os.cpu_count() or 1, 8, n_missing)
+
+
+def _made_with(head: str) -> dict[str, str]:
+    """Name the code that a trained head depends on, so that another version trains it again."""
+    from aisles.models.heads.variants import HEADS
+
+    packages = {name: version(name) for name in ("tensorflow", "keras")}
+    return {"steps": str(TRAINING_VERSION), "head": repr(HEADS.get(head)), **packages}
+
+
+def _make(
+    folder: Path,
+    job: HeadJob,
+    inputs: Mapping[str, Any],
+    images: tuple,
+    settings: TrainingSettings,
+    worker: bool,
+) -> tuple[str, str | None]:
+    """Train one head as a stage; give its name and, if it failed, the reason. Runs in any process."""
+    if worker:  # more threads would give the same numbers
+        load_in_worker()
+    try:
+        stage(folder / job.name, inputs, lambda part: _write_head(part, job, images, settings))
+    except Exception as error:
+        return job.name, f"{type(error).__name__}: {error}"
+    return job.name, None
+
+
+def _write_head(part: Path, job: HeadJob, images: tuple, settings: TrainingSettings) -> None:
+    from aisles.models.heads.fitting import fit_labels, save_fitted
+
+    features, classes, splits = images
+    start = time.perf_counter()
+    fitted = fit_labels(
+        features,
+        job.image_labels(classes),
+        splits,
+        job.labels,
+        head=settings.head,
+        training=head_training(settings),
+        refit=settings.refit,
+        seed=job.seed,
+        name=job.name,
+    )
+    seconds = time.perf_counter() - start
+    if fitted.history is None:
+        raise ValueError(f"{job.name} has one label: a constant is not trained.")
+    save_fitted(fitted, part)
+    budget = _budget(fitted, fitted.history, job, classes, splits, seconds)
+    write_whole(part / "budget.json", json.dumps(asdict(budget)))
+    curves = {k: v for k, v in asdict(fitted.history).items() if k != "best_epoch"}
+    pd.DataFrame(curves).to_csv(part / "history.csv", index_label="epoch")
+
+
+def _budget(
+    fitted: "FittedModel", history: "History", job: HeadJob, classes, splits, seconds: float
+) -> Budget:
+    known = np.array([label is not None for label in job.image_labels(classes)])
+    n_train = int((known & (np.asarray(splits) == "train")).sum())
+    epochs = len(history.loss)
+    refit_epochs = history.best_epoch + 1 if fitted.n_train > n_train else 0
+    parameters = fitted.network().count_params()
+    steps = epochs * n_train + refit_epochs * fitted.n_train
+    return Budget(fitted.n_train, epochs, refit_epochs, steps, parameters, round(seconds, 3))
+
+
+def head_training(settings: TrainingSettings) -> "HeadTraining":
+    """Give the settings in the form that the training takes."""
+    from aisles.models.heads.training import HeadTraining
+
+    return HeadTraining(
+        epochs=settings.epochs,
+        patience=settings.patience,
+        learning_rate=settings.learning_rate,
+        batch_size=settings.batch_size,
+        label_smoothing=settings.label_smoothing,
+        class_weights=settings.class_weights,
+    )
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, ensure_ascii=True).encode()).hexdigest()[:10]

@@ -1,0 +1,146 @@
+"""Drawings as small SVG by hand: text stays text, colors follow the page's, light or dark.
+
+A drawing is inlined into the page, or written as a file of its own with the style that it needs. Every one has a
+title and a description; every mark may carry a title, which browsers show as a hint.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from aisles.experiments.report.render.escaping import escaped
+from aisles.experiments.report.render.style import DRAWING_STYLE
+
+WIDTH = 380
+"""Units across: about a phone's screen, so that letters 11 units high stay legible there."""
+LETTER = 0.56
+"""A letter's mean width, in heights."""
+
+
+class Drawing:
+    """An SVG under construction; the origin is at the top left.
+
+    Parameters
+    ----------
+    width, height : float
+        In units; the page scales them.
+    title, description : str
+        For those who can't see it: what it shows, and what is to be seen in it.
+    """
+
+    def __init__(self, width: float, height: float, title: str, description: str):
+        self.width, self.height = width, height
+        self.title, self.description = title, description
+        self._parts: list[str] = []
+
+    def add(self, tag: str, hint: str = "", **attributes: Any) -> None:
+        """Append an element; `class_` and underscores are written as SVG writes them."""
+        inside = f"<title>{escaped(hint)}</title>" if hint else ""
+        self._parts.append(f"<{tag}{_attributes(attributes)}>{inside}</{tag}>" if inside else
+                           f"<{tag}{_attributes(attributes)}/>")  # fmt: skip
+
+    def rect(
+        self, x: float, y: float, width: float, height: float, class_: str, hint: str = "", **more: Any
+    ) -> None:
+        """Append a rectangle."""
+        self.add("rect", hint, x=x, y=y, width=max(width, 0.0), height=height, class_=class_, **more)
+
+    def line(self, x1: float, y1: float, x2: float, y2: float, class_: str = "axis", **more: Any) -> None:
+        """Append a line."""
+        self.add("line", x1=x1, y1=y1, x2=x2, y2=y2, class_=class_, **more)
+
+    def path(
+        self, points: Sequence[tuple[float, float]], class_: str, hint: str = "", closed: bool = False
+    ) -> None:
+        """Append a line through points."""
+        steps = "L".join(f"{_number(x)} {_number(y)}" for x, y in points)
+        self.add("path", hint, d=f"M{steps}{'Z' if closed else ''}", class_=class_)
+
+    def circle(self, x: float, y: float, radius: float, class_: str, hint: str = "") -> None:
+        """Append a circle."""
+        self.add("circle", hint, cx=x, cy=y, r=radius, class_=class_)
+
+    def text(
+        self, x: float, y: float, text: str, class_: str = "", anchor: str = "start", **more: Any
+    ) -> None:
+        """Append a line of text; `anchor` is start, middle or end."""
+        at = {"x": x, "y": y, "class_": class_ or None, "text_anchor": None if anchor == "start" else anchor}
+        self._parts.append(f"<text{_attributes(at | more)}>{escaped(text)}</text>")
+
+    def inline(self, name: str) -> str:
+        """Give the markup for an HTML page, in which `name` is unique."""
+        return self._markup(name, "")
+
+    def file(self) -> str:
+        """Give the markup of a file of its own."""
+        head = ' xmlns="http://www.w3.org/2000/svg"'
+        return self._markup("drawing", head, f"<style>{DRAWING_STYLE}</style>") + "\n"
+
+    def _markup(self, name: str, head: str, style: str = "") -> str:
+        name = escaped(name)
+        size = f"{_number(self.width)} {_number(self.height)}"
+        return (
+            f'<svg{head} viewBox="0 0 {size}" role="img" aria-labelledby="{name}-t {name}-d" class="drawing">'
+            f'<title id="{name}-t">{escaped(self.title)}</title><desc id="{name}-d">{escaped(self.description)}'
+            f"</desc>{style}{''.join(self._parts)}</svg>"
+        )
+
+
+class Scale:
+    """A straight axis from values to units.
+
+    Parameters
+    ----------
+    low, high : float
+        Values at the two ends; widened if they are equal.
+    start, end : float
+        Where those lie in the drawing.
+    """
+
+    def __init__(self, low: float, high: float, start: float, end: float):
+        if high <= low:
+            low, high = low - 0.5, low + 0.5
+        self.low, self.high, self.start, self.end = low, high, start, end
+
+    def __call__(self, value: float) -> float:
+        """Give the place of a value."""
+        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
+
+    def ticks(self, most: int = 6) -> list[float]:
+        """Give round values inside the range, at most about so many."""
+        rough = (self.high - self.low) / most
+        power = 10.0 ** _floor_log10(rough)
+        step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
+        first = int(-(-(self.low - 1e-9 * step) // step))
+        last = int((self.high + 1e-9 * step) // step)
+        return [round(i * step, 10) for i in range(first, last + 1)]
+
+
+def text_width(text: str, size: float = 11) -> float:
+    """Estimate the width of a text in units."""
+    return LETTER * size * len(text)
+
+
+def cut(text: str, most: int) -> str:
+    """Shorten a long name in the middle, where names of one family differ least."""
+    if len(text) <= most:
+        return text
+    tail = (most - 1) // 3
+    return f"{text[: most - 1 - tail]}…{text[len(text) - tail :]}"
+
+
+def _floor_log10(value: float) -> int:
+    return int(f"{value:e}".partition("e")[2])
+
+
+def _attributes(attributes: dict[str, Any]) -> str:
+    pairs = ((name.rstrip("_").replace("_", "-"), value) for name, value in attributes.items())
+    return "".join(f' {name}="{_value(value)}"' for name, value in pairs if value is not None)
+
+
+def _value(value: Any) -> str:
+    return _number(value) if isinstance(value, int | float) else escaped(str(value))
+
+
+def _number(value: float) -> str:
+    text = f"{float(value):.2f}".rstrip("0").rstrip(".")
+    return "0" if text in ("-0", "") else text

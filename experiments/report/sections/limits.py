@@ -1,0 +1,172 @@
+"""What the study can't say: how many images, from where, what leaked, what was not run."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from aisles.experiments.report.names import products_known
+from aisles.experiments.report.render.document import Bullets, Column, Section, Table, Text
+from aisles.experiments.report.run import Run
+
+_OPTIONAL = (
+    ("cost", "what each contestant costs (parameters, passes, time)"),
+    ("calibrated", "calibration after temperature scaling"),
+    ("forecast", "the forecast from validation confusions"),
+    ("sweep", "other numbers of macros and linkages"),
+    ("controls", "random partitions and other hierarchies as controls"),
+    ("stability", "how stable the macros are under other images or another backbone"),
+    ("distances", "how far mistakes fall in the tree, and in an independent one"),
+    ("audit", "the audit of labels (aisles audit-labels)"),
+)
+_TUNED = ("trunk:", "flat-tuned")
+_REFERENCES = {
+    "logistic": "scikit-learn's logistic regression",
+    "hiclass": "HiClass",
+    "ensemble": "a flat ensemble",
+}
+_FROZEN = (
+    "Two-stage here means heads on one frozen network, which all contestants share. Networks fine-tuned on the images "
+    "(the contestants trunk:tuned, trunk:separate and trunk:separate-from-flat) did not take part."
+)
+_FINE_TUNED = (
+    "Two-stage means heads on one frozen network, except for the contestants called trunk. Those and flat-tuned train "
+    "on training images alone, and validation images stop them; the other heads are refitted on both. So trunks are "
+    "judged against flat-tuned or flat-tuned-again; flat-tuned beside flat shows what fine-tuning brings, on fewer "
+    "images. Rivals have as many epochs a model, not in all: the costs give the images that each has seen in training. "
+    "Separate networks cost several times flat's prediction: an ensemble of as many flat networks is judged against "
+    "them, to show what that cost buys without any hierarchy. Neighboring seeds' ensembles share members."
+)
+
+
+def limits_section(run: Run, ran: set[str]) -> Section:
+    """Give the limits of the study in words.
+
+    Parameters
+    ----------
+    run : Run
+    ran : set of str
+        Keys of what the report holds; the others are named as not run.
+    """
+    items = [*_size(run), _two_stage(run), *_split(run), *_stopping(run), *_leaks(run), *_scope(run)]
+    missing = [words for key, words in _OPTIONAL if key not in ran]
+    missing += [words for name, words in _REFERENCES.items() if name not in run.metrics["contestants"]]
+    if missing:
+        items.append(f"Not run, or not kept in the run folder: {'; '.join(missing)}.")
+    return Section("limits", "Limits of this study", (Bullets(tuple(items)),))
+
+
+def provenance_section(run: Run) -> Section:
+    """Give what is needed to do it again."""
+    settings = [
+        (f"{section}.{key}", _plain(value))
+        for section, values in run.settings.items()
+        for key, value in (values.items() if isinstance(values, Mapping) else [("", values)])
+    ]
+    environment = [(key, _plain(value)) for key, value in run.environment.items()]
+    facts = [("data fingerprint", run.metrics.get("data", {}).get("fingerprint", ""))]
+    facts.append(("backbone", _plain(run.metrics.get("backbone", ""))))
+    table = Table(
+        "provenance",
+        "Settings, environment and fingerprints of the run.",
+        (Column("what"), Column("value")),
+        tuple((name, str(value)) for name, value in (*facts, *settings, *environment) if value != ""),
+    )
+    text = "The same images, settings and versions give the same figures: aisles benchmark DATA --output RUN."
+    return Section("provenance", "How to do it again", (Text(text), table))
+
+
+def _size(run: Run) -> list[str]:
+    first = run.metrics["comparisons"][0]
+    n, seeds = run.metrics["n_test"], run.metrics["seeds"]
+    support = pd.Series(run.labels).value_counts()
+    products = f" of {run.metrics.get('n_products', n)} products" if products_known(run.metrics) else ""
+    items = [
+        f"{n} test images{products}, {len(run.classes)} classes; the smallest "
+        f"class has {int(support.min())} test images, the median {support.median():g}: single classes' figures are "
+        "rough.",
+        f"A difference of {100 * first['smallest_detectable']:.1f} points would have been shown 80 times in 100 (by one"
+        " comparison, uncorrected); smaller ones may exist unseen.",
+        "Intervals and p-values speak of other images for these trained models. The spread over seeds is given beside "
+        f"them ({len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}); other backbones, heads or training sets may "
+        "come out differently.",
+    ]
+    if not products:
+        items.append(
+            "Products are not known: images are resampled, and intervals may be too narrow if several show one."
+        )
+    absent = sorted(set(run.classes) - set(support.index))
+    if absent:
+        items.append(f"Classes without a test image: {', '.join(absent)}.")
+    return items
+
+
+def _two_stage(run: Run) -> str:
+    return _FINE_TUNED if any(name.startswith(_TUNED) for name in run.metrics["contestants"]) else _FROZEN
+
+
+def _split(run: Run) -> list[str]:
+    data = run.metrics.get("data", {})
+    items = []
+    images = data.get("images")
+    if images:
+        items.append(
+            f"Split: {images.get('train', 0)} training, {images.get('val', 0)} validation and {images.get('test', 0)} "
+            f"test images. {_by_product(run)} Nothing was chosen on test images in this run; whether its settings, or "
+            "the designs of its contestants, were found with a look at them elsewhere is not known to this report."
+        )
+    return items + [str(note) for note in data.get("notes", ())]
+
+
+def _stopping(run: Run) -> list[str]:
+    macros = run.metrics.get("hierarchy", {}).get("without_validation", [])
+    if not macros:
+        return []
+    return [
+        f"Sub-models without validation images, which stopped by their training loss and may be overfitted: "
+        f"{', '.join(macros)}."
+    ]
+
+
+def _by_product(run: Run) -> str:
+    if run.settings.get("data", {}).get("split_by") == "image":
+        return "Photographs of one product may stand in several of them, which flatters every accuracy."
+    if not products_known(run.metrics):
+        return "Whether photographs of one product stand in several of them is not known."
+    return "No product stands in two of them."
+
+
+def _leaks(run: Run) -> list[str]:
+    data = run.metrics.get("data", {})
+    items = []
+    leaks = data.get("equal_files_across_splits_or_classes")
+    if leaks is not None:
+        items.append(
+            "No file stands byte for byte in several splits or classes; near-duplicates were not looked for here."
+            if not leaks
+            else f"{leaks} groups of files are equal byte for byte across splits or classes (leaks.csv lists them): "
+            "accuracy is flattered, or labels contradict each other."
+        )
+    if data.get("unreadable"):
+        items.append(
+            f"{data['unreadable']} files could not be read and were left out (unreadable.csv lists them)."
+        )
+    return items
+
+
+def _scope(run: Run) -> list[str]:
+    items = []
+    if run.hierarchy.overlapping:
+        items.append("Some classes stand in several macros; drawings place each in the first of them.")
+    missing = sum(path is None or not path.parent.exists() for path in run.paths)
+    if missing:
+        items.append(
+            f"{missing} photographs were not found when this report was built, so galleries lack them."
+        )
+    return items
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
+    return "" if value is None else str(value)

@@ -1,0 +1,133 @@
+"""What a study writes into its run folder, apart from stages and predictions."""
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aisles.data_prep.images.manifest import write_manifest
+from aisles.data_prep.io.errors import DataError
+from aisles.data_prep.io.files import write_whole
+from aisles.data_prep.io.tables import write_table
+from aisles.experiments.benchmark.preparation import FoundHierarchy, PreparedData
+from aisles.experiments.settings.benchmark import StudySettings
+from aisles.hierarchy.dendrogram import draw_dendrogram
+
+logger = logging.getLogger(__name__)
+RESULTS = (
+    "metrics.json", "report.html", "report.md", "tables", "figures", "bundles", "audit", "predictions.csv",
+    "probabilities", "forecast.json", "costs.json", "environment.json",
+)  # fmt: skip
+"""What a study finds, apart from its stages, which belong to whatever inputs they were made from."""
+
+
+def check_apart(data: Path, output: Path) -> None:
+    """Refuse a run folder among the class folders, where its pictures would be taken for a class.
+
+    Raises
+    ------
+    DataError
+        If `output` lies inside the folder of class folders `data`.
+    """
+    listed = not data.is_dir() or (data / "metadata.csv").is_file()
+    if not listed and output.resolve().is_relative_to(data.resolve()):
+        raise DataError(
+            f"The run folder {output} lies inside the data folder {data}, where it would be taken for a class. "
+            "Choose an --output outside."
+        )
+
+
+def make_run_folder(output: Path) -> None:
+    """Make the run folder and see that it can be written.
+
+    Raises
+    ------
+    OSError
+        If it can't be.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        write_whole(output / ".writable", "")
+        (output / ".writable").unlink()
+    except OSError as error:
+        raise OSError(f"The output folder {output} can't be written: {error}. Choose another.") from error
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON that a person can read, whole or not at all."""
+    write_whole(path, json.dumps(content, indent=1, ensure_ascii=False, default=_plain) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else str(value)
+
+
+def log_counts(prepared: PreparedData) -> None:
+    """Say how many images there are."""
+    counts = {split: len(prepared.rows(split)) for split in ("train", "val", "test")}
+    logger.info(
+        "%d images of %d classes: %s.",
+        len(prepared.manifest),
+        len(prepared.manifest.classes),
+        ", ".join(f"{count} {split}" for split, count in counts.items()),
+    )
+
+
+def remove_results(output: Path) -> None:
+    """Remove what another study found, `metrics.json` first, so that no folder tells of two studies."""
+    for name in RESULTS:
+        if (output / name).is_dir():
+            shutil.rmtree(output / name)
+        else:
+            (output / name).unlink(missing_ok=True)
+
+
+def write_inputs(
+    output: Path,
+    settings: StudySettings,
+    prepared: PreparedData,
+    found: FoundHierarchy,
+    facts: Mapping[str, str],
+    *,
+    named: bool = True,
+) -> None:
+    """Write what a study starts from: settings, inputs, images, hierarchy and tree.
+
+    The settings' backbone is left out unless the study uses the one that they name (`named`).
+    """
+    told = settings.model_dump(mode="json", exclude=None if named else {"backbone"})
+    write_json(output / "settings.json", told)
+    write_json(output / "inputs.json", facts)
+    write_manifest(prepared.manifest, output / "manifest.csv")
+    write_table(output / "unreadable.csv", prepared.unreadable)
+    write_table(output / "leaks.csv", prepared.leaks)
+    found.hierarchy.write(output / "hierarchy.json")
+    write_whole(output / "tree.json", found.tree.to_json())
+    if not found.hierarchy.overlapping:
+        draw_dendrogram(found.tree, found.hierarchy, output / "dendrogram")
+
+
+def data_facts(prepared: PreparedData) -> dict[str, Any]:
+    """Tell what a study says of its images."""
+    return {
+        "fingerprint": prepared.fingerprint,
+        "test_images": _test_images(prepared),
+        "images": {split: len(prepared.rows(split)) for split in ("train", "val", "test")},
+        "products": len(set(prepared.manifest.products)),
+        "unreadable": len(prepared.unreadable),
+        "equal_files_across_splits_or_classes": len(prepared.leaks),
+        "notes": list(prepared.manifest.notes),
+    }
+
+
+def _test_images(prepared: PreparedData) -> str:
+    """Hash names, labels and bytes of the test images, whatever their order."""
+    test, table = prepared.rows("test"), prepared.manifest.table
+    facts = (table["file_name"].to_numpy(dtype=object), prepared.manifest.labels, prepared.sha256)
+    rows = sorted(zip(*(map(str, column[test]) for column in facts), strict=True))
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""Settings of benchmark and training, and their presets."""

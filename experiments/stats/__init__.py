@@ -1,0 +1,1 @@
+"""Paired tests, intervals and the verdict. Arrays in, numbers out."""

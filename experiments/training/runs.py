@@ -1,0 +1,172 @@
+"""Training a classifier on images, from a folder of photographs to a bundle."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aisles.data_prep.images.manifest import write_manifest
+from aisles.experiments.benchmark.preparation import (
+    PreparedData,
+    check_hierarchy,
+    find_hierarchy,
+    prepare_data,
+)
+from aisles.experiments.benchmark.run import make_run_folder, write_json
+from aisles.experiments.settings.training import TrainSettings
+from aisles.hierarchy.hierarchy import Hierarchy
+from aisles.models.backbones.registry import Backbone, build_backbone, in_precision
+from aisles.models.bundles.bundle import save_bundle
+from aisles.models.features import extract
+from aisles.models.fine_tuning.loop import weights_from
+from aisles.models.fine_tuning.sharing import ImageTable, TrunkTrainer
+from aisles.models.fine_tuning.two_phase import TwoPhaseTraining
+from aisles.models.prediction.evaluation import Evaluation
+from aisles.models.prediction.two_stage import FlatClassifier, TwoStageClassifier
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class TrainResult:
+    """What `train_classifier` gives.
+
+    Attributes
+    ----------
+    bundle : Path
+        The folder that `aisles predict` takes.
+    manifest : Path
+        The images with the splits that were used.
+    validation : Evaluation
+        On the images that chose the weights and the temperatures: rather too good.
+    test : Evaluation or None
+        None if there are no test images.
+    """
+
+    bundle: Path
+    manifest: Path
+    validation: Evaluation
+    test: Evaluation | None
+
+
+def train_classifier(
+    data: str | Path,
+    output: str | Path,
+    settings: TrainSettings | None = None,
+    *,
+    cache: str | Path | None = None,
+    backbone: Backbone | None = None,
+) -> TrainResult:
+    """Train a flat or two-stage classifier on images; run again, it goes on where it stopped.
+
+    Parameters
+    ----------
+    data : path
+        A manifest or a folder of class folders.
+    output : path
+        The run folder: `models/` with curves and networks, `bundle/`, `manifest.csv`, `training.json`.
+    settings : TrainSettings, optional
+    cache : path, optional
+        Folder of cached features.
+    backbone : Backbone, optional
+        One of your own, in place of the one that the settings name.
+
+    Returns
+    -------
+    TrainResult
+    """
+    settings, output = settings or TrainSettings(), Path(output)
+    make_run_folder(output)
+    prepared = prepare_data(data, settings.data)
+    if settings.classifier.model == "two-stage":
+        check_hierarchy(prepared, settings.hierarchy)
+    backbone = backbone or start_backbone(settings)
+    check_layer(backbone, settings.training)
+    table = ImageTable.of(prepared.manifest, prepared.sha256)
+    chosen = settings.classifier
+    trainer = TrunkTrainer(backbone, table, settings.training, output / "models", chosen.seed, cache)
+    if chosen.model == "flat":
+        classifier: FlatClassifier | TwoStageClassifier = trainer.flat(chosen.trunk)
+    else:
+        hierarchy = learned_hierarchy(prepared, backbone, settings, cache)
+        classifier = trainer.two_stage(hierarchy, chosen.trunk, chosen.start, chosen.rule)
+        hierarchy.write(output / "hierarchy.json")
+    return finish(classifier, prepared, settings, output)
+
+
+def start_backbone(settings: TrainSettings) -> Backbone:
+    """Build the pretrained network that training starts from."""
+    wanted = settings.backbone
+    built = build_backbone(
+        wanted.name, weights=wanted.weights, input_size=wanted.input_size, color=wanted.color
+    )
+    return in_precision(built, wanted.precision)
+
+
+def check_layer(backbone: Backbone, training: TwoPhaseTraining) -> None:
+    """Refuse to fine-tune from a layer that the network doesn't have, before anything is trained.
+
+    Raises
+    ------
+    ValueError
+        Naming the network's last layers.
+    """
+    weights_from(backbone.network, training.tune_from)
+
+
+def learned_hierarchy(
+    prepared: PreparedData, backbone: Backbone, settings: TrainSettings, cache: str | Path | None
+) -> Hierarchy:
+    """Cluster the classes by the pretrained network's features of training images, or read what a person brings."""
+    features = extract(backbone, prepared.manifest.paths, images=list(map(str, prepared.sha256)), cache=cache)
+    return find_hierarchy(prepared, features.vectors, settings.hierarchy).hierarchy
+
+
+def finish(
+    classifier: FlatClassifier | TwoStageClassifier,
+    prepared: PreparedData,
+    settings: TrainSettings,
+    output: Path,
+) -> TrainResult:
+    """Calibrate on validation images, measure, and write the bundle."""
+    manifest = prepared.manifest
+    val = prepared.rows("val")
+    paths = manifest.paths
+    if len(val):
+        classifier.calibrate([paths[i] for i in val.tolist()], [str(label) for label in manifest.labels[val]])
+    measured = {
+        split: classifier.evaluate(manifest, split=split)
+        for split in ("val", "test")
+        if (manifest.splits == split).any()
+    }
+    facts = {
+        "data": {"fingerprint": prepared.fingerprint, **_counts(prepared)},
+        "figures": {
+            f"{split} {name}": value for split, e in measured.items() for name, value in _few(e).items()
+        },
+        "settings": _flat(settings),
+        "published": settings.classifier.published,
+    }
+    bundle = save_bundle(classifier, output / "bundle", facts=facts)
+    write_json(output / "training.json", {"settings": settings.model_dump(mode="json"), **facts})
+    listed = write_manifest(manifest, output / "manifest.csv")
+    return TrainResult(bundle, listed, measured["val"], measured.get("test"))
+
+
+def _few(evaluation: Evaluation) -> dict[str, float]:
+    names = ("accuracy", "top5_accuracy", "macro_f1", "macro_accuracy", "accuracy_where_macro_right")
+    found = {name: getattr(evaluation, name) for name in names}
+    return {name: round(value, 4) for name, value in found.items() if value is not None}
+
+
+def _counts(prepared: PreparedData) -> dict[str, int]:
+    splits, counts = np.unique(prepared.manifest.splits.astype(str), return_counts=True)
+    return {f"{split} images": int(count) for split, count in zip(splits, counts, strict=True)}
+
+
+def _flat(settings: TrainSettings) -> dict[str, Any]:
+    sections: Mapping[str, Mapping[str, Any]] = settings.model_dump(mode="json")
+    return {f"{name}.{key}": value for name, section in sections.items() for key, value in section.items()}

@@ -1,0 +1,1 @@
+"""Backbones: pretrained networks with their own preprocessing, from pixels to feature vectors."""

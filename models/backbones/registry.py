@@ -1,0 +1,358 @@
+"""Backbones: pretrained networks without their tops, from pixels to one feature vector an image.
+
+A backbone carries its own preprocessing (scaling, channel order, grey) as ordinary Keras layers in front of the
+network, so nobody can forget it, and a saved model needs nothing of ours to be loaded.
+"""
+
+import hashlib
+import json
+import logging
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+from .efficientnet_lite import efficientnet_lite0, load_tensors
+from .torch_file import read_tensors
+from .weights import WeightsMissingError, find_weights
+
+logger = logging.getLogger(__name__)
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as JPEG's and Pillow's grey
+VGG_MEANS = (103.939, 116.779, 123.68)  # blue, green, red
+PRECISIONS = {
+    "float32": ("float32", ""),
+    "bfloat16": ("mixed_bfloat16", "-bfloat16-convolutions"),
+    "float16": ("mixed_float16", "-float16"),
+}
+"""Keras' policy of each precision, and its part of `Backbone.key`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Backbone:
+    """A network from pixels to features.
+
+    Attributes
+    ----------
+    name : str
+        `efficientnet_lite0`, `inception_v3`, `vgg16`, or the name given with a model of one's own.
+    model : keras.Model
+        From pixels (n, height, width, 3), RGB, 0-255, to features (n, dimension), float32.
+    preprocessing : str
+        What stands in front of the network; a key of `PREPROCESSING`.
+    color : str
+        `rgb` or `gray` (luma repeated over the three channels).
+    weights : str
+        Where the weights came from: `imagenet`, `none`, a file's name, or `given`.
+    precision : str
+        `float32` or `bfloat16` (arithmetic; features are float32 either way).
+    """
+
+    name: str
+    model: keras.Model
+    preprocessing: str
+    color: str = "rgb"
+    weights: str = "given"
+    precision: str = "float32"
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the pictures, in pixels."""
+        return tuple(self.model.input_shape[1:3])
+
+    @property
+    def dimension(self) -> int:
+        """Length of a feature vector."""
+        return self.model.output_shape[-1]
+
+    @property
+    def network(self) -> keras.Model:
+        """The network inside, behind the preprocessing; its layers are what fine-tuning unfreezes."""
+        return next(layer for layer in self.model.layers if isinstance(layer, keras.Model))
+
+    @cached_property
+    def forward(self) -> Callable:
+        """The compiled pass: uint8 pixels (n, height, width, 3) to float32 features (n, dimension), tensors."""
+
+        @tf.function(input_signature=[tf.TensorSpec((None, *self.input_size, 3), tf.uint8)])
+        def forward(pixels):
+            return tf.cast(self.model(tf.cast(pixels, tf.float32), training=False), tf.float32)
+
+        return forward
+
+    @cached_property
+    def key(self) -> str:
+        """A name for everything that the features depend on, apart from the image: safe as a file name."""
+        height, width = self.input_size
+        color = "" if self.color == "rgb" else f"-{self.color}"
+        precision = PRECISIONS[self.precision][1]
+        return f"{self.name}-{self.preprocessing}-{height}x{width}{color}{precision}-{self._identity[:16]}"
+
+    @cached_property
+    def _identity(self) -> str:
+        """Tell networks apart: the named ones by their weights, others by their layers too."""
+        weights = digest(self.model)
+        if self.name in BACKBONES:
+            return weights
+        return hashlib.sha256((weights + _layers(self.network)).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    build: Callable[[tuple[int, int]], keras.Model]
+    preprocessing: str
+    input_size: tuple[int, int]
+    smallest: int
+
+
+def _inception_v3(size: tuple[int, int]) -> keras.Model:
+    shape = (*size, 3)
+    return keras.applications.InceptionV3(include_top=False, weights=None, input_shape=shape)  # pyright: ignore[reportArgumentType]
+
+
+def _vgg16(size: tuple[int, int]) -> keras.Model:
+    shape = (*size, 3)
+    return keras.applications.VGG16(include_top=False, weights=None, input_shape=shape)  # pyright: ignore[reportArgumentType]
+
+
+_RECIPES = {
+    "efficientnet_lite0": _Recipe(efficientnet_lite0, "lite", (224, 224), 32),
+    "inception_v3": _Recipe(_inception_v3, "symmetric", (299, 299), 75),
+    "vgg16": _Recipe(_vgg16, "caffe", (224, 224), 32),
+}
+BACKBONES = tuple(_RECIPES)
+
+
+def build_backbone(
+    name: str,
+    *,
+    weights: str | Path = "imagenet",
+    input_size: tuple[int, int] | None = None,
+    color: str = "rgb",
+    seed: int = 0,
+) -> Backbone:
+    """Build a named backbone.
+
+    Parameters
+    ----------
+    name : str
+        One of `BACKBONES`.
+    weights : str or Path
+        `imagenet`, `none` (random, from `seed`), or a weights file: `.h5`, `.weights.h5`, `.keras`, or for
+        EfficientNet-Lite0 also `.pth`.
+    input_size : (height, width), optional
+        In pixels; the size that the network was trained for unless given.
+    color : {'rgb', 'gray'}
+        Whether the network sees colors or luma only.
+    seed : int
+        For random weights.
+
+    Returns
+    -------
+    Backbone
+
+    Raises
+    ------
+    ValueError
+        For an unknown name or color, too small a size, or a file that doesn't fit the network.
+    WeightsMissingError
+        If the weights are not on this machine. Nothing is ever downloaded.
+    """
+    if name not in _RECIPES:
+        raise ValueError(f"The backbone must be one of {', '.join(BACKBONES)}. Received: {name!r}.")
+    recipe = _RECIPES[name]
+    size = input_size or recipe.input_size
+    if min(size) < recipe.smallest:
+        raise ValueError(
+            f"{name} needs pictures of at least {recipe.smallest} pixels a side. Received: {size}."
+        )
+    file = _weights_file(name, str(weights))
+    keras.utils.set_random_seed(seed)
+    network = recipe.build(size)
+    if file is not None:
+        _load_weights(network, file)
+    model = _with_preprocessing(network, recipe.preprocessing, color)
+    source = str(weights) if str(weights) in ("imagenet", "none") else Path(weights).name
+    return Backbone(name, model, recipe.preprocessing, color, source)
+
+
+def wrap_backbone(
+    network: keras.Model, name: str, *, preprocessing: str = "none", color: str = "rgb"
+) -> Backbone:
+    """Make a backbone from a Keras model of one's own.
+
+    Parameters
+    ----------
+    network : keras.Model
+        From pictures (n, height, width, 3) of a fixed size to maps (n, h, w, d), which are averaged over h and w,
+        or to vectors (n, d).
+    name : str
+        How reports and cached features shall call it.
+    preprocessing : str
+        A key of `PREPROCESSING`: what shall happen to pixels (RGB, 0-255) before the network sees them.
+    color : {'rgb', 'gray'}
+        Whether the network sees colors or luma only.
+    """
+    if not re.fullmatch(r"[\w.+-]+", name) or name.startswith("."):
+        raise ValueError(
+            f"A backbone's name becomes a file name: letters, digits, _ . + -. Received: {name!r}."
+        )
+    if name in BACKBONES:
+        raise ValueError(f"{name} is a backbone of its own here. Give your network another name.")
+    shape = network.input_shape
+    if len(shape) != 4 or shape[-1] != 3 or None in shape[1:]:
+        raise ValueError(
+            f"A backbone takes pictures of a fixed size, (n, height, width, 3). Received: {shape}."
+        )
+    return Backbone(name, _with_preprocessing(network, preprocessing, color), preprocessing, color)
+
+
+def in_precision(backbone: Backbone, precision: str) -> Backbone:
+    """Give the same backbone computing in another precision.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    precision : {'float32', 'bfloat16', 'float16'}
+        bfloat16 is fast where the processor has AVX512-BF16 or AMX (`offers_bfloat16`), float16 on GPUs. In bfloat16
+        only ordinary convolutions and dense layers compute, which gain from it; depthwise convolutions are slower in
+        it than in float32, and what lies between (batch normalization, sums) would lose digits for nothing.
+    """
+    if precision == backbone.precision:
+        return backbone
+    if precision not in PRECISIONS:
+        raise ValueError(f"precision must be float32, bfloat16 or float16. Received: {precision!r}.")
+    policy, _ = PRECISIONS[precision]
+
+    if precision == "bfloat16" and not offers_bfloat16():
+        logger.warning(
+            "This processor has neither AVX512-BF16 nor AMX: bfloat16 will be slower than float32."
+        )
+
+    def convert(layer):
+        if isinstance(layer, keras.Model):
+            return keras.models.clone_model(layer, clone_function=convert)
+        if not isinstance(
+            layer, layers.Layer
+        ):  # an operation of keras.ops, which computes in what it is given
+            return type(layer).from_config(layer.get_config())
+        gains = precision != "bfloat16" or type(layer) in (layers.Conv2D, layers.Dense)
+        return type(layer).from_config({**layer.get_config(), "dtype": policy if gains else "float32"})
+
+    network = convert(backbone.network)
+    network.set_weights(backbone.network.get_weights())
+    model = _with_preprocessing(network, backbone.preprocessing, backbone.color)
+    return Backbone(backbone.name, model, backbone.preprocessing, backbone.color, backbone.weights, precision)
+
+
+def offers_bfloat16() -> bool:
+    """Say whether this processor multiplies bfloat16 in hardware (AVX512-BF16 or AMX; Linux only)."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text().split()
+    except OSError:
+        return False
+    return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def digest(model: keras.Model) -> str:
+    """Give the SHA-256 of a model's weights: their shapes and values, in order."""
+    total = hashlib.sha256()
+    for weight in model.get_weights():
+        total.update(str((weight.shape, weight.dtype.str)).encode())
+        total.update(np.ascontiguousarray(weight).tobytes())
+    return total.hexdigest()
+
+
+def _layers(network: keras.Model) -> str:
+    """Describe a network's layers and their settings, without the names that Keras numbers on.
+
+    Whether a layer may be trained is left out as well: it changes no feature.
+    """
+    ignored = ("name", "trainable")
+
+    def describe(layer: keras.Layer) -> str:
+        if isinstance(layer, keras.Model):
+            return f"[{','.join(describe(inner) for inner in layer.layers)}]"
+        settings = {key: value for key, value in layer.get_config().items() if key not in ignored}
+        return f"{type(layer).__name__}{json.dumps(settings, sort_keys=True, default=str)}"
+
+    return describe(network)
+
+
+def _scale(scale: float, offset: float) -> Callable:
+    return lambda x: layers.Rescaling(scale, offset, name="scale", dtype="float32")(x)
+
+
+def _blue_first(x):
+    return _mix_channels(x, np.eye(3)[::-1], [-mean for mean in VGG_MEANS], "blue_first")
+
+
+PREPROCESSING: dict[str, Callable] = {
+    "none": lambda x: x,
+    "symmetric": _scale(1 / 127.5, -1.0),
+    "lite": _scale(1 / 128, -127 / 128),
+    "caffe": _blue_first,
+}
+
+
+def _with_preprocessing(network: keras.Model, preprocessing: str, color: str) -> keras.Model:
+    if preprocessing not in PREPROCESSING:
+        raise ValueError(
+            f"preprocessing must be one of {', '.join(PREPROCESSING)}. Received: {preprocessing!r}."
+        )
+    if color not in ("rgb", "gray"):
+        raise ValueError(f"color must be rgb or gray. Received: {color!r}.")
+    pixels = keras.Input(network.input_shape[1:], name="pixels")
+    x = (
+        _mix_channels(pixels, np.tile(np.array(LUMA)[:, None], 3), [0.0] * 3, "gray")
+        if color == "gray"
+        else pixels
+    )
+    maps = network(PREPROCESSING[preprocessing](x), training=False)
+    if len(maps.shape) == 4:
+        maps = layers.GlobalAveragePooling2D(name="pool", dtype="float32")(maps)
+    return keras.Model(pixels, maps, name="backbone")
+
+
+def _mix_channels(x, matrix: np.ndarray, bias: list[float], name: str):
+    layer = layers.Conv2D(3, 1, trainable=False, name=name, dtype="float32")
+    mixed = layer(x)
+    layer.set_weights([np.asarray(matrix, np.float32).reshape(1, 1, 3, 3), np.asarray(bias, np.float32)])
+    return mixed
+
+
+def _weights_file(name: str, weights: str) -> Path | None:
+    if weights == "none":
+        return None
+    if weights == "imagenet":
+        return find_weights(name)
+    if not Path(weights).is_file():
+        raise WeightsMissingError(
+            f"weights must be 'imagenet', 'none' or an existing file. There is no file {weights}: check the path."
+        )
+    return Path(weights)
+
+
+def _load_weights(network: keras.Model, file: Path) -> None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # Keras only warns of layers that the file lacks
+            _read_weights(network, file)
+    except (ValueError, OSError, KeyError, UserWarning) as error:
+        raise ValueError(f"{file} doesn't fit the network {network.name}: {error}") from error
+
+
+def _read_weights(network: keras.Model, file: Path) -> None:
+    if file.suffix == ".pth":
+        load_tensors(network, read_tensors(file))
+    elif file.suffix == ".keras":
+        other = keras.saving.load_model(file, compile=False)
+        network.set_weights(other.get_weights())  # pyright: ignore
+    else:
+        network.load_weights(file)

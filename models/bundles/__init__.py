@@ -1,0 +1,1 @@
+"""Bundles and exports: trained classifiers as files."""

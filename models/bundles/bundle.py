@@ -1,0 +1,323 @@
+"""Bundles: a trained classifier as a folder that can be checked before anything in it is loaded.
+
+`bundle.json` says what the folder holds and has every other file's SHA-256, and its own; networks are `.keras` files
+(JSON and HDF5 in a zip, loaded in Keras' safe mode), so nothing is unpickled.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from aisles.data_prep.io.files import sha256_of
+from aisles.hierarchy.clustering import ClassTree
+from aisles.hierarchy.hierarchy import Hierarchy
+from aisles.models.backbones.registry import Backbone
+from aisles.models.prediction.guarantee import Confidence
+from aisles.models.prediction.label_model import AnyModel, GivenModel, LabelModel
+from aisles.models.prediction.stored import BundleError, Residents, StoredNetwork, StoredTrunk, opened
+from aisles.models.prediction.two_stage import FlatClassifier, TwoStageClassifier
+
+from .model_card import model_card
+
+__all__ = ["SCHEMA", "BundleError", "load_bundle", "read_bundle", "save_bundle"]
+
+SCHEMA = 2  # 2: bundle.json has a hash of its own
+PACKAGES = ("aisles", "keras", "tensorflow", "numpy", "pillow")
+INSIDE = ("bundles/two-stage", "bundles/flat", "bundle")  # where run folders keep theirs
+_KEYS = ("kind", "classes", "hierarchy", "rule", "trunks", "models", "versions")
+
+
+def save_bundle(
+    classifier: FlatClassifier | TwoStageClassifier,
+    folder: str | Path,
+    *,
+    facts: Mapping[str, Any] | None = None,
+    tree: ClassTree | None = None,
+) -> Path:
+    """Write a classifier as a bundle; an existing bundle at `folder` is replaced once the new one is whole.
+
+    Parameters
+    ----------
+    classifier : FlatClassifier or TwoStageClassifier
+        Temperatures and what `set_confidence` found are saved with it.
+    folder : path
+    facts : mapping, optional
+        What the model card shall tell: `data` (fingerprint, counts), `figures` (name to value), `settings`,
+        `license`.
+    tree : ClassTree, optional
+        The tree of classes that the hierarchy was cut from; explanations show the path through it.
+
+    Raises
+    ------
+    FileExistsError
+        If `folder` exists, is not empty and is not a bundle.
+    ValueError
+        If a model can't be saved: a callable that is no Keras model, or a preprocessing function.
+    """
+    folder = Path(folder)
+    if folder.exists() and any(folder.iterdir()) and not (folder / "bundle.json").is_file():
+        raise FileExistsError(
+            f"{folder} exists and is not a bundle. Choose another folder, or empty this one."
+        )
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".part-{folder.name}-", dir=folder.parent))
+    try:
+        content = _Writer(part, []).content(classifier)
+        content["facts"] = json.loads(json.dumps(dict(facts or {}), default=str))
+        (part / "README.md").write_text(model_card(content), encoding="utf-8")
+        if tree is not None:
+            (part / "tree.json").write_text(tree.to_json(), encoding="utf-8")
+        content["files"] = {path.name: sha256_of(path) for path in sorted(part.iterdir())}
+        content["sha256"] = _own_hash(content)
+        (part / "bundle.json").write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
+        part.chmod(0o755)
+        _put_in_place(part, folder)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return folder
+
+
+def read_bundle(folder: str | Path) -> dict[str, Any]:
+    """Read and check `bundle.json` and every file's hash, loading no network.
+
+    Raises
+    ------
+    BundleError
+        If anything is off; the message names the file.
+    """
+    folder = Path(folder)
+    content = _read_json(folder)
+    schema = content["schema"]
+    if schema != SCHEMA or isinstance(schema, bool):
+        older = isinstance(schema, int) and schema < SCHEMA
+        raise BundleError(
+            f"{folder} was written by {'an older' if older else 'a newer'} aisles: its schema is {schema!r}, and this "
+            f"aisles reads {SCHEMA}. "
+            + ("Train it again." if older else "Update aisles: python -m pip install --upgrade aisles.")
+        )
+    if content.get("sha256") != _own_hash(content):
+        raise BundleError(
+            f"{folder / 'bundle.json'} has changed since the bundle was written (SHA-256 differs). "
+            "Copy or train it again."
+        )
+    for name, digest in content["files"].items():
+        path = folder / name
+        if Path(name).name != name or not path.is_file():
+            raise BundleError(f"{folder} lacks its file {name}. Copy the bundle again.")
+        if sha256_of(path) != digest:
+            raise BundleError(
+                f"{path} has changed since the bundle was written (SHA-256 differs). Copy or train it again."
+            )
+    return content
+
+
+def load_bundle(folder: str | Path, *, resident: int | None = None) -> FlatClassifier | TwoStageClassifier:
+    """Load a classifier from a bundle, after all hashes were checked.
+
+    Networks are read when they are first needed.
+
+    Parameters
+    ----------
+    folder : path
+    resident : int, optional
+        How many networks (trunks with the heads on them) may be in memory at once; the least recently used goes
+        first. Any number unless given.
+
+    Raises
+    ------
+    BundleError
+        As in `read_bundle`, or later when a network is first needed and can't be loaded.
+    ValueError
+        If `resident` is no whole number of 1 or more.
+    """
+    residents = Residents(resident)
+    folder, content = Path(folder), read_bundle(folder)
+    try:
+        return _Loader(folder, content).classifier(residents)
+    except BundleError:
+        raise
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+        raise BundleError(f"{folder / 'bundle.json'} doesn't describe a classifier: {error!r}.") from error
+
+
+def _read_json(folder: Path) -> dict[str, Any]:
+    """Read bundle.json as far as its schema and files."""
+    try:
+        content = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        inside = [folder / name for name in INSIDE if (folder / name / "bundle.json").is_file()]
+        meant = f"It holds {' and '.join(map(str, inside))}: give one of them." if inside else ""
+        raise BundleError(
+            f"{folder} is no bundle: it has no bundle.json. "
+            f"{meant or 'Give a bundle that `aisles train` or `aisles benchmark` has written: RUN/bundles/two-stage.'}"
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise BundleError(
+            f"{folder / 'bundle.json'} can't be read: {error}. Write the bundle again."
+        ) from error
+    if not isinstance(content, dict) or "schema" not in content:
+        raise BundleError(
+            f"{folder / 'bundle.json'} is not from aisles: it names no schema. Give another folder."
+        )
+    if not isinstance(content.get("files"), dict):
+        raise BundleError(f"{folder / 'bundle.json'} lists no files. Copy or train the bundle again.")
+    return content
+
+
+def _own_hash(content: dict[str, Any]) -> str:
+    """Hash what bundle.json says, apart from this hash."""
+    rest = {key: value for key, value in content.items() if key != "sha256"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode("ascii")).hexdigest()
+
+
+def _put_in_place(part: Path, folder: Path) -> None:
+    """Move a finished folder to its place; what was there is deleted once the new one stands, else put back."""
+    if not folder.exists():
+        os.replace(part, folder)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".old-{folder.name}-", dir=folder.parent))
+    os.replace(folder, old / "bundle")
+    try:
+        os.replace(part, folder)
+    except BaseException:
+        os.replace(old / "bundle", folder)
+        old.rmdir()
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+@dataclass(frozen=True)
+class _Loader:
+    folder: Path
+    content: dict[str, Any]
+
+    def classifier(self, residents: Residents) -> FlatClassifier | TwoStageClassifier:
+        missing = [key for key in _KEYS if key not in self.content]
+        if missing:
+            raise BundleError(
+                f"{self.folder / 'bundle.json'} doesn't say {missing}. Copy or train the bundle again."
+            )
+        trunks = [self._trunk(entry) for entry in self.content["trunks"]]
+        models = self.content["models"]
+        hierarchy: Any = self.content["hierarchy"]
+        hierarchy = Hierarchy.from_json(json.dumps(hierarchy)) if hierarchy else None
+        flat: Any = self._model(models["flat"], trunks) if "flat" in models else None
+        if self.content["kind"] == "flat":
+            classifier = FlatClassifier(flat, hierarchy, residents=residents)
+        elif self.content["kind"] == "two-stage":
+            submodels = [self._model(entry, trunks) for entry in models["submodels"]]
+            router = self._model(models["router"], trunks)
+            classifier = TwoStageClassifier(
+                router, submodels, hierarchy, flat=flat, rule=self.content["rule"], residents=residents
+            )
+        else:
+            raise BundleError(
+                f"{self.folder} holds a {self.content['kind']!r}, which is unknown. Update aisles."
+            )
+        if list(classifier.classes_) != self.content["classes"]:
+            raise BundleError(
+                f"{self.folder / 'bundle.json'} contradicts itself on the classes. Train it again."
+            )
+        if self.content.get("confidence"):
+            classifier.confidence = Confidence.from_dict(self.content["confidence"])
+        return classifier
+
+    def _trunk(self, entry: dict[str, Any]) -> StoredTrunk:
+        facts = {name: entry[name] for name in ("name", "preprocessing", "color", "weights", "precision")}
+        return StoredTrunk(self._network(entry["file"]), input_size=tuple(entry["input_size"]), **facts)
+
+    def _model(self, entry: dict[str, Any], trunks: list[StoredTrunk]) -> AnyModel:
+        labels, temperature = tuple(entry["labels"]), float(entry["temperature"])
+        if entry.get("network"):
+            network = self._network(entry["network"])
+            order = None if entry["order"] is None else tuple(entry["order"])
+            size = tuple(entry["input_size"])
+            return GivenModel(network, labels, size, temperature=temperature, order=order)
+        if entry["head"] is None:
+            return LabelModel(labels)
+        return LabelModel(labels, trunks[entry["trunk"]], self._network(entry["head"]), temperature)
+
+    def _network(self, name: str) -> StoredNetwork:
+        if name not in self.content["files"]:
+            raise BundleError(f"{self.folder / 'bundle.json'} names {name}, which it has no hash of.")
+        return StoredNetwork(self.folder / name, self.content["files"][name])
+
+
+@dataclass(frozen=True)
+class _Writer:
+    folder: Path
+    trunks: list[Backbone | StoredTrunk]
+
+    def content(self, classifier: FlatClassifier | TwoStageClassifier) -> dict[str, Any]:
+        models: dict[str, Any] = {}
+        two_stage = isinstance(classifier, TwoStageClassifier)
+        if two_stage:
+            models["router"] = self._entry(classifier.router, "router")
+            models["submodels"] = [
+                self._entry(m, f"submodel-{i:02d}") for i, m in enumerate(classifier.submodels)
+            ]
+        flat = classifier.flat if two_stage else classifier.model
+        if flat is not None:
+            models["flat"] = self._entry(flat, "flat")
+        hierarchy, confidence = classifier.hierarchy, classifier.confidence
+        return {
+            "schema": SCHEMA,
+            "kind": "two-stage" if two_stage else "flat",
+            "classes": [str(name) for name in classifier.classes_],
+            "hierarchy": json.loads(hierarchy.to_json()) if hierarchy else None,
+            "rule": str(classifier.rule) if two_stage else None,
+            "confidence": confidence.to_dict() if confidence else None,
+            "trunks": [
+                self._write_trunk(trunk, f"trunk-{i:02d}.keras") for i, trunk in enumerate(self.trunks)
+            ],
+            "models": models,
+            "versions": {name: version(name) for name in PACKAGES},
+        }
+
+    def _entry(self, model: AnyModel, name: str) -> dict[str, Any]:
+        facts = {"labels": list(model.labels), "temperature": model.temperature, "trunk": None, "head": None}
+        if isinstance(model, GivenModel):
+            _check_savable(model, name)
+            opened(model.network).save(self.folder / f"{name}.keras")
+            order = None if model.order is None else list(model.order)
+            return {
+                **facts,
+                "network": f"{name}.keras",
+                "input_size": list(model.input_size or ()),
+                "order": order,
+            }
+        if model.trunk is None:
+            return facts
+        if not any(model.trunk is trunk for trunk in self.trunks):
+            self.trunks.append(model.trunk)
+        opened(model.head).save(self.folder / f"{name}.keras")
+        position = next(i for i, trunk in enumerate(self.trunks) if trunk is model.trunk)
+        return {**facts, "head": f"{name}.keras", "trunk": position}
+
+    def _write_trunk(self, trunk: Backbone | StoredTrunk, name: str) -> dict[str, Any]:
+        opened(trunk).model.save(self.folder / name)
+        return {
+            "file": name,
+            "name": trunk.name,
+            "input_size": list(trunk.input_size),
+            "preprocessing": trunk.preprocessing,
+            "color": trunk.color,
+            "weights": trunk.weights,
+            "precision": trunk.precision,
+        }
+
+
+def _check_savable(model: GivenModel, name: str) -> None:
+    if not model.is_keras or model.preprocess is not None:
+        what = "a preprocessing function" if model.is_keras else "a callable that is no Keras model"
+        raise ValueError(
+            f"A bundle holds Keras models only, since code is never stored. The {name} is or has {what}: "
+            "build one Keras model that does everything."
+        )

@@ -1,0 +1,244 @@
+"""Export: a bundle as one model in a format that other programs run, compared with the bundle first."""
+
+import importlib
+import json
+import logging
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from aisles.data_prep.io.files import write_whole
+from aisles.models.prediction.predictor import Classifier
+from aisles.models.prediction.stacks import compiled
+from aisles.models.prediction.two_stage import TwoStageClassifier
+
+from .soft_network import soft_network
+
+logger = logging.getLogger(__name__)
+FORMATS = ("keras", "saved_model", "onnx", "litert")
+ENDINGS = {"keras": ".keras", "saved_model": "", "onnx": ".onnx", "litert": ".tflite"}
+TOLERANCE = 1e-4
+N_COMPARED = 5
+_NEEDS = {"onnx": ("tf2onnx", "onnx", "onnxruntime"), "litert": ("ai_edge_litert",)}
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What was written.
+
+    Attributes
+    ----------
+    path : str
+    format : str
+    input_size : (height, width)
+    n_classes : int
+    classes_file : str
+        JSON list of the class names, in the order of the outputs.
+    largest_difference : float
+        Between probabilities of the written model and of the classifier under soft, calibrated.
+    n_compared : int
+        On how many pictures.
+    """
+
+    path: str
+    format: str
+    input_size: tuple[int, int]
+    n_classes: int
+    classes_file: str
+    largest_difference: float
+    n_compared: int
+
+
+def export_classifier(classifier: Classifier, path: str | Path, format: str) -> ExportResult:
+    """Write a classifier as one model, run that, and compare.
+
+    The model takes uint8 pictures (n, height, width, 3), RGB, and gives float32 (n, n_classes): soft's distribution
+    with all temperatures applied (a flat classifier's own distribution). Beside it goes `<path>.classes.json`.
+
+    Parameters
+    ----------
+    classifier : FlatClassifier or TwoStageClassifier
+    path : path
+        `.keras`, `.onnx` or `.tflite` file, or the folder of a SavedModel. What is there is replaced.
+    format : {'keras', 'saved_model', 'onnx', 'litert'}
+
+    Raises
+    ------
+    ValueError
+        For an unknown format, a path with another ending, or a classifier that can't be one model.
+    ImportError
+        If the format's extra is not installed.
+    RuntimeError
+        If what was written disagrees with the classifier by more than 1e-4; nothing is left behind then.
+    """
+    path = Path(path)
+    _check_request(path, format)
+    exact = precise(classifier) if format in ("onnx", "litert") else classifier
+    network = soft_network(classifier, precision="float32" if exact is not classifier else None)
+    size = network.input_shape[1:3]
+    pictures = test_pictures(size)
+    wanted = soft_probabilities(exact, pictures)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".part-{path.name}-", dir=path.parent))
+    try:
+        part = aside / f"model{ENDINGS[format]}"
+        with _quiet():
+            _WRITERS[format](network, part)
+            found = run_exported(part, format, pictures)
+        difference = float(np.abs(found - wanted).max())
+        if not difference <= TOLERANCE:
+            raise RuntimeError(
+                f"The exported model differs from the bundle by {difference:.2g}, more than {TOLERANCE}. "
+                "Nothing was written. Try another format, and report this."
+            )
+        _put(part, path)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+    classes = path.with_name(f"{path.name}.classes.json")
+    write_whole(
+        classes, json.dumps([str(name) for name in classifier.classes_], ensure_ascii=False, indent=1) + "\n"
+    )
+    return ExportResult(
+        str(path), format, size, len(classifier.classes_), str(classes), difference, len(pictures)
+    )
+
+
+def run_exported(path: str | Path, format: str, pictures: np.ndarray) -> np.ndarray:
+    """Run an exported model: uint8 (n, height, width, 3) to float32 (n, n_classes)."""
+    return _RUNNERS[format](Path(path), pictures)
+
+
+def default_output(bundle: str | Path, format: str) -> Path:
+    """Name the export of a bundle: beside it, `<bundle>.onnx` and so on, `<bundle>-saved-model` for the folder."""
+    bundle = Path(bundle).resolve()
+    return bundle.with_name(f"{bundle.name}{ENDINGS[format] or '-saved-model'}")
+
+
+def test_pictures(size: tuple[int, int], n: int = N_COMPARED) -> np.ndarray:
+    """Draw pictures to compare on: colored gradients with noise, uint8 (n, height, width, 3)."""
+    rng = np.random.default_rng(0)
+    rows, columns = np.linspace(0, 1, size[0])[:, None, None], np.linspace(0, 1, size[1])[None, :, None]
+    plain = [rng.uniform(0, 255, 3) * (1 - rows) + rng.uniform(0, 255, 3) * columns for _ in range(n)]
+    noisy = np.stack(plain) + rng.normal(0, 25, (n, *size, 3))
+    return noisy.clip(0, 255).astype(np.uint8)
+
+
+test_pictures.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever its name
+
+
+def soft_probabilities(classifier: Classifier, pictures: np.ndarray) -> np.ndarray:
+    """Give what an export has to give."""
+    rule = "soft" if isinstance(classifier, TwoStageClassifier) else None
+    return classifier.predict_proba(pictures, rule=rule)
+
+
+def precise(classifier: Classifier) -> Classifier:
+    """Give the classifier computing in float32, which ONNX and LiteRT are written in; itself if it does already."""
+    from aisles.models.backbones.single_precision import in_float32
+
+    return in_float32(classifier)
+
+
+def _check_request(path: Path, format: str) -> None:
+    if format not in FORMATS:
+        raise ValueError(f"format must be one of {', '.join(FORMATS)}. Received: {format!r}.")
+    if ENDINGS[format] and path.suffix != ENDINGS[format]:
+        raise ValueError(f"A {format} file ends in {ENDINGS[format]}. Received: {path.name}.")
+    if path.is_dir() and format != "saved_model":
+        raise ValueError(f"{path} is a folder. Give a file's name.")
+    if format == "saved_model" and path.exists() and not (path / "saved_model.pb").is_file():
+        raise FileExistsError(f"{path} exists and is no SavedModel. Choose another folder.")
+    for name in _NEEDS.get(format, ()):
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            raise ImportError(
+                f"The format {format} needs the package {name}: {error}. "
+                f"Install it with: python -m pip install 'aisles[{format}]'."
+            ) from error
+
+
+def _put(part: Path, path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    os.replace(part, path)
+
+
+@contextmanager
+def _quiet():
+    """Keep the converters' own warnings and talk from a person who can't act on them."""
+    log = logging.getLogger("tf2onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(level)
+
+
+def _write_saved_model(network: keras.Model, path: Path) -> None:
+    network.export(path, format="tf_saved_model", verbose=False)
+
+
+def _write_onnx(network: keras.Model, path: Path) -> None:
+    network(np.zeros((1, *network.input_shape[1:]), np.uint8))  # Keras refuses to export what never ran
+    network.export(path, format="onnx", verbose=False)
+
+
+def _write_litert(network: keras.Model, path: Path) -> None:
+    network.export(path, format="litert", verbose=False)
+
+
+def _run_keras(path: Path, pictures: np.ndarray) -> np.ndarray:
+    network: Any = keras.saving.load_model(path, compile=False, safe_mode=True)
+    return compiled(lambda pixels: network(pixels, training=False), pictures.shape[1:3])(pictures)
+
+
+def _run_saved_model(path: Path, pictures: np.ndarray) -> np.ndarray:
+    loaded: Any = tf.saved_model.load(str(path))
+    return loaded.serve(tf.convert_to_tensor(pictures)).numpy()
+
+
+def _run_onnx(path: Path, pictures: np.ndarray) -> np.ndarray:
+    import onnxruntime  # pyright: ignore[reportMissingImports]
+
+    session: Any = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(None, {session.get_inputs()[0].name: pictures})[0]
+
+
+def _run_litert(path: Path, pictures: np.ndarray) -> np.ndarray:
+    from ai_edge_litert.interpreter import Interpreter  # pyright: ignore[reportMissingImports]
+
+    interpreter = Interpreter(str(path))
+    place = interpreter.get_input_details()[0]["index"]
+    interpreter.resize_tensor_input(place, pictures.shape)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(place, pictures)
+    interpreter.invoke()
+    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
+
+
+_WRITERS: dict[str, Callable[[keras.Model, Path], None]] = {
+    "keras": lambda network, path: network.save(path),
+    "saved_model": _write_saved_model,
+    "onnx": _write_onnx,
+    "litert": _write_litert,
+}
+_RUNNERS: dict[str, Callable[[Path, np.ndarray], np.ndarray]] = {
+    "keras": _run_keras,
+    "saved_model": _run_saved_model,
+    "onnx": _run_onnx,
+    "litert": _run_litert,
+}

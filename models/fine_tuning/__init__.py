@@ -1,0 +1,1 @@
+"""Fine-tuning: training backbone and head on images."""

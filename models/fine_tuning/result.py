@@ -1,0 +1,123 @@
+"""Models that were trained on pictures: a folder with trunk, head, curves and what they were trained with."""
+
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from aisles.data_prep.io.files import sha256_of
+from aisles.models.backbones.registry import Backbone
+from aisles.models.prediction.label_model import LabelModel
+from aisles.models.prediction.stored import StoredNetwork, StoredTrunk
+
+from .curves import PHASES, Epoch, best_accuracy, draw_curves, write_curves
+
+logger = logging.getLogger(__name__)
+FILES = ("trunk.keras", "head.keras")
+TRUNK_FACTS = ("name", "preprocessing", "color", "weights", "precision")
+
+
+@dataclass(frozen=True, eq=False)
+class TrainedModel:
+    """A model that was trained on pictures.
+
+    Attributes
+    ----------
+    labels : tuple of str
+        In the order of the head's outputs.
+    trunk : StoredTrunk
+        The network as it is after training, float32; `trunk.load()` gives the `Backbone`.
+    head : StoredNetwork
+        From the trunk's features to probabilities; `head.load()` gives the network.
+    epochs : tuple of Epoch
+        The curves of both phases.
+    """
+
+    labels: tuple[str, ...]
+    trunk: StoredTrunk
+    head: StoredNetwork
+    epochs: tuple[Epoch, ...]
+
+    @property
+    def classifier(self) -> LabelModel:
+        """The model in the form that flat and two-stage classifiers are made of; loaded when it is used."""
+        return LabelModel(self.labels, self.trunk, self.head)
+
+    def network(self) -> keras.Model:
+        """Load the model as one network; see `join`."""
+        return join(self.trunk.load(), self.head.load())
+
+    def accuracy(self, phase: str) -> float | None:
+        """Give the validation accuracy of a phase's best epoch, None if the phase was left out."""
+        return best_accuracy(self.epochs, phase)
+
+
+def join(trunk: Backbone, head: keras.Model) -> keras.Model:
+    """Make one network of trunk and head: pixels (n, height, width, 3), RGB, 0-255, to probabilities.
+
+    Its layers `backbone` (preprocessing, network, pooling) and `head` are the two that were put in.
+    """
+    pixels = keras.Input((*trunk.input_size, 3), name="pixels")
+    return keras.Model(pixels, head(trunk.model(pixels)), name="model")
+
+
+def load_trained(folder: str | Path, key: str | None = None) -> TrainedModel | None:
+    """Give the model that lies finished in `folder`; None if there is none (of this `key`)."""
+    folder = Path(folder) / "trained"
+    try:
+        facts = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    if key is not None and facts["key"] != key:
+        logger.warning("%s holds a model from other settings or images; it is trained anew.", folder)
+        return None
+    return _stored(folder, facts)
+
+
+def write_trained(
+    folder: Path,
+    trunk: Backbone,
+    head: keras.Model,
+    labels: tuple[str, ...],
+    epochs: Sequence[Epoch],
+    facts: Mapping[str, Any],
+) -> TrainedModel:
+    """Write a finished model to `folder`/trained, whole; `facts` must say its `key`."""
+    about = {name: getattr(trunk, name) for name in (*TRUNK_FACTS, "input_size")}
+    content: dict[str, Any] = {
+        **facts,
+        "labels": labels,
+        "trunk": about,
+        "validation_accuracy": {phase: best_accuracy(epochs, phase) for phase in PHASES},
+        "epochs": [asdict(epoch) for epoch in epochs],
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    part, place = Path(tempfile.mkdtemp(prefix=".part-", dir=folder)), folder / "trained"
+    try:
+        for name, network in zip(FILES, (trunk.model, head), strict=True):
+            network.save(part / name)
+        content["files"] = {name: sha256_of(part / name) for name in FILES}
+        write_curves(epochs, part / "curves.csv")
+        draw_curves(epochs, part / "curves.png", f"{trunk.name}, {len(labels)} labels")
+        (part / "training.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
+        part.chmod(0o755)
+        shutil.rmtree(place, ignore_errors=True)
+        os.replace(part, place)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return _stored(place, content)
+
+
+def _stored(folder: Path, facts: Mapping[str, Any]) -> TrainedModel:
+    trunk, head = (StoredNetwork(folder / name, facts["files"][name]) for name in FILES)
+    about = {name: facts["trunk"][name] for name in TRUNK_FACTS}
+    stored = StoredTrunk(trunk, input_size=tuple(facts["trunk"]["input_size"]), **about)
+    epochs = tuple(Epoch(**epoch) for epoch in facts["epochs"])
+    return TrainedModel(tuple(facts["labels"]), stored, head, epochs)

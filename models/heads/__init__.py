@@ -1,0 +1,1 @@
+"""Heads: trainable layers and closed-form classifiers on features."""

@@ -1,0 +1,209 @@
+"""Fitting heads on cached features: the same function for flat model, router and sub-models."""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile
+
+import keras
+import numpy as np
+
+from aisles.hierarchy.hierarchy import Hierarchy
+from aisles.models.backbones.registry import Backbone
+from aisles.models.prediction.label_model import LabelModel
+
+from .training import HeadTraining, History, refit_head, train_head
+from .variants import HeadVariant, build_head
+
+
+@dataclass(frozen=True, eq=False)
+class FittedModel:
+    """A trained head and what it says of every image.
+
+    Attributes
+    ----------
+    labels : tuple of str
+    head : keras.Model, Path or None
+        The network or the file that holds it. None for a constant.
+    val_probs : ndarray of shape (n_images, n_labels)
+        From the head as trained on training images alone. Rows of training images are of no use.
+    probs : ndarray of shape (n_images, n_labels)
+        From the final head; rows of test images are what counts.
+    history : History or None
+    n_train : int
+        Images that the final head was trained on.
+    """
+
+    labels: tuple[str, ...]
+    head: keras.Model | Path | None
+    val_probs: np.ndarray
+    probs: np.ndarray
+    history: History | None
+    n_train: int
+
+    def on(self, trunk: Backbone | None, temperature: float = 1.0) -> LabelModel:
+        """Give the model for pictures: this head on the trunk whose features it was trained on.
+
+        Without a trunk it predicts from features only.
+        """
+        head = self.network()
+        return LabelModel(self.labels, None if head is None else trunk, head, temperature)
+
+    def network(self) -> Any:
+        """Give the head as a Keras model, read from its file if need be; None for a constant."""
+        return keras.saving.load_model(self.head, compile=False) if isinstance(self.head, Path) else self.head
+
+
+def fit_labels(
+    features: np.ndarray,
+    image_labels: Sequence[str | None] | np.ndarray,
+    splits: Sequence[str] | np.ndarray,
+    labels: Sequence[str],
+    *,
+    head: str | HeadVariant = "v1.3",
+    training: HeadTraining | None = None,
+    refit: bool = True,
+    seed: int = 0,
+    name: str = "flat",
+) -> FittedModel:
+    """Train a head over `labels`.
+
+    Parameters
+    ----------
+    features : ndarray of shape (n_images, dimension)
+    image_labels : sequence of length n_images
+        Each image's label; images whose label is not among `labels` are left out.
+    splits : sequence of length n_images
+        `train`, `val` or `test`. Test images are only predicted.
+    labels : sequence of str
+        One label gives a constant.
+    head : str or HeadVariant
+        A key of `aisles.models.heads.variants.HEADS`, or a variant of one's own.
+    training : HeadTraining, optional
+    refit : bool
+        Whether, once validation images have told the number of epochs, the final head is trained for as many
+        epochs on training and validation images together.
+    seed : int
+    name : str
+        Makes the seeds of a study's models differ from each other.
+
+    Returns
+    -------
+    FittedModel
+    """
+    labels = tuple(labels)
+    if len(labels) == 1:
+        ones = np.ones((len(features), 1))
+        return FittedModel(labels, None, ones, ones, None, 0)
+    training = training or HeadTraining()
+    place: dict[str | None, int] = {label: i for i, label in enumerate(labels)}
+    targets = np.array([place.get(label, -1) for label in image_labels], np.int32)
+    splits = np.asarray(splits, dtype=object)
+    train = np.flatnonzero((targets >= 0) & (splits == "train"))
+    val = np.flatnonzero((targets >= 0) & (splits == "val"))
+    # A small sub-model may lack validation images of its own; its training loss must then tell when to stop.
+    check = val if len(val) else train
+    own_seed = zlib.crc32(f"{name} {seed}".encode())
+    dimension = features.shape[1]
+
+    model = build_head(head, dimension, len(labels), seed=own_seed)
+    try:
+        history = train_head(
+            model, features[train], targets[train], features[check], targets[check], training, seed=own_seed
+        )
+    except ValueError as error:
+        raise ValueError(f"The head of {name} can't be trained. {error}") from error
+    val_probs = probs = predict_features(model, features)
+    if refit and len(val):
+        both = np.concatenate([train, val])
+        model = build_head(head, dimension, len(labels), seed=own_seed)
+        refit_head(model, features[both], targets[both], history.best_epoch + 1, training, seed=own_seed)
+        probs = predict_features(model, features)
+    return FittedModel(labels, model, val_probs, probs, history, len(train) + (len(val) if refit else 0))
+
+
+@dataclass(frozen=True, eq=False)
+class FittedTwoStage:
+    """Router and sub-models of one hierarchy, trained.
+
+    Attributes
+    ----------
+    hierarchy : Hierarchy
+    router : FittedModel
+    submodels : tuple of FittedModel
+        In the order of the macros.
+    """
+
+    hierarchy: Hierarchy
+    router: FittedModel
+    submodels: tuple[FittedModel, ...]
+
+    def within(self, attribute: str = "probs") -> np.ndarray:
+        """Put the sub-models' distributions side by side: (n_images, n_slots)."""
+        return np.concatenate([getattr(model, attribute) for model in self.submodels], axis=1)
+
+
+def macro_labels(hierarchy: Hierarchy, image_labels: Sequence[str] | np.ndarray) -> np.ndarray:
+    """Give each image's macro by name; overlapping hierarchies have none."""
+    macro_of = dict(zip(hierarchy.classes, hierarchy.macro_of, strict=True))
+    return np.array([hierarchy.macros[macro_of[label]] for label in image_labels], dtype=object)
+
+
+def predict_features(head: keras.Model, features: np.ndarray) -> np.ndarray:
+    """Give a head's probabilities for features, float64, rows sum to 1."""
+    model = LabelModel(tuple(map(str, range(head.output_shape[-1]))), None, head)
+    return model.from_features(features)
+
+
+def save_fitted(fitted: FittedModel, folder: Path) -> None:
+    """Write a fitted model into an existing folder: `head.keras` and `fitted.npz`."""
+    if isinstance(fitted.head, keras.Model):
+        fitted.head.save(folder / "head.keras")
+    curves: dict[str, Any] = {}
+    if fitted.history is not None:
+        names = ("loss", "accuracy", "val_loss", "val_accuracy", "best_epoch")
+        curves = {f"history_{name}": np.array(getattr(fitted.history, name)) for name in names}
+    np.savez(
+        folder / "fitted.npz",
+        labels=np.array(fitted.labels, dtype=str),
+        val_probs=fitted.val_probs,
+        probs=fitted.probs,
+        n_train=np.array(fitted.n_train),
+        **curves,
+    )
+
+
+def load_fitted(folder: Path) -> FittedModel:
+    """Read what `save_fitted` wrote; the head is loaded when it is first used.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged.
+    """
+    try:
+        return _read_fitted(folder)
+    except (BadZipFile, EOFError, KeyError, OSError, ValueError) as error:
+        raise ValueError(
+            f"{folder / 'fitted.npz'} is damaged ({error}). Delete {folder} and run again: it is trained anew."
+        ) from error
+
+
+def _read_fitted(folder: Path) -> FittedModel:
+    with open(folder / "fitted.npz", "rb") as file, np.load(file, allow_pickle=False) as arrays:
+        history = None
+        if "history_loss" in arrays:
+            names = ("loss", "accuracy", "val_loss", "val_accuracy")
+            curves = {name: tuple(arrays[f"history_{name}"].tolist()) for name in names}
+            history = History(**curves, best_epoch=int(arrays["history_best_epoch"]))
+        head = folder / "head.keras"
+        return FittedModel(
+            tuple(arrays["labels"].tolist()),
+            head if head.exists() else None,
+            arrays["val_probs"],
+            arrays["probs"],
+            history,
+            int(arrays["n_train"]),
+        )

@@ -1,0 +1,1 @@
+"""Prediction: flat and two-stage classifiers, from images to answers."""

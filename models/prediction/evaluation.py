@@ -1,0 +1,100 @@
+"""How good a classifier is on labelled images, in the few figures that fit on a screen."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.metrics import precision_recall_fscore_support
+
+from aisles.hierarchy.hierarchy import Hierarchy
+from aisles.hierarchy.rules import ClimbAnswers
+
+ZERO: Any = 0  # scikit-learn's annotation knows only 'warn'
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Figures of one classifier under one rule on n images.
+
+    Attributes
+    ----------
+    n_images : int
+    rule : str
+    accuracy, top5_accuracy : float
+        Share whose true class is the most probable one, or among the five most probable ones.
+    balanced_accuracy, macro_f1 : float
+        Means over the classes that occur: of recall, and of F1 (there "macro" means "over classes").
+    log_loss : float
+        Mean of -log P(true class), with P of at least 1e-12.
+    macro_accuracy : float or None
+        Share whose true class is in the most probable macro. None without a hierarchy.
+    accuracy_where_macro_right : float or None
+        Share of right classes among those.
+    answered : dict of str to float
+        Share of images answered at each level: class, macro, none.
+    right_of_answered : float
+        Share of right ones among given answers; a macro answer is right if the macro holds the true class.
+    per_class : dict of str to (precision, recall, F1, support)
+    """
+
+    n_images: int
+    rule: str
+    accuracy: float
+    top5_accuracy: float
+    balanced_accuracy: float
+    macro_f1: float
+    log_loss: float
+    macro_accuracy: float | None
+    accuracy_where_macro_right: float | None
+    answered: dict[str, float]
+    right_of_answered: float
+    per_class: dict[str, tuple[float, float, float, int]]
+
+
+def summarize(
+    truth: np.ndarray,
+    probs: np.ndarray,
+    macro_probs: np.ndarray | None,
+    answers: ClimbAnswers | None,
+    classes: np.ndarray,
+    hierarchy: Hierarchy | None,
+    rule: str,
+) -> Evaluation:
+    """Compute the figures; `truth` holds indices into `classes`, one a row of `probs`."""
+    best = probs.argmax(1)
+    rank = (probs > probs[np.arange(len(truth)), truth][:, None]).sum(1)
+    parts: Any = precision_recall_fscore_support(
+        truth, best, labels=np.unique(truth), average=None, zero_division=ZERO
+    )
+    rows = zip(np.unique(truth), *parts, strict=True)
+    macro_right = _macro_right(truth, macro_probs, hierarchy)
+    right = best == truth
+    levels = np.full(len(truth), "class") if answers is None else answers.levels
+    given_right = np.where(levels == "class", right, macro_right if macro_right is not None else False)
+    given = levels != "none"
+    return Evaluation(
+        n_images=len(truth),
+        rule=rule,
+        accuracy=float(right.mean()),
+        top5_accuracy=float((rank < 5).mean()),
+        balanced_accuracy=float(np.mean(parts[1])),
+        macro_f1=float(np.mean(parts[2])),
+        log_loss=float(-np.log(np.maximum(probs[np.arange(len(truth)), truth], 1e-12)).mean()),
+        macro_accuracy=None if macro_right is None else float(macro_right.mean()),
+        accuracy_where_macro_right=_share(right, macro_right),
+        answered={level: float((levels == level).mean()) for level in ("class", "macro", "none")},
+        right_of_answered=float(given_right[given].mean()) if given.any() else 0.0,
+        per_class={str(classes[i]): (float(p), float(r), float(f), int(s)) for i, p, r, f, s in rows},
+    )
+
+
+def _macro_right(truth: np.ndarray, macro_probs: np.ndarray | None, hierarchy: Hierarchy | None):
+    if macro_probs is None or hierarchy is None:
+        return None
+    holds = np.zeros((hierarchy.n_macros, hierarchy.n_classes), bool)
+    holds[hierarchy.slot_macro, hierarchy.slot_class] = True
+    return holds[macro_probs.argmax(1), truth]
+
+
+def _share(right: np.ndarray, among: np.ndarray | None) -> float | None:
+    return float(right[among].mean()) if among is not None and among.any() else None

@@ -1,0 +1,395 @@
+"""What flat and two-stage classifiers share: prediction from pictures, lazily, in order, in constant memory.
+
+Networks are compiled once and called batch by batch; `keras.Model.predict`, which leaks in a loop, is never used.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from aisles.data_prep.images.manifest import Manifest
+from aisles.data_prep.io.errors import DataError, UnreadableImage
+from aisles.hierarchy.guarantees import check_share, climb_guarantee, fit_prediction_sets
+from aisles.hierarchy.hierarchy import Hierarchy
+from aisles.hierarchy.rules import ClimbAnswers, RoutingRule, parse_rule
+
+from .answers import HierarchicalPrediction, Outcome, make_prediction
+from .evaluation import Evaluation, summarize
+from .guarantee import Confidence
+from .images import Picture, Size, check_iterable, read_windows
+from .label_model import AnyModel
+from .stacks import PictureBatch, Stack, make_stacks
+from .stored import Residents
+
+BATCH_SIZE = 32
+WINDOW = 256  # pictures over which those routed to the same sub-model are gathered into full batches
+
+
+class Classifier(ABC):
+    """Prediction from pictures.
+
+    Attributes
+    ----------
+    classes_ : ndarray of str
+        Class names, sorted: the order of every class distribution's columns.
+    hierarchy : Hierarchy or None
+    confidence : Confidence or None
+        What `set_confidence` found.
+    residents : Residents
+        How many networks from disk may be in memory.
+    """
+
+    hierarchy: Hierarchy | None
+    classes_: np.ndarray
+    confidence: Confidence | None = None
+
+    def _arrange(self, models: dict[str, AnyModel], residents: Residents | None) -> None:
+        """Put models that share a trunk into one stack; called once, at the end of the constructor."""
+        self.residents = Residents() if residents is None else residents
+        places = make_stacks(list(models.values()), self.residents)
+        self._places: dict[str, tuple[Stack, slice]] = {
+            name: places[position] for position, name in enumerate(models) if position in places
+        }
+
+    # ---- prediction ---------------------------------------------------------------------------
+
+    def predict(
+        self,
+        images: Iterable[Picture],
+        *,
+        rule: str | RoutingRule | None = None,
+        top: int = 5,
+        batch_size: int = BATCH_SIZE,
+        calibrated: bool = True,
+    ) -> list[HierarchicalPrediction]:
+        """Predict pictures.
+
+        Parameters
+        ----------
+        images : iterable
+            Paths, bytes of image files, PIL images or uint8 arrays (height, width, 3), also mixed; or one uint8
+            array (n, height, width, 3). Taken lazily.
+        rule : str, optional
+            A routing rule such as `soft`, `hard`, `beam:2`, `climb:0.8`; the classifier's own unless given.
+            `climb` alone uses the threshold that `set_confidence` found.
+        top : int
+            How many classes `top` lists.
+        batch_size : int
+            Pictures a pass.
+        calibrated : bool
+            Whether temperatures are applied.
+
+        Returns
+        -------
+        list of HierarchicalPrediction
+            In the order of `images`.
+
+        Raises
+        ------
+        UnreadableImage
+            If a picture can't be decoded; `iter_predict` can go on instead.
+        ValueError
+            For a rule that is unknown or that this classifier can't follow.
+        TypeError
+            For a single picture in place of several, or an item of another type.
+        """
+        answers: Iterator[Any] = self.iter_predict(
+            images, rule=rule, top=top, batch_size=batch_size, calibrated=calibrated
+        )
+        return list(answers)
+
+    def iter_predict(
+        self,
+        images: Iterable[Picture],
+        *,
+        rule: str | RoutingRule | None = None,
+        top: int = 5,
+        batch_size: int = BATCH_SIZE,
+        calibrated: bool = True,
+        unreadable: str = "raise",
+    ) -> Iterator[HierarchicalPrediction | UnreadableImage]:
+        """Predict as `predict` does, giving answers as soon as their batch is done, in constant memory.
+
+        Parameters
+        ----------
+        images, rule, top, batch_size, calibrated
+            As in `predict`.
+        unreadable : {'raise', 'give'}
+            Whether a picture that can't be decoded ends the run, or its error is given in its place.
+        """
+        if unreadable not in ("raise", "give"):
+            raise ValueError(f"unreadable must be 'raise' or 'give'. Received: {unreadable!r}.")
+        if isinstance(top, bool) or int(top) != top or top < 0:
+            raise ValueError(f"top must be a whole number, 0 or more. Received: {top!r}.")
+        chosen = self._rule(rule, calibrated)
+        return self._predictions(check_iterable(images), chosen, int(top), batch_size, calibrated, unreadable)
+
+    def _predictions(self, images, rule, top, batch_size, calibrated, unreadable):
+        for outcome, errors in self._outcomes(images, rule, batch_size, calibrated, unreadable == "raise"):
+            row = 0
+            for error in errors:
+                if error is not None:
+                    yield error
+                    continue
+                yield make_prediction(outcome, row, self.classes_, self.hierarchy, rule, top)
+                row += 1
+
+    def predict_proba(
+        self,
+        images: Iterable[Picture],
+        *,
+        rule: str | RoutingRule | None = None,
+        batch_size: int = BATCH_SIZE,
+        calibrated: bool = True,
+    ) -> np.ndarray:
+        """Give the class distribution, of shape (n, n_classes), columns in the order of `classes_`.
+
+        climb's distribution is soft's. Parameters as in `predict`.
+        """
+        probs, _, _ = self._arrays(images, self._rule(rule, calibrated), batch_size, calibrated)
+        return probs
+
+    def predict_macro_proba(
+        self, images: Iterable[Picture], *, batch_size: int = BATCH_SIZE, calibrated: bool = True
+    ) -> np.ndarray:
+        """Give the macro distribution, of shape (n, n_macros), columns in the order of `hierarchy.macros`.
+
+        The router's; for a flat model the sums of its class probabilities. Parameters as in `predict`.
+        """
+        if self.hierarchy is None:
+            raise ValueError("This flat model has no hierarchy, so no macros. Use predict_proba.")
+        parts = [
+            self._macro_probs(batch, calibrated)
+            for batch, _ in self._batches(images, self._macro_stacks(), batch_size, batch_size, True)
+        ]
+        return np.concatenate(parts) if parts else np.zeros((0, self.hierarchy.n_macros))
+
+    def predict_sets(
+        self, images: Iterable[Picture], *, batch_size: int = BATCH_SIZE
+    ) -> list[tuple[str, ...]]:
+        """Give each picture the set of classes that holds the true one as often as `set_confidence` promised.
+
+        Returns
+        -------
+        list of tuple of str
+            The most probable class first; a set may be empty: nothing is probable enough.
+        """
+        if self.confidence is None:
+            raise ValueError("Prediction sets need calibration images. Call set_confidence first.")
+        probs = self.predict_proba(images, rule=self._promised_rule(), batch_size=batch_size)
+        chosen = self.confidence.sets.sets(probs) if len(probs) else probs.astype(bool)
+        order = np.argsort(-probs, axis=1, kind="stable")
+        return [
+            tuple(str(self.classes_[i]) for i in ranks if inside[i])
+            for ranks, inside in zip(order, chosen, strict=True)
+        ]
+
+    # ---- figures and promises -----------------------------------------------------------------
+
+    def evaluate(
+        self,
+        manifest: Manifest,
+        *,
+        split: str | None = None,
+        rule: str | RoutingRule | None = None,
+        batch_size: int = BATCH_SIZE,
+        calibrated: bool = True,
+    ) -> Evaluation:
+        """Compute figures on labelled images.
+
+        Parameters
+        ----------
+        manifest : Manifest
+            As `aisles.read_manifest` gives it.
+        split : str, optional
+            `test` if the manifest has such images, else all images, unless given.
+        rule, batch_size, calibrated
+            As in `predict`.
+
+        Raises
+        ------
+        DataError
+            If a label is none of the classifier's classes, there is no such image, or one can't be decoded.
+        """
+        split = split if split is not None else ("test" if (manifest.splits == "test").any() else None)
+        rows = np.arange(len(manifest)) if split is None else np.flatnonzero(manifest.splits == split)
+        if not len(rows):
+            raise DataError(f"The manifest has no images of the split {split!r}. Choose another split.")
+        truth = self._codes(manifest.labels[rows])
+        paths = manifest.paths
+        chosen = self._rule(rule, calibrated)
+        arrays = self._arrays((paths[row] for row in rows), chosen, batch_size, calibrated)
+        name = "flat" if chosen is None else str(chosen)
+        return summarize(truth, *arrays, self.classes_, self.hierarchy, name)
+
+    def set_confidence(
+        self,
+        share: float,
+        images: Iterable[Picture],
+        labels: Sequence[str],
+        *,
+        delta: float = 0.1,
+        coverage: float | None = None,
+        method: str = "lac",
+        batch_size: int = BATCH_SIZE,
+    ) -> Self:
+        """Promise that the stated share of given answers is right, and that sets hold the true class.
+
+        From now on `rule="climb"` answers with the threshold found here, and `predict_sets` works. The threshold
+        is found by Learn then Test (Angelopoulos et al., Annals of Applied Statistics 2025): with probability at
+        least 1 - `delta` over the calibration images, at least `share` of the answers given to new images is
+        right. Conformal risk control and the conformal quantile don't apply to it, since a share of given answers
+        isn't monotone in the threshold. The sets are split conformal prediction with the finite-sample quantile.
+        See `aisles.hierarchy.guarantees`.
+
+        Parameters
+        ----------
+        share : float
+            Between 0 and 1, as 0.95.
+        images : iterable
+            From which neither weights nor temperatures were learned, drawn like those to come.
+        labels : sequence of str
+            The true class of each.
+        delta : float
+        coverage : float, optional
+            Of the prediction sets; `share` unless given.
+        method : {'lac', 'aps'}
+            Kind of prediction set.
+        batch_size : int
+
+        Returns
+        -------
+        Classifier
+            Itself.
+        """
+        check_share(share, "share")
+        truth = self._codes(labels)
+        probs, macro_probs, _ = self._arrays(images, self._promised_rule(), batch_size, True)
+        check_counts(len(probs), len(truth))
+        climb, hierarchy = None, self.hierarchy
+        if self._climbs() and hierarchy is not None and macro_probs is not None:
+            climb = climb_guarantee(probs, macro_probs, hierarchy, truth, share, delta)
+        coverage = share if coverage is None else coverage
+        self.confidence = Confidence(climb, fit_prediction_sets(probs, truth, coverage, method))
+        return self
+
+    def _codes(self, labels: Iterable[object]) -> np.ndarray:
+        place = {name: i for i, name in enumerate(self.classes_.tolist())}
+        names = [str(label) for label in labels]
+        foreign = sorted({name for name in names if name not in place})
+        if foreign:
+            raise DataError(
+                f"Every label must be one of the classifier's {len(place)} classes. Others: {foreign[:5]}. "
+                "Leave these images out, or take a bundle that knows them."
+            )
+        return np.array([place[name] for name in names], np.intp)
+
+    # ---- machinery ----------------------------------------------------------------------------
+
+    def _arrays(self, images, rule, batch_size, calibrated):
+        """Give class distributions, macro distributions (or None) and climb's answers (or None) of all pictures."""
+        found = [
+            outcome
+            for outcome, _ in self._outcomes(
+                check_iterable(images), rule, batch_size, calibrated, True, complete=True
+            )
+        ]
+        n_macros = self.hierarchy.n_macros if self.hierarchy else 0
+        probs = [outcome.probs for outcome in found] or [np.zeros((0, len(self.classes_)))]
+        macro = [o.macro_probs for o in found if o.macro_probs is not None] or [np.zeros((0, n_macros))]
+        answers = [o.answers for o in found if o.answers is not None]
+        joined = (
+            ClimbAnswers(*map(np.concatenate, zip(*map(_columns, answers), strict=True))) if answers else None
+        )
+        return np.concatenate(probs), np.concatenate(macro) if self.hierarchy else None, joined
+
+    def _outcomes(
+        self, images, rule, batch_size, calibrated, strict, complete=False
+    ) -> Iterator[tuple[Any, tuple]]:
+        stacks = self._stacks_for(rule)
+        window = batch_size * max(1, WINDOW // batch_size) if self._gathers(rule) else batch_size
+        for batch, errors in self._batches(images, stacks, window, batch_size, strict):
+            yield self._outcome(batch, rule, calibrated, complete) if len(batch) else None, errors
+
+    def _batches(self, images, stacks, window, batch_size, strict):
+        if isinstance(batch_size, bool) or int(batch_size) != batch_size or batch_size < 1:
+            raise ValueError(f"batch_size must be a whole number, 1 or more. Received: {batch_size!r}.")
+        sizes: list[Size] = [stack.input_size for stack in stacks] or [(1, 1)]
+        for read in read_windows(check_iterable(images), sizes, window):
+            for position, error in enumerate(read.errors):
+                if error is not None and strict:
+                    which = f"Picture {read.start + position}" if error.path is None else error.path
+                    raise UnreadableImage(f"{which} {error}. Repair it, or leave it out.") from error
+            yield PictureBatch(read.pixels, read.n_readable, batch_size), read.errors
+
+    def _passed(
+        self, name: str, batch: PictureBatch, rows: np.ndarray | None = None, calibrated=True
+    ) -> np.ndarray:
+        """Give the probabilities (len(rows), n_labels) of the model of that name."""
+        rows = np.arange(len(batch)) if rows is None else rows
+        if name not in self._places:
+            return np.ones((len(rows), 1))
+        stack, columns = self._places[name]
+        return self._model(name).scaled(batch.outputs(stack, rows)[:, columns], calibrated=calibrated)
+
+    def _stacks(self, names: Iterable[str]) -> list[Stack]:
+        return list(dict.fromkeys(self._places[name][0] for name in names if name in self._places))
+
+    def _read_rule(self, rule: str | RoutingRule, calibrated: bool) -> RoutingRule:
+        if not (isinstance(rule, str) and rule.strip() == "climb"):
+            return parse_rule(rule)
+        if self.confidence is None or self.confidence.climb is None:
+            raise ValueError(
+                "The rule 'climb' without a threshold needs a promise: call set_confidence first, or write climb:0.9."
+            )
+        if not calibrated:
+            raise ValueError(
+                "The promised threshold holds for calibrated probabilities. Write climb:0.9 instead."
+            )
+        threshold = self.confidence.climb.threshold
+        return RoutingRule("climb", (threshold, threshold))
+
+    @abstractmethod
+    def _model(self, name: str) -> AnyModel: ...
+
+    @abstractmethod
+    def _rule(self, rule: str | RoutingRule | None, calibrated: bool) -> RoutingRule | None: ...
+
+    @abstractmethod
+    def _promised_rule(self) -> RoutingRule | None: ...
+
+    @abstractmethod
+    def _stacks_for(self, rule: RoutingRule | None) -> list[Stack]: ...
+
+    @abstractmethod
+    def _macro_stacks(self) -> list[Stack]: ...
+
+    def _gathers(self, rule: RoutingRule | None) -> bool:
+        return False
+
+    def _climbs(self) -> bool:
+        return self.hierarchy is not None
+
+    @abstractmethod
+    def _outcome(
+        self, batch: PictureBatch, rule: RoutingRule | None, calibrated: bool, complete: bool
+    ) -> Outcome: ...
+
+    @abstractmethod
+    def _macro_probs(self, batch: PictureBatch, calibrated: bool) -> np.ndarray: ...
+
+
+def check_counts(n_pictures: int, n_labels: int) -> None:
+    """Refuse labels that are not one a picture, or none at all."""
+    if n_pictures != n_labels:
+        raise ValueError(
+            f"There must be one label a picture. Received: {n_pictures} pictures and {n_labels} labels."
+        )
+    if n_pictures == 0:
+        raise ValueError("Calibration needs labelled pictures. Received: none.")
+
+
+def _columns(answers: ClimbAnswers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return answers.levels, answers.class_index, answers.macro_index

@@ -1,0 +1,181 @@
+"""Networks that pass together, compiled as one function, and a batch that remembers what has passed."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from aisles.models.backbones.registry import Backbone
+
+from .images import Size
+from .label_model import AnyModel, GivenModel, LabelModel
+from .stored import BundleError, Residents, StoredNetwork, StoredTrunk, opened
+
+
+@dataclass(frozen=True, eq=False)
+class _Loaded:
+    """A compiled pass, and the networks that it needs alive."""
+
+    run: Callable[[np.ndarray], np.ndarray]
+    networks: tuple
+
+
+class Stack:
+    """One trunk with all the heads on it, or one given network: a pass serves every model in it.
+
+    Parameters
+    ----------
+    models : sequence of LabelModel or GivenModel
+        With the same trunk; or a single given one.
+    residents : Residents
+        Counts it as one network if it comes from disk.
+    """
+
+    def __init__(self, models: Sequence[AnyModel], residents: Residents):
+        self.models, self.residents = tuple(models), residents
+        ends = np.cumsum([len(model.labels) for model in models]).tolist()
+        self.columns = [slice(end - len(m.labels), end) for end, m in zip(ends, models, strict=True)]
+        self.width = ends[-1]
+        first: Any = models[0]
+        given = isinstance(first, GivenModel)
+        self.input_size: Size = cast(Any, first.input_size if given else first.trunk.input_size)
+        self._own: _Loaded | None = None
+        self._stored = isinstance(first.network if given else first.trunk, StoredNetwork | StoredTrunk)
+
+    def run(self, pixels: np.ndarray) -> np.ndarray:
+        """Give every model's probabilities side by side: uint8 (n, height, width, 3) to (n, width)."""
+        return self._loaded().run(pixels)
+
+    def _loaded(self) -> _Loaded:
+        if self._stored:
+            return self.residents.get(self, self._load)
+        if self._own is None:
+            self._own = self._load()
+        return self._own
+
+    def _load(self) -> _Loaded:
+        if isinstance(self.models[0], GivenModel):
+            return _given(self.models[0].loaded())
+        trunk: Backbone = opened(self.models[0].trunk)
+        heads = [_checked(opened(model.head), model, trunk) for model in self.models]  # type: ignore[union-attr]
+
+        def forward(pixels):
+            features = tf.cast(trunk.model(tf.cast(pixels, tf.float32), training=False), tf.float32)
+            outputs = [tf.cast(head(features, training=False), tf.float32) for head in heads]
+            joined = tf.concat(outputs, axis=1) if len(outputs) > 1 else outputs[0]
+            # A ReLU turns nan into 0: without this, spoiled features would become answers.
+            sound = tf.reduce_all(tf.math.is_finite(features), axis=1, keepdims=True)
+            return tf.where(sound, joined, np.nan)
+
+        return _Loaded(compiled(forward, self.input_size), (trunk, *heads))
+
+
+def compiled(forward: Callable, size: Size) -> Callable[[np.ndarray], np.ndarray]:
+    """Trace once for any number of pictures; the concrete function can't be traced again by accident."""
+    spec = tf.TensorSpec((None, *size, 3), tf.uint8)
+    function = tf.function(forward, input_signature=[spec], autograph=False).get_concrete_function()
+    return lambda pixels: function(tf.convert_to_tensor(pixels)).numpy()
+
+
+def make_stacks(models: Sequence[AnyModel], residents: Residents) -> dict[int, tuple[Stack, slice]]:
+    """Put models on the same trunk together.
+
+    Returns
+    -------
+    dict of int to (Stack, slice)
+        For the position in `models` of everything but constants: the stack and the columns of its outputs.
+    """
+    groups: dict[int, list[int]] = {}
+    for position, model in enumerate(models):
+        if not model.constant:
+            shared = id(model.network) if isinstance(model, GivenModel) else id(model.trunk)
+            shared = shared if isinstance(model, LabelModel) else -position - 1
+            groups.setdefault(shared, []).append(position)
+    places = {}
+    for positions in groups.values():
+        stack = Stack([models[position] for position in positions], residents)
+        places.update({p: (stack, columns) for p, columns in zip(positions, stack.columns, strict=True)})
+    return places
+
+
+class PictureBatch:
+    """Pixels of some pictures, and every stack's outputs for those that have passed it.
+
+    Parameters
+    ----------
+    pixels : dict of (height, width) to uint8 ndarray of shape (n, height, width, 3)
+    n : int
+        Number of pictures.
+    batch_size : int
+        Pictures a pass.
+    """
+
+    def __init__(self, pixels: dict[Size, np.ndarray], n: int, batch_size: int):
+        self.pixels, self.n, self.batch_size = pixels, n, batch_size
+        self._outputs: dict[Stack, np.ndarray] = {}
+        self._known: dict[Stack, np.ndarray] = {}
+
+    def __len__(self) -> int:
+        return self.n
+
+    def outputs(self, stack: Stack, rows: np.ndarray) -> np.ndarray:
+        """Give a stack's outputs (len(rows), width); pictures that have passed don't pass again."""
+        known = self._known.setdefault(stack, np.zeros(self.n, bool))
+        new = rows[~known[rows]]
+        for start in range(0, len(new), self.batch_size):
+            some = new[start : start + self.batch_size]
+            pixels = self.pixels[stack.input_size]
+            outputs = stack.run(pixels if len(some) == self.n else pixels[some])
+            self._outputs.setdefault(stack, np.zeros((self.n, stack.width), outputs.dtype))[some] = outputs
+            known[some] = True
+        return self._outputs[stack][rows] if len(rows) else np.zeros((0, stack.width), np.float32)
+
+    def passed(self, stack: Stack) -> bool:
+        """Whether every picture has passed the stack."""
+        return stack in self._known and bool(self._known[stack].all())
+
+
+def _given(model: GivenModel) -> _Loaded:
+    network: Any = model.network
+    prepare, size = model.preprocess, cast(Size, model.input_size)
+    if not isinstance(network, keras.Model):
+
+        def call(pixels):
+            ready = pixels if prepare is None else prepare(pixels.astype(np.float32))
+            outputs = np.asarray(network(ready))
+            if outputs.shape != (len(pixels), len(model.labels)):
+                raise ValueError(
+                    f"The model of {list(model.labels)[:3]} must give one row a picture and one column a label, "
+                    f"{(len(pixels), len(model.labels))}. It gave {outputs.shape}."
+                )
+            return outputs
+
+        return _Loaded(call, (network,))
+    return _Loaded(compiled(given_forward(model), size), (network,))
+
+
+def given_forward(model: GivenModel) -> Callable[[Any], Any]:
+    """Give a Keras model's pass from uint8 pixels, its preprocessing in front."""
+    network: Any = model.network
+    prepare = model.preprocess
+    wanted = network.inputs[0].dtype
+
+    def forward(pixels):
+        pixels = pixels if wanted == "uint8" and prepare is None else tf.cast(pixels, tf.float32)
+        pixels = pixels if prepare is None else prepare(pixels)
+        return tf.cast(network(pixels, training=False), tf.float32)
+
+    return forward
+
+
+def _checked(head: keras.Model, model: LabelModel, trunk: Backbone) -> keras.Model:
+    fits = head.output_shape[-1] == len(model.labels) and head.input_shape[-1] == trunk.dimension
+    if not fits and isinstance(model.head, StoredNetwork):
+        raise BundleError(
+            f"{model.head.path} maps {head.input_shape[-1]} features to {head.output_shape[-1]} outputs; "
+            f"{trunk.dimension} features and {len(model.labels)} labels are what bundle.json says."
+        )
+    return head

@@ -1,0 +1,113 @@
+"""Networks that stay on disk until they are needed, and how many may be in memory at once."""
+
+import gc
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from numbers import Integral
+from pathlib import Path
+from typing import Any, TypeVar
+
+import keras
+
+from aisles.data_prep.io.errors import DataError
+from aisles.data_prep.io.files import sha256_of
+from aisles.models.backbones.registry import Backbone
+
+logger = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class BundleError(DataError):
+    """A bundle is missing, changed, cut short, of a newer schema, or no bundle at all."""
+
+
+@dataclass(frozen=True, eq=False)
+class StoredNetwork:
+    """A `.keras` file and what its SHA-256 has to be."""
+
+    path: Path
+    sha256: str
+
+    def load(self) -> keras.Model:
+        """Check the hash and load the network, in Keras' safe mode: no code of the file's own is run.
+
+        Raises
+        ------
+        BundleError
+            If the file is missing, has changed or is no network.
+        """
+        if not self.path.is_file() or sha256_of(self.path) != self.sha256:
+            raise BundleError(
+                f"{self.path} is missing or has changed since the bundle was written (SHA-256 differs). "
+                "Copy or train the bundle again."
+            )
+        try:
+            network: Any = keras.saving.load_model(self.path, compile=False, safe_mode=True)
+            return network
+        except (ValueError, OSError, TypeError, KeyError) as error:
+            raise BundleError(f"{self.path} can't be loaded: {error}") from error
+
+
+@dataclass(frozen=True, eq=False)
+class StoredTrunk:
+    """A backbone on disk; attributes as in `Backbone`."""
+
+    network: StoredNetwork
+    name: str
+    input_size: tuple[int, int]
+    preprocessing: str
+    color: str
+    weights: str
+    precision: str
+
+    def load(self) -> Backbone:
+        """Load the backbone; raises as `StoredNetwork.load`."""
+        model = self.network.load()
+        if model.input_shape[1:] != (*self.input_size, 3):
+            raise BundleError(
+                f"{self.network.path} takes pictures of {model.input_shape[1:]}; bundle.json says "
+                f"{self.input_size}. Copy or train the bundle again."
+            )
+        return Backbone(self.name, model, self.preprocessing, self.color, self.weights, self.precision)
+
+
+def opened(network: Any) -> Any:
+    """Give what was stored, loaded; anything else as it is."""
+    return network.load() if isinstance(network, StoredNetwork | StoredTrunk) else network
+
+
+class Residents:
+    """What is in memory: at most `limit` things, of which the least recently used goes first.
+
+    Parameters
+    ----------
+    limit : int, optional
+        None for any number.
+    """
+
+    def __init__(self, limit: int | None = None):
+        if limit is not None and (not isinstance(limit, Integral) or isinstance(limit, bool) or limit < 1):
+            raise ValueError(
+                f"At least 1 network must be allowed in memory: give a whole number. Received: {limit!r}."
+            )
+        self.limit = limit
+        self.loads = 0
+        self._held: OrderedDict[Hashable, Any] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def get(self, key: Hashable, load: Callable[[], T]) -> T:
+        """Give what `load` makes, made now if it is not in memory; room is made before loading."""
+        if key in self._held:
+            self._held.move_to_end(key)
+            return self._held[key]
+        if self.limit is not None and len(self._held) >= self.limit:
+            while len(self._held) >= self.limit:
+                self._held.popitem(last=False)
+            gc.collect()  # networks refer to themselves, so counting references alone never frees them
+        self.loads += 1
+        self._held[key] = value = load()
+        return value

@@ -1,0 +1,144 @@
+"""Finding images, and printing what is said of them."""
+
+import csv
+import io
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from aisles.cli.lines import _json_line, find_images, print_predictions
+from aisles.hierarchy.hierarchy import Hierarchy
+from aisles.models.prediction.two_stage import TwoStageClassifier
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Five pictures in two folders, a text that calls itself a picture, and what is to be passed over."""
+    for name in ("a.png", "b.JPG", "deep/c.png", "deep/deeper/d.png", "[x].png"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (4, 4), (len(name) * 9, 40, 0)).save(path, "PNG")
+    (tmp_path / "broken.jpg").write_text("not a picture")
+    (tmp_path / "notes.txt").write_text("notes")
+    (tmp_path / ".hidden.png").write_bytes((tmp_path / "a.png").read_bytes())
+    return tmp_path
+
+
+@pytest.fixture
+def classifier():
+    def red(pixels):
+        share = pixels[..., 0].mean((1, 2)) / 255
+        return np.c_[share, 1 - share]
+
+    hierarchy = Hierarchy(("M", "N"), (("a", "b"), ("c",)))
+    return TwoStageClassifier.from_models(
+        (red, ["M", "N"]), {"M": (red, ["a", "b"])}, hierarchy, input_size=(4, 4), rule="soft"
+    )
+
+
+def names(sources, folder):
+    return [path.relative_to(folder).as_posix() for path in find_images(map(str, sources))]
+
+
+def test_a_folder_means_every_picture_below_it_by_name(folder):
+    expected = ["[x].png", "a.png", "b.JPG", "broken.jpg", "deep/c.png", "deep/deeper/d.png"]
+    assert names([folder], folder) == expected
+
+
+def test_patterns_are_matched_and_files_with_brackets_are_files(folder):
+    assert names([folder / "*.png"], folder) == ["[x].png", "a.png"]
+    assert names([folder / "**" / "*.png"], folder) == ["[x].png", "a.png", "deep/c.png", "deep/deeper/d.png"]
+    assert names([folder / "[x].png"], folder) == ["[x].png"]
+
+
+def test_names_come_from_standard_input_one_at_a_time(folder, monkeypatch):
+    lines = iter([f"{folder / 'a.png'}\n", "\n", "with space .png\r\n"])
+    monkeypatch.setattr("sys.stdin", lines)
+    found = find_images(["-"])
+    assert next(found) == folder / "a.png"
+    assert list(found) == [Path("with space .png")]
+
+
+def printed(classifier, sources, capsys, **options):
+    counts = print_predictions(classifier, find_images(map(str, sources)), **options)
+    return counts, capsys.readouterr().out
+
+
+def test_json_lines_hold_every_field(classifier, folder, capsys):
+    counts, out = printed(classifier, [folder / "a.png", folder / "b.JPG"], capsys, form="json", top=2)
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert counts.read == 2 and [Path(row["file_name"]).name for row in rows] == ["a.png", "b.JPG"]
+    assert set(rows[0]) == {
+        "file_name", "macro", "macro_probability", "label", "probability", "top", "path", "answered", "rule"
+    }  # fmt: skip
+    assert len(rows[0]["top"]) == 2
+
+
+def test_csv_can_be_read_back(classifier, folder, capsys):
+    _, out = printed(classifier, [folder / "a.png"], capsys, form="csv", rule="climb:0.99")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert len(rows) == 1 and rows[0]["file_name"].endswith("a.png")
+    assert rows[0]["answered"] == "none" and rows[0]["label"] == ""
+
+
+def test_unreadable_files_are_reported_and_counted_and_the_rest_goes_on(classifier, folder, capsys, caplog):
+    sources = [folder / "broken.jpg", folder / "missing.png", folder / "a.png"]
+    counts, out = printed(classifier, sources, capsys)
+    assert (counts.total, counts.read, counts.unreadable) == (3, 1, 2)
+    assert len(out.splitlines()) == 1 and "a.png: " in out
+    assert "broken.jpg is text" in caplog.text and "missing.png can't be read" in caplog.text
+
+
+def test_a_pattern_that_matches_nothing_is_a_file_that_cannot_be_read(classifier, folder, capsys, caplog):
+    sources = [folder / "a.png", folder / "no*.gif", folder / "b.JPG"]
+    counts, out = printed(classifier, sources, capsys)
+    assert (counts.total, counts.read) == (3, 2)
+    assert [line.partition(": ")[0] for line in out.splitlines()] == [str(sources[0]), str(sources[2])]
+    assert "no*.gif can't be read: No such file" in caplog.text
+
+
+@pytest.mark.parametrize("form", ["text", "json", "csv"])
+def test_names_that_are_no_utf_8_give_lines_that_are(form, classifier, folder, monkeypatch, capsysbinary):
+    name = os.path.join(os.fsencode(folder), b"caf\xe9 \xc3\xa9.png")
+    os.link(folder / "a.png", name)
+    given = io.TextIOWrapper(io.BytesIO(name + b"\n"), encoding="utf-8")
+    monkeypatch.setattr("sys.stdin", given)
+    counts = print_predictions(classifier, find_images(["-"]), form=form)
+    out = capsysbinary.readouterr().out.decode("utf-8")  # strictly
+    assert counts.read == 1 and "caf\\udce9 é.png" in out
+    if form == "json":
+        assert os.fsencode(json.loads(out)["file_name"]) == name
+
+
+def test_what_is_no_number_never_becomes_json(classifier, folder):
+    (prediction,) = classifier.predict([folder / "a.png"])
+    with pytest.raises(ValueError, match="JSON compliant"):
+        _json_line("a.png", replace(prediction, probability=float("nan")))
+
+
+def test_lines_appear_as_batches_finish(classifier, folder, capsys):
+    seen = []
+
+    def slowly():
+        for i in range(400):
+            seen.append(capsys.readouterr().out.count("\n"))
+            yield folder / ("a.png" if i % 2 else "b.JPG")
+
+    print_predictions(classifier, slowly(), batch_size=8)
+    assert sum(seen[:200]) > 100
+
+
+class Pages(list):
+    def add(self, path):
+        self.append(path)
+
+
+def test_a_page_gets_every_image_that_could_be_read(classifier, folder, capsys):
+    pages = Pages()
+    printed(classifier, [folder], capsys, page=pages)
+    assert [path.name for path in pages] == ["[x].png", "a.png", "b.JPG", "c.png", "d.png"]

@@ -1,0 +1,141 @@
+"""`aisles predict` and `aisles export`, from the outside."""
+
+import csv
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import keras
+import pytest
+from click.testing import CliRunner
+from keras import layers
+from PIL import Image
+
+from aisles.cli import main
+from aisles.hierarchy.hierarchy import Hierarchy
+from aisles.models.bundles.bundle import load_bundle, save_bundle
+from aisles.models.prediction.two_stage import TwoStageClassifier
+
+pytestmark = pytest.mark.keras
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A bundle of three networks, and three pictures beside a broken one."""
+    root = tmp_path_factory.mktemp("predict")
+
+    def network(n):
+        # Larger weights would make every answer certain, for pixels go up to 255.
+        small = keras.initializers.RandomNormal(stddev=0.01, seed=1)
+        dense = layers.Dense(n, activation="softmax", kernel_initializer=small)
+        return keras.Sequential([keras.Input((6, 6, 3)), layers.GlobalAveragePooling2D(), dense])
+
+    hierarchy = Hierarchy(("m", "n"), (("a", "b"), ("c", "d")))
+    parts = {name: (network(2), list(members)) for name, members in zip("mn", hierarchy.members, strict=True)}
+    save_bundle(TwoStageClassifier.from_models((network(2), ["m", "n"]), parts, hierarchy), root / "bundle")
+    (root / "photos").mkdir()
+    for i in range(3):
+        Image.new("RGB", (9, 7), (80 * i, 10, 10)).save(root / "photos" / f"{i}.png")
+    (root / "photos" / "broken.png").write_bytes(b"\x89PNG")
+    return root
+
+
+def run(*arguments, expect=0, **options):
+    result = CliRunner().invoke(main, list(map(str, arguments)), **options)
+    assert result.exit_code == expect, result.output
+    return result
+
+
+def test_a_folder_gives_json_lines_and_a_count_of_what_was_unreadable(place, caplog):
+    result = run(
+        "predict", place / "bundle", place / "photos", "--json", "--rule", "climb:0", "--resident", 1
+    )
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [os.path.basename(row["file_name"]) for row in rows] == ["0.png", "1.png", "2.png"]
+    assert all(row["answered"] == "class" for row in rows)
+    assert "1 of 4 images could not be read" in caplog.text
+
+
+def test_names_from_standard_input_give_csv(place):
+    listed = "\n".join(str(place / "photos" / f"{i}.png") for i in range(3))
+    result = run("predict", place / "bundle", "-", "--csv", "--top", 1, input=listed)
+    rows = list(csv.DictReader(io.StringIO(result.stdout)))
+    assert len(rows) == 3 and all(row["top"].count("=") == 1 for row in rows)
+
+
+def test_exit_codes_tell_bad_images_bad_bundles_and_bad_usage_apart(place, tmp_path, caplog):
+    run("predict", place / "bundle", place / "photos" / "broken.png", expect=3)
+    run("predict", place / "bundle", tmp_path, expect=3)
+    assert "No images found" in caplog.text
+    run("predict", place / "bundle", "nowhere/*.png", expect=3)
+    assert "nowhere/*.png can't be read" in caplog.text
+    photo = place / "photos" / "0.png"
+    assert "0.png: " in run("predict", place / "bundle", photo, "nowhere/*.png").stdout
+    run("predict", tmp_path, place / "photos", expect=3)
+    run("predict", place / "bundle", expect=2)
+    run("predict", place / "bundle", place / "photos", "--rule", "best", expect=2)
+
+
+def test_explain_writes_a_page(place, tmp_path):
+    run("predict", place / "bundle", place / "photos" / "0.png", "--explain", tmp_path / "why.html")
+    assert "<section>" in (tmp_path / "why.html").read_text()
+
+
+def test_no_picture_that_can_be_read_leaves_no_page(place, tmp_path, caplog):
+    run(
+        "predict",
+        place / "bundle",
+        place / "photos" / "broken.png",
+        "--explain",
+        tmp_path / "why.html",
+        expect=3,
+    )
+    assert not list(tmp_path.iterdir())
+    assert "why.html was not written" in caplog.text
+
+
+def test_uncalibrated_holds_for_the_page_too(place, tmp_path):
+    classifier = load_bundle(place / "bundle")
+    classifier.router = replace(classifier.router, temperature=500.0)
+    bundle, photo = save_bundle(classifier, tmp_path / "bundle"), place / "photos" / "2.png"
+    shown = []
+    for options in ([], ["--uncalibrated"]):
+        told = run("predict", bundle, photo, "--json", "--explain", tmp_path / "why.html", *options).stdout
+        macro, share = (json.loads(told)[key] for key in ("macro", "macro_probability"))
+        shown.append(f"{share:.1%}")
+        page = (tmp_path / "why.html").read_text()
+        assert f"<b>{macro}</b> {shown[-1]}" in page
+        assert re.search(f'class="name">{macro}</td>[^\\n]*?class="value">{shown[-1]}</td>', page)
+    assert shown[0] != shown[1]
+
+
+def test_export_writes_one_model_and_says_how_far_it_differs(place, tmp_path):
+    shutil.copytree(place / "bundle", tmp_path / "bundle")
+    result = run("export", tmp_path / "bundle", "--format", "keras", "--json")
+    told = json.loads(result.stdout)
+    assert told["largest_difference"] < 1e-4 and told["path"] == str(tmp_path / "bundle.keras")
+    assert "differs from the bundle" in run("export", tmp_path / "bundle", "--format", "keras").stdout
+    run("export", tmp_path / "bundle", "--format", "keras", "--output", tmp_path / "m.h5", expect=1)
+    run("export", tmp_path / "bundle", "--format", "torch", expect=2)
+
+
+def test_a_reader_who_has_seen_enough_ends_the_run_quietly(place, tmp_path):
+    (tmp_path / "names.txt").write_text(f"{place / 'photos' / '0.png'}\n" * 20_000)
+    command = [sys.executable, "-m", "aisles", "predict", str(place / "bundle"), "-"]
+    with (
+        open(tmp_path / "names.txt") as names,
+        open(tmp_path / "talk.txt", "w+") as talk,
+        subprocess.Popen(command, stdin=names, stdout=subprocess.PIPE, stderr=talk) as process,
+    ):
+        assert process.stdout is not None
+        assert b"0.png: " in process.stdout.readline()
+        process.stdout.close()
+        assert process.wait() == 1
+        talk.seek(0)
+        said = talk.read()
+    assert "Traceback" not in said and "Broken pipe" not in said

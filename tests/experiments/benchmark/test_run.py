@@ -1,0 +1,144 @@
+"""A study from pictures to metrics.json: killed, gone on with, refused, and with contestants that fail."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from aisles.experiments.benchmark.summary import summary
+from aisles.experiments.methods.roster import check_same_terms
+from aisles.experiments.runs import stages
+
+pytestmark = pytest.mark.keras
+SHORT = ("comparison.seeds=1", "training.epochs=3")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, drawn_goods, small_study):
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    return small_study(drawn_goods, folder, *SHORT), folder
+
+
+def test_a_study_killed_ten_times_gives_the_same_metrics(
+    tmp_path, drawn_goods, small_study, whole, monkeypatch
+):
+    real, folder, kills = stages.os.replace, tmp_path / "run", 0
+
+    class Killed(BaseException):
+        pass
+
+    for kill in range(10):
+        calls = iter(range(1_000))
+
+        def dying(source, target, kill=kill, calls=calls):
+            if next(calls) >= 1 + kill % 2:
+                raise Killed
+            real(source, target)
+
+        monkeypatch.setattr(stages.os, "replace", dying)
+        try:
+            small_study(drawn_goods, folder, *SHORT)
+        except Killed:
+            kills += 1
+    monkeypatch.setattr(stages.os, "replace", real)
+    small_study(drawn_goods, folder, *SHORT, resume=True)
+    assert kills == 10
+    assert (folder / "metrics.json").read_bytes() == (whole[1] / "metrics.json").read_bytes()
+    assert not list(folder.rglob(".part-*"))
+
+
+def test_nothing_is_trained_twice(drawn_goods, small_study, whole):
+    stamps = {path: path.stat().st_mtime_ns for path in (whole[1] / "models").rglob("head.keras")}
+    before = (whole[1] / "metrics.json").read_bytes()
+    small_study(drawn_goods, whole[1], *SHORT)
+    assert stamps == {path: path.stat().st_mtime_ns for path in (whole[1] / "models").rglob("head.keras")}
+    assert (whole[1] / "metrics.json").read_bytes() == before
+
+
+def test_another_study_in_the_folder_is_not_overwritten_unawares(drawn_goods, small_study, whole):
+    with pytest.raises(ValueError, match="training.epochs: 3 -> 4.*--replace"):
+        small_study(drawn_goods, whole[1], "comparison.seeds=1", "training.epochs=4")
+
+
+def test_resuming_needs_a_study(tmp_path, drawn_goods, small_study):
+    with pytest.raises(ValueError, match="no study to go on with"):
+        small_study(drawn_goods, tmp_path / "run", resume=True)
+
+
+def test_a_contestant_that_fails_is_a_row_with_its_reason(tmp_path, drawn_goods, small_study):
+    names = '["column:nonsense", "file:nowhere.json", "backbone:inception_v3", "hie"]'
+    result = small_study(drawn_goods, tmp_path / "run", *SHORT, f"comparison.contestants={names}")
+    failed, text = result.metrics["failed"], summary(result)
+    assert "no column 'nonsense'" in failed["column:nonsense"]
+    assert "nowhere.json" in failed["file:nowhere.json"]
+    assert set(result.metrics["contestants"]) >= {"flat", "soft", "hie"}
+    assert all(f"{name}" in text and "failed: " in text for name in failed)
+
+
+def test_heads_trained_on_other_terms_are_found(whole):
+    _, folder = whole
+    stage = folder / "models" / "seed-0" / "flat" / "stage.json"
+    kept = stage.read_text()
+
+    class OneJob:
+        def made_from(self, job):
+            return json.loads((folder / "models" / job.name / "stage.json").read_text())["inputs"]
+
+    class Job:
+        def __init__(self, name):
+            self.name = name
+
+    class Given:
+        terms = None
+
+        def __init__(self, name):
+            self.jobs = ((Job(f"seed-0/{name}"),),)
+
+    router = next(path.name for path in (folder / "models" / "seed-0").glob("router-*"))
+    contestants = {"flat": Given("flat"), "soft": Given(router)}
+    check_same_terms(OneJob(), contestants)
+    other = folder / "models" / "seed-0" / router / "stage.json"
+    text = other.read_text()
+    try:
+        content = json.loads(text)
+        content["inputs"]["training"]["epochs"] = 99
+        other.write_text(json.dumps(content))
+        with pytest.raises(ValueError, match="same terms.*training"):
+            check_same_terms(OneJob(), contestants)
+    finally:
+        other.write_text(text)
+    assert stage.read_text() == kept
+
+
+def test_metrics_hold_no_time_and_costs_do(whole):
+    _, folder = whole
+    text = (folder / "metrics.json").read_text()
+    assert "seconds" not in text and str(time.localtime().tm_year) not in json.dumps(
+        json.loads(text)["forecast"]
+    )
+    costs = json.loads((folder / "costs.json").read_text())
+    assert costs["contestants"]["soft"]["training_seconds"] > 0
+    assert costs["peak_memory_bytes"] > 10_000_000
+
+
+@pytest.mark.slow
+def test_a_study_killed_by_the_system_gives_the_same_metrics(tmp_path, picture_folder):
+    def start(folder):
+        command = [sys.executable, "-m", "aisles", "benchmark", str(picture_folder), "-o", str(folder)]
+        command += ["--macros", "2", "--weights", "none", "--cache", str(tmp_path / "cache")]
+        return subprocess.Popen([*command, "--set", "training.epochs=2"], start_new_session=True)
+
+    assert start(tmp_path / "once").wait() == 0
+    for pause in (8, 9, 10, 11, 12, 13, 14, 15, 16, 17):
+        process = start(tmp_path / "often")
+        time.sleep(pause)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    assert start(tmp_path / "often").wait() == 0
+    once, often = (tmp_path / name / "metrics.json" for name in ("once", "often"))
+    assert once.read_bytes() == often.read_bytes()

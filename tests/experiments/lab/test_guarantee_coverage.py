@@ -1,0 +1,50 @@
+"""The coverage experiment, on probabilities that are true, and what the README says of its result."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from aisles.hierarchy.hierarchy import Hierarchy
+from aisles.hierarchy.rules import soft
+from experiments.lab.guarantee_coverage import measure_coverage
+
+
+def test_promises_are_kept_on_average_over_deals():
+    hierarchy = Hierarchy(("a", "b"), (("x", "y"), ("z", "w")))
+    rng = np.random.default_rng(0)
+    macro = rng.dirichlet([0.2, 0.2], 1200)
+    within = np.hstack([rng.dirichlet([0.2, 0.2], 1200), rng.dirichlet([0.2, 0.2], 1200)])
+    probs = soft(macro, within, hierarchy)
+    labels = np.array([rng.choice(4, p=row / row.sum()) for row in probs])
+    found = measure_coverage(probs, macro, hierarchy, labels, 0.9, n_deals=30)
+    assert found.right_of_answered >= 0.9 and 0.3 < found.answered < 1
+    assert found.answered_class < found.answered
+    assert abs(found.set_coverage["lac"][0] - 0.9) < 0.02
+    assert found.set_coverage["aps"][0] >= 0.88
+    assert found.n_calibration + found.n_new == 1200
+
+
+def test_the_readmes_figures_are_those_of_the_committed_result():
+    root = Path(__file__).parents[3]
+    result = json.loads(
+        (root / "experiments/lab/results/guarantee_coverage_grocery.json").read_text(encoding="utf-8")
+    )
+    deals = result["deals"]
+    readme = " ".join((root / "README.md").read_text(encoding="utf-8").split())
+
+    def listed(values, digits=3):
+        first, second, third = (f"{value:.{digits}f}" if digits else f"{value:g}" for value in values)
+        return f"{first}, {second} and {third}"
+
+    (n_deals,), (known,), (new,) = ({d[key] for d in deals} for key in ("n_deals", "n_calibration", "n_new"))
+    assert f"dealt {n_deals} times into {known:,} to calibrate on and {new:,} new ones" in readme
+    promises = listed((deal["target"] for deal in deals), digits=0)
+    right = listed(deal["right_of_answered"] for deal in deals)
+    assert f"promises of {promises} gave {right} right of those answered" in readme
+    assert f"were reached in {listed(d['share_of_deals_kept'] for d in deals)} of the deals" in readme
+    assert f"{listed(deal['answered'] for deal in deals)} of the images got an answer" in readme
+    covered = listed(deal["set_coverage"]["lac"][0] for deal in deals)
+    assert f"Sets (lac) of the same shares held the true class of {covered} of the images" in readme
+    assert "with probability 0.9" in readme and {deal["delta"] for deal in deals} == {0.1}
+    assert result["command"].partition(" run/")[0] in readme

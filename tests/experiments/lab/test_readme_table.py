@@ -1,0 +1,81 @@
+"""A result that is committed, and the table made of it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from experiments.lab.readme_table import BEGIN, END, FOUND_BY_SEARCH, main, note, table, write_between
+
+pytestmark = pytest.mark.keras
+
+
+def test_a_kept_result_makes_the_same_table_as_its_run(full_run, tmp_path):
+    kept, readme = tmp_path / "results" / "tiny.json", tmp_path / "README.md"
+    readme.write_text(f"before\n{BEGIN}\nthe last one\n{END}\nafter\n", encoding="utf-8")
+    main(["keep", str(full_run), str(kept)])
+    main(["write", str(kept), str(readme)])
+    for name in ("tables/contestants.csv", "figures/error-budget.svg"):
+        assert (kept.with_suffix("") / name).read_bytes() == (full_run / name).read_bytes()
+    text = readme.read_text(encoding="utf-8")
+    assert text.startswith(f"before\n{BEGIN}\n| contestant") and text.endswith(f"{END}\nafter\n")
+    assert "the last one" not in text
+    metrics = json.loads((full_run / "metrics.json").read_text())
+    for name, figures in metrics["contestants"].items():
+        if figures["role"] != "control":
+            assert f"| {name} | " in text and f"{figures['accuracy_mean']:.3f}" in text
+    assert "random macros" in text
+    assert metrics["verdict"] in (kept.with_suffix(".md")).read_text(encoding="utf-8")
+    result, said = json.loads(kept.read_text()), kept.with_suffix(".md").read_text(encoding="utf-8")
+    assert table(result) in text and "resample products" in text
+    assert FOUND_BY_SEARCH in said  # a discriminant took part
+    assert "(p = " not in said[said.index("| cut |") :] and "On test images the mass was" in said
+    without = {name: f for name, f in result["contestants"].items() if name != "discriminant"}
+    assert FOUND_BY_SEARCH not in note(result | {"contestants": without}, "tiny")
+    one_test_image_each = result | {"n_products": result["n_test"]}
+    assert "resample products" in table(one_test_image_each)
+    unknown = result["data"] | {"products": sum(result["data"]["images"].values())}
+    alone = table(one_test_image_each | {"data": unknown})
+    assert "resample images (products are not known)" in alone
+
+
+def test_a_file_without_markers_is_refused(tmp_path):
+    (tmp_path / "README.md").write_text("nothing\n", encoding="utf-8")
+    with pytest.raises(ValueError, match="table:start"):
+        write_between(tmp_path / "README.md", "text")
+
+
+def test_the_readme_holds_the_table_of_the_committed_result():
+    root = Path(__file__).parents[3]
+    kept = json.loads((root / "experiments/lab/results/grocery-study.json").read_text(encoding="utf-8"))
+    readme = (root / "README.md").read_text(encoding="utf-8")
+    assert f"{BEGIN}\n{table(kept)}\n{END}" in readme
+
+
+def test_the_committed_study_tells_how_its_best_design_was_found_and_tests_no_nested_cuts():
+    folder = Path(__file__).parents[3] / "experiments" / "lab" / "results"
+    result = json.loads((folder / "grocery-study.json").read_text(encoding="utf-8"))
+    said = (folder / "grocery-study.md").read_text(encoding="utf-8")
+    assert FOUND_BY_SEARCH in said
+    for key in ("forecast_rank_correlation", "ceiling_rank_correlation"):
+        assert set(result["sweep"][key]) == {"rho", "n_cuts"}
+        assert f"test): {result['sweep'][key]['rho']:.2f}." in said
+    for comparison in result["controls"]["hierarchies"]:
+        assert f"- {comparison['sentence']}\n" in said
+
+
+def test_the_committed_study_has_one_oracle_router_for_the_same_sub_models():
+    path = Path(__file__).parents[3] / "experiments" / "lab" / "results" / "grocery-study.json"
+    contestants = json.loads(path.read_text(encoding="utf-8"))["contestants"]
+    oracles = {
+        name: [seed["oracle_router"] for seed in figures["ceilings"]] for name, figures in contestants.items()
+    }
+    assert (
+        oracles["soft"]
+        == oracles["hard"]
+        == oracles["beam:2"]
+        == oracles["threshold:0.1"]
+        == oracles["implied"]
+    )
+    assert oracles["flat"] == oracles["masked"] == oracles["hie"]
+    assert set(oracles["hiclass"]) == {None} and contestants["hiclass"]["top5_accuracy"] is None

@@ -1,0 +1,249 @@
+"""Fine-tuned networks in a study: judged against the flat model that was fine-tuned alike."""
+
+import json
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from aisles.experiments.benchmark.summary import summary
+from aisles.experiments.methods.fine_tuned import FineTuning
+from aisles.experiments.methods.roster import Contestant, check_same_terms, passes_of
+from aisles.experiments.settings.benchmark import ComparisonSettings, explained_difference, read_settings
+from aisles.experiments.stats.verdict import compare
+from aisles.hierarchy.hierarchy import Hierarchy
+from aisles.hierarchy.rules import parse_rule
+from aisles.models.fine_tuning.augmentation import Augmentation
+from aisles.models.fine_tuning.two_phase import TwoPhaseTraining
+from experiments.lab.readme_table import table
+
+pytestmark = pytest.mark.keras
+SHORT = (
+    "comparison.seeds=1", "training.epochs=2", "images.frozen_epochs=4", "images.tuned_epochs=1",
+    "images.frozen_rate=0.01", "images.batch_size=16",
+)  # fmt: skip
+
+
+def contestants(*names):
+    return f"comparison.contestants={json.dumps(names)}"
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory, drawn_goods, small_study):
+    folder = tmp_path_factory.mktemp("tuned") / "run"
+    note = 'data.note="Drawn pictures."'
+    return small_study(drawn_goods, folder, *SHORT, contestants("trunk:tuned", "hie"), note)
+
+
+def archive(folder, name):
+    with np.load(folder / "probabilities" / f"{name}.npz", allow_pickle=False) as arrays:
+        return dict(arrays)
+
+
+@pytest.mark.parametrize(
+    ("asked", "rivals"),
+    [
+        ("trunk:tuned", ["flat-tuned"]),
+        ("trunk:separate", ["flat-tuned", "flat-tuned-ensemble"]),
+        ("flat-tuned-ensemble", ["flat-tuned", "trunk:separate"]),
+        ("trunk:separate-from-flat", ["flat-tuned", "flat-tuned-again", "flat-tuned-again-ensemble"]),
+        ("flat-tuned-again", ["flat-tuned"]),
+    ],
+)
+def test_whoever_is_fine_tuned_brings_the_rivals_along(asked, rivals):
+    everyone = ComparisonSettings(contestants=(asked, "hie")).everyone
+    assert sorted(everyone) == sorted({"flat", "soft", "hie", asked, *rivals})
+    assert [name for name in everyone if name in rivals] == rivals
+
+
+def test_an_unknown_trunk_is_refused_with_those_that_there_are():
+    with pytest.raises(ValueError, match=r"'trunk:shared' is no contestant.*trunk:separate-from-flat"):
+        ComparisonSettings(contestants=("trunk:shared",))
+
+
+def test_a_tuned_trunk_is_judged_against_the_flat_model_fine_tuned_alike(tuned):
+    assert not tuned.metrics["failed"]
+    found = {comparison["b"]: comparison for comparison in tuned.metrics["comparisons"]}
+    assert {name: found[name]["a"] for name in ("soft", "hie", "flat-tuned", "trunk:tuned")} == {
+        "soft": "flat", "hie": "flat", "flat-tuned": "flat", "trunk:tuned": "flat-tuned",
+    }  # fmt: skip
+    flat, two = archive(tuned.folder, "flat-tuned"), archive(tuned.folder, "trunk-tuned")
+    right = [each["probs"].argmax(2) == each["truth"] for each in (flat, two)]
+    again = compare(*right, names=("flat-tuned", "trunk:tuned"))
+    assert found["trunk:tuned"]["difference"] == pytest.approx(again.difference)
+    assert "(against flat-tuned)" in summary(tuned)
+
+
+def test_its_probabilities_are_soft_routing_of_its_own_stages(tuned):
+    found = archive(tuned.folder, "trunk-tuned")
+    macro = found["macro_probs"][:, :, found["macro_of"]]
+    np.testing.assert_allclose(found["probs"], macro * found["inside"], atol=1e-6)
+    np.testing.assert_allclose(found["val_probs"].sum(2), 1, atol=1e-5)
+
+
+def test_its_budget_counts_the_fine_tuning_that_it_rests_on(tuned):
+    figures = tuned.metrics["contestants"]
+    flat, two = figures["flat-tuned"]["cost"], figures["trunk:tuned"]["cost"]
+    n = tuned.metrics["data"]["images"]["train"]
+    assert flat["image_steps"] == flat["epochs"] * n and flat["backbone_passes"] == 1
+    assert two["epochs"] > flat["epochs"] and two["image_steps"] > flat["image_steps"]
+    assert two["backbone_passes"] == 1 and two["heads"] == 1 + sum(
+        len(members) > 1 for members in tuned.metrics["macros"].values()
+    )
+    seconds = json.loads((tuned.folder / "costs.json").read_text())["contestants"]
+    assert 0 < seconds["flat-tuned"]["training_seconds"] < seconds["trunk:tuned"]["training_seconds"]
+
+
+def test_the_report_names_the_rival_and_repeats_the_note(tuned):
+    page = (tuned.folder / "report.html").read_text()
+    assert "trunk:tuned against flat-tuned" in page and "(against flat-tuned)" in page
+    verdict, _, rest = page.partition("Drawn pictures.")
+    assert tuned.metrics["verdict"].partition(":")[0] in verdict and "<svg" in rest and "<svg" not in verdict
+
+
+def test_run_again_it_trains_nothing_and_finds_the_same(tuned, drawn_goods, small_study):
+    before = (tuned.folder / "metrics.json").read_bytes()
+    stamps = {path: path.stat().st_mtime_ns for path in tuned.folder.rglob("*.keras")}
+    note = 'data.note="Drawn pictures."'
+    small_study(drawn_goods, tuned.folder, *SHORT, contestants("trunk:tuned", "hie"), note)
+    assert (tuned.folder / "metrics.json").read_bytes() == before
+    models = tuned.folder / "models"
+    assert all(path.stat().st_mtime_ns == was for path, was in stamps.items() if models in path.parents)
+
+
+@pytest.mark.parametrize(
+    ("training", "steps"),
+    [
+        (TwoPhaseTraining(), 3 * 100 + 2 * 100),
+        (TwoPhaseTraining(augmentation=Augmentation(), views=4), 3 * 100 + 2 * 100),
+        (TwoPhaseTraining(max_steps=1, batch_size=8), 3 * 100 + 2 * 8),
+        (TwoPhaseTraining(augmentation=Augmentation(), max_steps=1, batch_size=8), 3 * 8 + 2 * 8),
+    ],
+    ids=["plain", "a view an epoch", "capped where pictures pass", "capped in both phases"],
+)
+def test_images_seen_in_training_are_counted(tmp_path, training, steps):
+    from aisles.experiments.methods.fine_tuned import _taken
+
+    curves = tmp_path / "router" / "trained" / "curves.csv"
+    curves.parent.mkdir(parents=True)
+    curves.write_text(
+        "epoch,phase\n" + "".join(f"{i},{'frozen' if i < 4 else 'tuned'}\n" for i in range(1, 6))
+    )
+    trainer = SimpleNamespace(folder=tmp_path, training=training)
+    assert _taken(trainer, "router", 100)[:2] == (5, steps)
+
+
+def test_a_head_on_features_sees_every_image_in_every_epoch(tmp_path):
+    from aisles.experiments.methods.fine_tuned import _taken
+
+    (tmp_path / "router").mkdir()
+    (tmp_path / "router" / "curves.csv").write_text("epoch,phase\n1,frozen\n2,frozen\n")
+    training = TwoPhaseTraining(augmentation=Augmentation(), max_steps=1, batch_size=8)
+    assert _taken(SimpleNamespace(folder=tmp_path, training=training), "router", 100)[:2] == (2, 200)
+
+
+def test_hard_passes_the_router_and_one_sub_model_if_the_macro_has_one():
+    hierarchy = Hierarchy(("A", "B"), (("a", "b"), ("c",)))
+    macro = np.array([[[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.4, 0.6]]])
+    assert passes_of(parse_rule("hard"), macro, hierarchy, 2) == 1.25
+    assert passes_of(parse_rule("soft"), macro, hierarchy, 2) == 2
+
+
+def test_networks_of_other_terms_are_refused():
+    jobs = ((SimpleNamespace(name="seed-0/flat"),),)
+    made = {"data": "d", "features": "f", "training": "t", "seed": 0}
+    trainer = SimpleNamespace(made_from=lambda job: made)
+    none = np.zeros((1, 1, 2), np.float32)
+    flat = Contestant("flat", "flat", none, none, jobs)  # type: ignore[arg-type]
+    one = Contestant("flat-tuned", "flat", none, none, terms={"data": "d", "images": {"tuned_epochs": 6}})
+    longer = replace(one, name="trunk:tuned", terms={"data": "d", "images": {"tuned_epochs": 60}})
+    foreign = replace(one, terms={"data": "e", "images": {"tuned_epochs": 6}})
+    check_same_terms(
+        trainer, {"flat": flat, "flat-tuned": one, "trunk:tuned": replace(one, name="trunk:tuned")}
+    )
+    with pytest.raises(ValueError, match=r"trunk:tuned differs in \['images'\]"):
+        check_same_terms(trainer, {"flat": flat, "flat-tuned": one, "trunk:tuned": longer})
+    with pytest.raises(ValueError, match=r"flat-tuned differs in \['data'\]"):
+        check_same_terms(trainer, {"flat": flat, "flat-tuned": foreign})
+
+
+def test_a_rule_without_its_flat_model_fails_before_anything_is_trained(tmp_path, drawn_goods, small_study):
+    changes = (*SHORT, contestants("trunk:separate"), 'comparison.primary="implied"', "images.tuned_epochs=0")
+    result = small_study(drawn_goods, tmp_path / "run", *changes)
+    assert "needs a flat model" in result.metrics["failed"]["trunk:separate"]
+    assert not list((tmp_path / "run" / "models" / "networks").rglob("router-from-imagenet"))
+    assert "trunk:separate failed: " in " ".join(summary(result).split())
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (["images.views=2"], "set augment = true as well"),
+        (["images.frozen_epochs=0", "images.tuned_epochs=0"], "there would be no training"),
+    ],
+)
+def test_settings_that_no_training_can_have_are_refused_before_anything_starts(changes, reason):
+    with pytest.raises(ValueError, match=reason):
+        read_settings(None, changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "matters"),
+    [("data.note=x", False), ("images.tuned_epochs=9", False), ("training.epochs=9", True)],
+)
+def test_what_no_contestant_uses_makes_no_other_study(change, matters):
+    assert bool(explained_difference(read_settings(), read_settings(None, [change]))) is matters
+
+
+def test_settings_of_fine_tuning_matter_where_somebody_is_fine_tuned():
+    before = read_settings(None, [contestants("trunk:tuned")])
+    after = read_settings(None, [contestants("trunk:tuned"), "images.tuned_epochs=9"])
+    assert explained_difference(before, after) == ["images.tuned_epochs: 25 -> 9"]
+
+
+def test_whose_rival_failed_is_not_judged_and_no_baseline(tuned):
+    environment = json.loads((tuned.folder / "environment.json").read_text())
+    metrics = tuned.metrics | {"environment": environment, "measured": {"date": "2026-01-01"}}
+    rows = table(metrics | {"comparisons": [c for c in metrics["comparisons"] if c["b"] != "trunk:tuned"]})
+    assert [line for line in rows.splitlines() if line.startswith("| trunk:tuned")][0].count(
+        "not judged"
+    ) == 1
+    assert rows.count("| baseline |") == 1
+    assert "(against flat-tuned)" in table(metrics)
+
+
+def test_an_ensemble_averages_the_networks_of_its_seed_and_of_the_next(monkeypatch):
+    names = ComparisonSettings(contestants=("trunk:separate",), seeds=2)
+    roster = SimpleNamespace(seeds=range(2), settings=SimpleNamespace(comparison=names))
+    tuning = FineTuning(roster, None, None)  # type: ignore[arg-type]
+    asked = []
+
+    def answers(self, name, seed):
+        asked.append((name, seed))
+        table = np.full((1, 2), float(seed))
+        return {"probs": table}, {"backbone_passes": 1.0, "parameters": 10.0, "images": 7, "seconds": 2.0}
+
+    costly = SimpleNamespace(cost={"backbone_passes": 2.4})
+    monkeypatch.setattr(FineTuning, "_answers", answers)
+    monkeypatch.setattr(FineTuning, "contestant", lambda self, name: costly)
+    found = list(tuning._ensembles("flat-tuned-ensemble"))
+    assert asked == [("flat-tuned", seed) for seed in range(4)]
+    assert [tables["probs"][0, 0] for tables, _ in found] == [1.0, 2.0]
+    assert found[0][1] == {"backbone_passes": 3.0, "parameters": 30.0, "images": 7, "seconds": 6.0}
+
+
+@pytest.mark.slow
+def test_separate_networks_meet_the_flat_model_with_their_epochs(tmp_path, drawn_goods, small_study):
+    names = contestants("trunk:separate", "trunk:separate-from-flat")
+    result = small_study(drawn_goods, tmp_path / "run", *SHORT, names)
+    assert not result.metrics["failed"]
+    rivals = {comparison["b"]: comparison["a"] for comparison in result.metrics["comparisons"]}
+    assert rivals["trunk:separate"] == "flat-tuned"
+    assert rivals["trunk:separate-from-flat"] == "flat-tuned-again"
+    assert rivals["flat-tuned-ensemble"] == "trunk:separate"
+    costs = {name: figures["cost"] for name, figures in result.metrics["contestants"].items()}
+    passes = costs["trunk:separate"]["backbone_passes"]
+    assert costs["flat-tuned-ensemble"]["backbone_passes"] == passes == costs["trunk:separate"]["heads"] > 1
+    assert costs["flat-tuned-ensemble"]["parameters"] == passes * costs["flat-tuned"]["parameters"]
+    assert costs["flat-tuned-ensemble"]["images"] == costs["flat-tuned"]["images"]
