@@ -16,7 +16,7 @@ _PLACES = {
     "save": "aisles.models.bundles.bundle",
     "wrap_backbone": "aisles.models.backbones.registry",
 }
-_OTHER_NAMES = {"benchmark": "run_study", "load": "load_bundle", "save": "save_bundle"}
+_OTHER_NAMES = {"benchmark": "run_benchmark", "load": "load_bundle", "save": "save_bundle"}
 
 __all__ = [
     "FlatClassifier",
@@ -34,7 +34,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from aisles.data_prep.images.manifest import read_manifest
-    from aisles.experiments.benchmark.run import run_study as benchmark
+    from aisles.experiments.benchmark.run import run_benchmark as benchmark
     from aisles.hierarchy.hierarchy import Hierarchy
     from aisles.models.backbones.registry import build_backbone, wrap_backbone
     from aisles.models.bundles.bundle import load_bundle as load

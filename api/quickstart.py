@@ -1,11 +1,11 @@
-"""The whole story on a drawn catalogue: archives, curation, hierarchy, comparison, prediction."""
+"""The whole story on a synthetic catalogue: archives, curation, hierarchy, comparison, prediction."""
 
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 logger = logging.getLogger(__name__)
-DRAWN = "These pictures are drawn: the figures show that everything works, and tell nothing about ABO."
+DRAWN = "These images are drawn: the metrics show that everything works, and tell nothing about ABO."
 
 
 def run_quickstart(output: Path, *, seed: int = 0, json_: bool = False) -> str:
@@ -30,7 +30,7 @@ def run_quickstart(output: Path, *, seed: int = 0, json_: bool = False) -> str:
     from aisles.data_prep.abo.recipe import load_recipe
     from aisles.data_prep.io.files import write_whole
     from aisles.data_prep.synthetic.catalogue import write_sample
-    from aisles.experiments.benchmark.run import make_run_folder, run_study
+    from aisles.experiments.benchmark.run import make_run_folder, run_benchmark
     from aisles.experiments.benchmark.summary import summary
     from aisles.experiments.settings.benchmark import read_settings
     from aisles.models.backbones.registry import build_backbone
@@ -53,11 +53,11 @@ def run_quickstart(output: Path, *, seed: int = 0, json_: bool = False) -> str:
     curation = curate(catalogue, curated, load_recipe("sample"), embed)
     logger.info("3. Clustering the classes and comparing flat with two-stage: %s", output / "run")
     settings = read_settings(None, [f'data.note="{DRAWN}"'])
-    result = run_study(curation.manifest, output / "run", settings, cache=cache)
+    result = run_benchmark(curation.manifest, output / "run", settings, cache=cache)
     return as_json(result.metrics) if json_ else f"{summary(result)}\n\n{DRAWN}"
 
 
 def _drawn_with(catalogue: Path, seed: int) -> bool:
-    """Say whether the catalogue is there and was drawn with this seed."""
+    """Return whether the catalogue is there and was drawn with this seed."""
     mark = catalogue / "seed.txt"
     return mark.is_file() and mark.read_text().strip() == str(seed)

@@ -1,1 +1,1 @@
-"""The comparison: studies, figures, statistics and reports."""
+"""The comparison: studies, metrics, statistics and reports."""

@@ -110,7 +110,7 @@ class ClassTree:
         return sorted(groups, key=lambda group: place[group[0]])
 
     def cut_height(self, n_macros: int) -> float:
-        """Give a height at which a line crosses exactly the branches of `cut(n_macros)`."""
+        """Return a height at which a line crosses exactly the branches of `cut(n_macros)`."""
         self.groups(n_macros)
         heights = np.concatenate([[0.0], self.linkage[:, 2], [self.linkage[-1, 2] * 1.1]])
         merges = len(self.classes) - int(n_macros)

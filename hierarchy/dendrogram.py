@@ -1,4 +1,4 @@
-"""A picture of the tree of classes, colored by macro."""
+"""An image of the tree of classes, colored by macro."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def draw_dendrogram(
 
 
 def macro_color(macro: int) -> str:
-    """Give the color of a macro by its index in `hierarchy.macros`; colors repeat after twelve."""
+    """Return the color of a macro by its index in `hierarchy.macros`; colors repeat after twelve."""
     return PALETTE[macro % len(PALETTE)]
 
 
@@ -116,7 +116,7 @@ def _draw_branches(axes: Axes, tree: ClassTree, hierarchy: Hierarchy) -> None:
 
 
 def _nodes(tree: ClassTree, hierarchy: Hierarchy) -> tuple[list, list[float], list[float], list[int]]:
-    """Give for each leaf, then each merge: its macro (None if several), height, place and parent."""
+    """Return for each leaf, then each merge: its macro (None if several), height, place and parent."""
     n = len(tree.classes)
     macro: list = [int(index) for index in hierarchy.macro_of]
     height = [0.0] * n

@@ -1,10 +1,10 @@
-"""Guarantees: thresholds and sets that keep a stated promise, whatever the model.
+"""Guarantees: thresholds and sets that keep a stated guarantee, whatever the model.
 
 Both need calibration images from which neither models nor temperatures were learned, exchangeable with those
 to come: drawn in the same way. Several images of one product are not independent; calibrate on one image a
 product if the new images are of new products.
 
-`climb_guarantee` promises that among *given* answers a stated share is right. That is a ratio whose two
+`climb_guarantee` guarantees that among *given* answers a stated share is right. That is a ratio whose two
 parts both move with the threshold, so it isn't monotone and neither conformal risk control (Angelopoulos et
 al., ICLR 2024) nor a conformal quantile applies. It uses Learn then Test (Angelopoulos, Bates, Candès,
 Jordan and Lei, Annals of Applied Statistics 2025): each threshold of a grid fixed beforehand is tested with
@@ -35,16 +35,16 @@ SET_METHODS = ("lac", "aps")
 
 @dataclass(frozen=True)
 class ClimbGuarantee:
-    """A threshold for climb and the promise it keeps.
+    """A threshold for climb and the guarantee it keeps.
 
     Attributes
     ----------
     target
-        The promised share of right answers among those given, class and macro answers together.
+        The guaranteed share of right answers among those given, class and macro answers together.
     delta
-        The chance, over draws of calibration images, that the promise is not kept.
+        The chance, over draws of calibration images, that the guarantee is not kept.
     threshold
-        For both levels of climb; `routing.NEVER` if no threshold keeps the promise.
+        For both levels of climb; `routing.NEVER` if no threshold keeps the guarantee.
     n_images, n_given, n_right
         Calibration images, those given an answer at this threshold, and those whose answer was right.
     """
@@ -69,7 +69,7 @@ def climb_guarantee(
 
     With probability at least 1 - `delta` over the draw of independent calibration images, P(right | given)
     >= `target` for new images of the same distribution. A class answer is right if it is the true class, a
-    macro answer if the macro holds the true class. The promise is about all given answers together, not
+    macro answer if the macro holds the true class. The guarantee is about all given answers together, not
     about each level, class, or image.
 
     For each t of `GRID`, the hypothesis "P(wrong | given) > 1 - target" has the exact p-value
@@ -97,7 +97,7 @@ def climb_guarantee(
     Raises
     ------
     ValueError
-        If there are too few images for the promise even if all answers were right, or inputs don't fit.
+        If there are too few images for the guarantee even if all answers were right, or inputs don't fit.
     """
     check_share(target, "target")
     check_share(delta, "delta")
@@ -153,7 +153,7 @@ class SetRule:
     Attributes
     ----------
     coverage
-        The promised share of images whose set holds the true class.
+        The guaranteed share of images whose set holds the true class.
     method
         "lac" or "aps".
     quantile
@@ -203,7 +203,7 @@ def fit_prediction_sets(
     method
         "lac": score 1 - P(c), the smallest sets on average (Sadinle, Lei and Wasserman, JASA 2019).
         "aps": score = sum of the probabilities above P(c), so that sets grow on hard images and are never
-        empty (Romano, Sesia and Candès, NeurIPS 2020, without randomization: they cover more than promised).
+        empty (Romano, Sesia and Candès, NeurIPS 2020, without randomization: they cover more than guaranteed).
 
     Raises
     ------

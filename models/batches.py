@@ -20,7 +20,7 @@ def pixel_batches(
     order: np.ndarray | None = None,
     change: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
 ) -> "tf.data.Dataset":
-    """Make batches of pictures.
+    """Make batches of images.
 
     Parameters
     ----------
@@ -29,11 +29,11 @@ def pixel_batches(
     size : (height, width)
         In pixels.
     batch_size : int
-        Pictures a batch; the last batch may be smaller.
+        Images a batch; the last batch may be smaller.
     order : int ndarray, optional
         Positions in `sources`, in the order to come; all from first to last unless given.
     change : callable, optional
-        What happens to each picture, in the graph: (uint8 pixels, position in `sources`) -> uint8 pixels.
+        What happens to each image, in the graph: (uint8 pixels, position in `sources`) -> uint8 pixels.
 
     Returns
     -------
@@ -55,5 +55,5 @@ def pixel_batches(
 
     positions = np.arange(len(sources)) if order is None else np.asarray(order)
     indices = tf.data.Dataset.from_tensor_slices(positions.astype(np.int64))
-    pictures = indices.map(load_in_graph, num_parallel_calls=DECODERS, deterministic=True)
-    return pictures.batch(batch_size).prefetch(2)
+    images = indices.map(load_in_graph, num_parallel_calls=DECODERS, deterministic=True)
+    return images.batch(batch_size).prefetch(2)

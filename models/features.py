@@ -57,7 +57,7 @@ class FeatureCache:
             )
 
     def get(self, images: Sequence[str]) -> dict[str, np.ndarray]:
-        """Give the vectors that are here, by the images' SHA-256."""
+        """Return the vectors that are here, by the images' SHA-256."""
         found = {}
         with self._database() as db:
             for start in range(0, len(images), CHUNK):
@@ -105,7 +105,7 @@ class Features:
 
 
 def default_cache() -> Path:
-    """Give the folder for cached features: `AISLES_CACHE`, or the user's cache folder of this system."""
+    """Return the folder for cached features: `AISLES_CACHE`, or the user's cache folder of this system."""
     return Path(os.environ.get("AISLES_CACHE") or platformdirs.user_cache_path("aisles")) / "features"
 
 

@@ -92,23 +92,23 @@ class HierarchicalEstimator(ClassifierMixin, BaseEstimator):
         return self
 
     def predict(self, X: Any) -> np.ndarray:
-        """Give the most probable class of each row."""
+        """Return the most probable class of each row."""
         best = self.predict_proba(X).argmax(axis=1)
         return self.classes_[best]
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Give the class distribution, of shape (n_samples, n_classes), columns in the order of `classes_`."""
+        """Return the class distribution, of shape (n_samples, n_classes), columns in the order of `classes_`."""
         check_is_fitted(self)
         X = self._checked(X)
         return self._routed(X)[:, self._column]
 
     def predict_macro_proba(self, X: Any) -> np.ndarray:
-        """Give the router's distribution, of shape (n_samples, n_macros), in the order of `hierarchy_.macros`."""
+        """Return the router's distribution, of shape (n_samples, n_macros), in the order of `hierarchy_.macros`."""
         check_is_fitted(self)
         return self._macro(self._checked(X))
 
     def climb(self, X: Any, threshold: float | tuple[float, float]) -> np.ndarray:
-        """Give the class where it is probable enough, else the macro's name, else None, as an object array."""
+        """Return the class where it is probable enough, else the macro's name, else None, as an object array."""
         check_is_fitted(self)
         X = self._checked(X)
         answers = climb(self._routed(X), self._macro(X), threshold)
@@ -125,7 +125,7 @@ class HierarchicalEstimator(ClassifierMixin, BaseEstimator):
         return checked
 
     def _hierarchy(self, X: np.ndarray, codes: np.ndarray) -> tuple[Hierarchy, np.ndarray]:
-        """Give the hierarchy, and for each of `classes_` its column in the hierarchy's order."""
+        """Return the hierarchy, and for each of `classes_` its column in the hierarchy's order."""
         names = [str(label) for label in self.classes_]
         if len(set(names)) < len(names):
             raise ValueError("Labels must differ when written as text.")
@@ -165,7 +165,7 @@ class HierarchicalEstimator(ClassifierMixin, BaseEstimator):
         return model.fit(X, labels)
 
     def _routed(self, X: np.ndarray) -> np.ndarray:
-        """Give the distribution in the order of the hierarchy."""
+        """Return the distribution in the order of the hierarchy."""
         rule = parse_rule(self.rule)
         flat = None
         if "flat_probs" in rule.needs:
@@ -181,7 +181,7 @@ class HierarchicalEstimator(ClassifierMixin, BaseEstimator):
         )
 
     def _block(self, index: int, model: Any, X: np.ndarray) -> np.ndarray:
-        """Give a sub-model's distribution in the order of the macro's members."""
+        """Return a sub-model's distribution in the order of the macro's members."""
         if model is None:
             return np.ones((len(X), 1))
         place = {name: i for i, name in enumerate(self.hierarchy_.members[index])}

@@ -1,4 +1,4 @@
-"""What several tests share: where the optional real data is, and drawn pictures."""
+"""What several tests share: where the optional real data is, and drawn images."""
 
 import os
 from pathlib import Path
@@ -24,16 +24,16 @@ def own_cache(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Give the folder of real photographs, or skip."""
+    """Return the folder of real photographs, or skip."""
     if not SHARED.is_dir():
         pytest.skip("the shared data folder is not here")
     return SHARED
 
 
 @pytest.fixture(scope="session")
-def picture_folder(tmp_path_factory) -> Path:
-    """Draw a folder of class folders: 6 classes of 12 small pictures, told apart by color."""
-    root = tmp_path_factory.mktemp("pictures")
+def image_folder(tmp_path_factory) -> Path:
+    """Draw a folder of class folders: 6 classes of 12 small images, told apart by color."""
+    root = tmp_path_factory.mktemp("images")
     rng = np.random.default_rng(0)
     colors = {
         "apple": (200, 30, 30), "cherry": (160, 0, 60), "lime": (40, 200, 40),

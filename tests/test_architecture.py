@@ -49,7 +49,7 @@ def imports(source: str, place: Path) -> list[tuple[str, bool]]:
 
 
 def _of_ours(name: str) -> str:
-    """Give `models.heads...` for `aisles.models.heads.variants...`, and `api...` for whatever else is in `aisles`."""
+    """Return `models.heads...` for `aisles.models.heads.variants...`, and `api...` for whatever else is in `aisles`."""
     first, _, rest = name.partition(".")
     if first != "aisles":
         return name

@@ -18,7 +18,7 @@ json_option = click.option("--json", "json_", is_flag=True, help="Print as JSON.
 
 @click.group(cls=Commands)
 def data() -> None:
-    """Make a data set from Amazon Berkeley Objects, or from a drawn catalogue in its formats.
+    """Make a data set from Amazon Berkeley Objects, or from a synthetic catalogue in its formats.
 
     Example: aisles data sample shop && aisles data curate shop --recipe sample --output curated
     """
@@ -195,18 +195,18 @@ def calibrate(
     found = calibrate_catalogue(
         directory, folder, chosen, _embedding(name, weights, cache), name, n_pairs=pairs, seed=seed
     )
-    picture = folder / f"{name}.png"
+    image = folder / f"{name}.png"
     classes: Any = found.classes.to_dict("records")
     if json_:
         told = {"backbone": name, "threshold": found.threshold, "separation": found.separation}
-        click.echo(as_json(told | {"picture": str(picture), "classes": classes}))
+        click.echo(as_json(told | {"image": str(image), "classes": classes}))
         return
     click.echo(_table(classes, list(found.classes.columns)))
     click.echo(
         f"\nProposed for {name}: {found.threshold:.2f} (separates {found.separation:.2f} of the pairs)."
     )
     click.echo(
-        f"Try it with --set similarity.thresholds.{name}.default={found.threshold:.2f}; curves: {picture}"
+        f"Try it with --set similarity.thresholds.{name}.default={found.threshold:.2f}; curves: {image}"
     )
 
 
@@ -231,8 +231,8 @@ def sample(directory: Path, products: int, seed: int, json_: bool) -> None:
     click.echo(
         f"{drawn.n_listings:,} listings of {drawn.n_products:,} products, {drawn.n_images:,} images: {directory}"
     )
-    click.echo(f"What each picture is: {drawn.truth}")
-    click.echo("Drawn pictures tell nothing about ABO.")
+    click.echo(f"What each image is: {drawn.truth}")
+    click.echo("Drawn images tell nothing about ABO.")
     click.echo(f"Next: aisles data curate {shlex.quote(str(directory))} --recipe sample --output curated")
 
 
@@ -251,7 +251,7 @@ def _recipe(name: str, changes: Sequence[str] = ()) -> "Recipe":
 
 
 def _embedding(name: str, weights: str, cache: Path | None) -> Callable[[Sequence[Path]], Any]:
-    """Give what passes images through a backbone, which is built when it is first needed."""
+    """Return what passes images through a backbone, which is built when it is first needed."""
     from aisles.models.backbones.weights import find_weights
 
     built: list[Any] = []

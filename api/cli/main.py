@@ -1,6 +1,6 @@
 """The command line: each command parses, calls one function of the library, and prints.
 
-Results go to stdout, talk and progress to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input data,
+Results go to stdout, logs and progress to stderr. Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input data,
 4 pretrained weights missing.
 """
 
@@ -65,13 +65,13 @@ def benchmark(
 
     Example: aisles benchmark photos --output run --macros 5
     """
-    from aisles.experiments.benchmark.run import run_study
+    from aisles.experiments.benchmark.run import run_benchmark
     from aisles.experiments.benchmark.summary import summary
-    from aisles.experiments.settings.benchmark import with_all_contestants
+    from aisles.experiments.settings.benchmark import with_all_methods
 
     if full:
-        settings = with_all_contestants(settings)
-    result = run_study(
+        settings = with_all_methods(settings)
+    result = run_benchmark(
         data, output, settings, cache=cache, scheduler=scheduler, sweep=sweep, resume=resume, replace=replace
     )
     click.echo(as_json(result.metrics) if json_ else summary(result))
@@ -101,7 +101,7 @@ def weights(json_: bool) -> None:
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), default=Path("aisles-quickstart"), show_default=True
 )
-@click.option("--seed", default=0, show_default=True, help="For the drawn catalogue.")
+@click.option("--seed", default=0, show_default=True, help="For the synthetic catalogue.")
 @click.option("--json", "json_", is_flag=True, help="Print metrics.json instead of the table.")
 def quickstart(output: Path, seed: int, json_: bool) -> None:
     """Draw a small catalogue in ABO's format and run everything on it, offline.

@@ -57,7 +57,7 @@ def predict(
     tree: Path | None,
     cache: Path | None,
 ) -> None:
-    """Say which class each of IMAGES shows, and by which path.
+    """Return which class each of IMAGES shows, and by which path.
 
     IMAGES are files, folders (with everything in them), patterns such as 'photos/**/*.jpg', or - for file names on
     standard input, one a line. Answers appear as batches finish. Files that can't be read are reported and left out;
@@ -156,5 +156,5 @@ def export(bundle: Path, format_: str, output: Path | None, json_: bool) -> None
     height, width = result.input_size
     click.echo(
         f"{result.path}: uint8 (n, {height}, {width}, 3) to float32 (n, {result.n_classes}); differs from the bundle "
-        f"by at most {result.largest_difference:.1e} on {result.n_compared} pictures. Classes: {result.classes_file}"
+        f"by at most {result.largest_difference:.1e} on {result.n_compared} images. Classes: {result.classes_file}"
     )

@@ -20,7 +20,7 @@ PATH = click.Path(path_type=Path)
 def report(runs: tuple[Path, ...], output: Path | None, json_: bool) -> None:
     """Write the report of a run again, or compare several RUNS on the same test images.
 
-    No model is loaded. One run gives report.html and report.md in its folder, with tables and figures; several give
+    No model is loaded. One run gives report.html and report.md in its folder, with tables and metrics; several give
     comparison.html and comparison.md, and are refused if their test images differ.
 
     Example: aisles report run

@@ -106,7 +106,7 @@ def settings_options(command: Callable) -> Callable:
 
 
 def checked_rule(_context: click.Context, _option: click.Parameter, rule: str | None) -> str | None:
-    """Refuse a routing rule that there isn't, before anything is loaded; `climb` alone is a promise's."""
+    """Refuse a routing rule that there isn't, before anything is loaded; `climb` alone is a guarantee's."""
     from aisles.hierarchy.rules import parse_rule
 
     if rule is not None and rule != "climb":

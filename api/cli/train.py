@@ -63,7 +63,7 @@ def train_options(*without: str) -> Callable[[Callable], Callable]:
 
 
 def _train_options() -> dict[str, Callable]:
-    """Give the options by the settings that they change."""
+    """Return the options by the settings that they change."""
     return {
         "classifier.model": click.option(
             "--model", type=click.Choice(["flat", "two-stage"]), help="[default: two-stage]"
@@ -97,7 +97,7 @@ def _train_options() -> dict[str, Callable]:
             help="[default: auto]",
         ),
         "images.augment": click.option(
-            "--augment", is_flag=True, default=None, help="Train on randomly changed pictures."
+            "--augment", is_flag=True, default=None, help="Train on randomly changed images."
         ),
         "images.deterministic": click.option(
             "--deterministic",
@@ -125,7 +125,7 @@ def _train_options() -> dict[str, Callable]:
 @click.argument("data", type=PATH)
 @click.option("--output", "-o", type=PATH, required=True, help="The run folder.")
 @train_options()
-@click.option("--json", "json_", is_flag=True, help="Print the figures as JSON.")
+@click.option("--json", "json_", is_flag=True, help="Print the metrics as JSON.")
 def train(data: Path, output: Path, settings: Any, cache: Path | None, json_: bool) -> None:
     """Train a classifier on DATA in two phases: the head on the frozen network, then both.
 
@@ -142,8 +142,8 @@ def train(data: Path, output: Path, settings: Any, cache: Path | None, json_: bo
     result = train_classifier(data, output, settings, cache=cache)
     found = {"val": result.validation, **({"test": result.test} if result.test else {})}
     if json_:
-        figures = {split: asdict(evaluation) for split, evaluation in found.items()}
-        click.echo(as_json({"bundle": str(result.bundle), **figures}))
+        metrics = {split: asdict(evaluation) for split, evaluation in found.items()}
+        click.echo(as_json({"bundle": str(result.bundle), **metrics}))
         return
     for split, e in found.items():
         macro = "" if e.macro_accuracy is None else f", macro {e.macro_accuracy:.3f}"
@@ -224,7 +224,7 @@ def heads(
 ) -> None:
     """Train a flat model with each of the study's heads on DATA, and print its table of heads.
 
-    With a recipe of the published study its figures stand beside the measured ones, and each head gets at most the
+    With a recipe of the published study its metrics stand beside the measured ones, and each head gets at most the
     epochs that the study gave it.
 
     Example: aisles ablate heads photos --set images.tuned_epochs=0 --output heads
@@ -248,7 +248,7 @@ def heads(
 def trunks(data: Path, output: Path, settings: Any, cache: Path | None, json_: bool) -> None:
     """Fine-tune a flat model on DATA, train two-stage classifiers with each trunk, and give the verdicts.
 
-    The trunks are judged under the rule soft, which is named beforehand, beside the flat model with as many further
+    The trunks are judged under the rule soft, which is pre-specified, beside the flat model with as many further
     epochs as the models that are trained on from it; p-values are corrected in this family, and in that of all others.
 
     Example: aisles ablate trunks photos --output trunks
@@ -258,9 +258,7 @@ def trunks(data: Path, output: Path, settings: Any, cache: Path | None, json_: b
     result = compare_trunks(data, output, settings, cache=cache)
     if json_:
         rows = result.table.astype(object).where(result.table.notna(), None).to_dict("records")
-        click.echo(
-            as_json({"contestants": rows, "verdicts": result.sentences, "validation": result.validation})
-        )
+        click.echo(as_json({"methods": rows, "verdicts": result.sentences, "validation": result.validation}))
         return
     click.echo(_as_text(result.table.fillna({"verdict": ""})))
     click.echo("\n" + "\n".join(result.sentences))
@@ -288,7 +286,7 @@ def _as_text(table: "pd.DataFrame") -> str:
 
 
 def _parameter(key: str) -> str:
-    """Give the name under which Click hands over an option's value."""
+    """Return the name under which Click hands over an option's value."""
     return {"hierarchy.file": "hierarchy", "backbone.name": "backbone"}.get(key, key.partition(".")[2])
 
 

@@ -1,4 +1,4 @@
-"""Contact sheets: the kept and the dropped pictures of a class with their scores, for a person to judge."""
+"""Contact sheets: the kept and the dropped images of a class with their scores, for a person to judge."""
 
 import html
 import re
@@ -23,7 +23,7 @@ FRAME = 3
 LINE = 17  # height of a line of text
 COLUMNS = 8
 MARGIN = 16
-MOST = 48  # pictures shown of each kind
+MOST = 48  # images shown of each kind
 KEPT, DROPPED, FLAGGED = (
     (0, 96, 176),
     (200, 80, 0),
@@ -33,15 +33,15 @@ INK, FAINT = (32, 32, 32), (110, 110, 110)
 
 
 @dataclass(frozen=True)
-class SheetPicture:
-    """One picture of a contact sheet.
+class SheetImage:
+    """One image of a contact sheet.
 
     Attributes
     ----------
     path : str or Path
         As for `images.load_pixels`.
     score : float
-        What the pictures are ordered by, the highest first; NaN (no score) comes before all.
+        What the images are ordered by, the highest first; NaN (no score) comes before all.
     kept : bool
         Which part of the sheet it belongs to.
     caption : str
@@ -59,7 +59,7 @@ class SheetPicture:
 
 @dataclass(frozen=True)
 class SheetEntry:
-    """A written sheet: its class, its file and how many pictures of the class were kept, dropped and flagged."""
+    """A written sheet: its class, its file and how many images of the class were kept, dropped and flagged."""
 
     label: str
     path: Path
@@ -68,14 +68,14 @@ class SheetEntry:
     flagged: int = 0
 
 
-def draw_contact_sheet(title: str, pictures: Sequence[SheetPicture], most: int = MOST) -> Image.Image:
-    """Draw the kept pictures, then the dropped ones, then the flagged ones if any, each ordered by score.
+def draw_contact_sheet(title: str, images: Sequence[SheetImage], most: int = MOST) -> Image.Image:
+    """Draw the kept images, then the dropped ones, then the flagged ones if any, each ordered by score.
 
     Parameters
     ----------
     title : str
         The heading, usually the class.
-    pictures : sequence of SheetPicture
+    images : sequence of SheetImage
         In any order. An unreadable one is shown as an empty frame.
     most : int
         How many are shown of each kind; of more, as many evenly spaced by rank, both ends included, and
@@ -84,9 +84,9 @@ def draw_contact_sheet(title: str, pictures: Sequence[SheetPicture], most: int =
     Returns
     -------
     PIL.Image.Image
-        RGB, 8 pictures in a row.
+        RGB, 8 images in a row.
     """
-    kept, dropped, flagged = parts(pictures)
+    kept, dropped, flagged = parts(images)
     shown = [("kept", KEPT, kept, spaced(kept, most)), ("dropped", DROPPED, dropped, spaced(dropped, most))]
     if flagged:
         shown.append(("flagged", FLAGGED, flagged, flagged[:most]))
@@ -101,22 +101,22 @@ def draw_contact_sheet(title: str, pictures: Sequence[SheetPicture], most: int =
     for (name, color, members, chosen), rows in zip(shown, n_rows, strict=True):
         how = "the first by score" if name == "flagged" else "evenly spaced by score"
         pen.text((MARGIN, top), _part_heading(name, len(members), len(chosen), how), color, _font(15))
-        for i, picture in enumerate(chosen):
+        for i, image in enumerate(chosen):
             left = MARGIN + (i % COLUMNS) * (THUMBNAIL + GAP)
-            _draw_picture(canvas, pen, picture, left, top + 2 * LINE + i // COLUMNS * cell_height, color)
+            _draw_image(canvas, pen, image, left, top + 2 * LINE + i // COLUMNS * cell_height, color)
         top += rows * cell_height + 3 * LINE
     return canvas
 
 
 def write_contact_sheets(
-    pictures: dict[str, list[SheetPicture]], directory: str | Path, title: str, jobs: int | None = None
+    images: dict[str, list[SheetImage]], directory: str | Path, title: str, jobs: int | None = None
 ) -> Path:
     """Write one contact sheet per class and a page that shows them all.
 
     Parameters
     ----------
-    pictures : dict of str to list of SheetPicture
-        Each class's pictures.
+    images : dict of str to list of SheetImage
+        Each class's images.
     directory : str or Path
         Where the sheets (`<class>.jpg`) and `index.html` go.
     title : str
@@ -130,23 +130,23 @@ def write_contact_sheets(
         The page.
     """
     directory = Path(directory)
-    names = sheet_names(list(pictures))
+    names = sheet_names(list(images))
 
     def write(label: str) -> SheetEntry:
-        members = pictures[label]
+        members = images[label]
         stream = BytesIO()
         draw_contact_sheet(label, members).save(stream, "JPEG", quality=85)
         path = write_whole(directory / names[label], stream.getvalue())
         return SheetEntry(label, path, *(len(part) for part in parts(members)))
 
-    labels = sorted(pictures)
+    labels = sorted(images)
     with ThreadPoolExecutor(jobs or processors()) as pool:
         entries = list(progress(pool.map(write, labels), "Contact sheets", len(labels), "sheets"))
     return write_whole(directory / "index.html", index_page(title, entries))
 
 
 def index_page(title: str, entries: Sequence[SheetEntry]) -> str:
-    """Give an HTML page with a table of the classes and their sheets below."""
+    """Return an HTML page with a table of the classes and their sheets below."""
     audited = any(entry.flagged for entry in entries)
     rows = "\n".join(
         f'<tr><td><a href="#{i}">{html.escape(entry.label)}</a></td><td>{entry.kept}</td>'
@@ -181,7 +181,7 @@ img {{ max-width: 100%; border: 1px solid #ccc; }}
 
 
 def sheet_names(labels: Sequence[str]) -> dict[str, str]:
-    """Give each class a file name that is safe everywhere and differs from the others."""
+    """Return each class a file name that is safe everywhere and differs from the others."""
     names: dict[str, str] = {}
     taken = {"index"}
     for label in sorted(labels):
@@ -194,27 +194,27 @@ def sheet_names(labels: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def parts(pictures: Sequence[SheetPicture]) -> tuple[list[SheetPicture], ...]:
-    """Divide pictures into those kept, those dropped and those flagged, each ordered by score."""
-    rest = [picture for picture in pictures if not picture.flagged]
+def parts(images: Sequence[SheetImage]) -> tuple[list[SheetImage], ...]:
+    """Divide images into those kept, those dropped and those flagged, each ordered by score."""
+    rest = [image for image in images if not image.flagged]
     divided = (
         [p for p in rest if p.kept],
         [p for p in rest if not p.kept],
-        [p for p in pictures if p.flagged],
+        [p for p in images if p.flagged],
     )
-    return tuple(sorted_pictures(part) for part in divided)
+    return tuple(sorted_images(part) for part in divided)
 
 
-def sorted_pictures(pictures: Sequence[SheetPicture]) -> list[SheetPicture]:
-    """Order pictures by score, the highest first, then by path; those without a score before all."""
-    return sorted(pictures, key=lambda p: (-np.inf if np.isnan(p.score) else -p.score, str(p.path)))
+def sorted_images(images: Sequence[SheetImage]) -> list[SheetImage]:
+    """Order images by score, the highest first, then by path; those without a score before all."""
+    return sorted(images, key=lambda p: (-np.inf if np.isnan(p.score) else -p.score, str(p.path)))
 
 
-def spaced(pictures: list[SheetPicture], most: int) -> list[SheetPicture]:
-    """Choose at most `most` pictures, evenly spaced, both ends included."""
-    if len(pictures) <= most:
-        return pictures
-    return [pictures[i] for i in np.linspace(0, len(pictures) - 1, most).round().astype(int)]
+def spaced(images: list[SheetImage], most: int) -> list[SheetImage]:
+    """Choose at most `most` images, evenly spaced, both ends included."""
+    if len(images) <= most:
+        return images
+    return [images[i] for i in np.linspace(0, len(images) - 1, most).round().astype(int)]
 
 
 # ---- drawing ------------------------------------------------------------------------------------
@@ -226,10 +226,10 @@ def _part_heading(name: str, n_members: int, n_shown: int, how: str) -> str:
     return f"{name}: {n_members} ({n_shown} of them shown, {how})"
 
 
-def _draw_picture(
+def _draw_image(
     canvas: Image.Image,
     pen: ImageDraw.ImageDraw,
-    picture: SheetPicture,
+    image: SheetImage,
     left: int,
     top: int,
     color: tuple[int, int, int],
@@ -237,14 +237,14 @@ def _draw_picture(
     inner = THUMBNAIL - 2 * FRAME
     pen.rectangle((left, top, left + THUMBNAIL - 1, top + THUMBNAIL - 1), outline=color, width=FRAME)
     try:
-        pixels = load_pixels(picture.path, (inner, inner), "pad")
+        pixels = load_pixels(image.path, (inner, inner), "pad")
         canvas.paste(Image.fromarray(pixels), (left + FRAME, top + FRAME))
     except UnreadableImage:
         pen.text((left + 2 * FRAME, top + THUMBNAIL // 2 - LINE // 2), "unreadable", FAINT, _font(13))
-    score = "" if np.isnan(picture.score) else f"{picture.score:.3f}"
+    score = "" if np.isnan(image.score) else f"{image.score:.3f}"
     pen.text((left, top + THUMBNAIL + 2), score, INK, _font(13))
-    if picture.caption:
-        text = _fitting(pen, picture.caption, THUMBNAIL, 12)
+    if image.caption:
+        text = _fitting(pen, image.caption, THUMBNAIL, 12)
         pen.text((left, top + THUMBNAIL + LINE), text, FAINT, _font(12))
 
 

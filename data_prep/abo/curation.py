@@ -199,7 +199,7 @@ def _fingerprint(catalogue: _Catalogue) -> str:
 
 
 def _hash_of(weights: str) -> str:
-    """Give the hash of a file of weights; a name as it is."""
+    """Return the hash of a file of weights; a name as it is."""
     path = Path(weights)
     return sha256_of(path) if path.is_file() else weights
 
@@ -259,7 +259,7 @@ def _audit(catalogue: _Catalogue, scored: Tables, recipe: Recipe) -> Tables:
 
 
 def _flagged(audited: Tables) -> pd.DataFrame:
-    """Give what the audit flagged, with the largest of its scores: image_id, label, faults, score."""
+    """Return what the audit flagged, with the largest of its scores: image_id, label, faults, score."""
     flags = audited["flags"].assign(score=score_measures(audited["measures"]).max(axis=1))
     return rows(flags, flags["faults"] != "").reindex(columns=["image_id", "label", "faults", "score"])
 

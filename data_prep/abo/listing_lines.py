@@ -65,7 +65,7 @@ def _columns(listing: object) -> tuple[str, ...]:
 
 
 def _several(images: object) -> list:
-    """Give the ids of a list, or the one that stands there alone."""
+    """Return the ids of a list, or the one that stands there alone."""
     if images is None or images == "":
         return []
     if isinstance(images, list):
@@ -114,7 +114,7 @@ def _name(names: object) -> str:
 
 
 def parse_file(source: Source) -> tuple[bytes, int, list[tuple[str, int, str]]]:
-    """Give the rows of one file as CSV, their number, and the lines that can't be read."""
+    """Return the rows of one file as CSV, their number, and the lines that can't be read."""
     text = io.StringIO()
     write = csv.writer(text, lineterminator="\n").writerow
     bad, n_rows = [], 0

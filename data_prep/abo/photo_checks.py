@@ -1,6 +1,6 @@
-"""Pictures that are no product photographs: textures, text panels, rooms that swamp the product.
+"""Images that are no product photographs: textures, text panels, rooms that swamp the product.
 
-Each picture is measured once; scores follow from the measures, decisions from the scores, and each
+Each image is measured once; scores follow from the measures, decisions from the scores, and each
 is kept, so that a threshold changes without measuring again. The measures are simple on purpose. They
 find candidates for a person to look at in a contact sheet; a rug seen from above is a texture to them.
 """
@@ -18,7 +18,7 @@ from aisles.data_prep.images.decoding import load_pixels
 from aisles.data_prep.images.scan import processors
 from aisles.data_prep.io.progress import progress
 
-SIDE = 256  # pixels that a picture is measured at, whatever its shape
+SIDE = 256  # pixels that an image is measured at, whatever its shape
 BORDER = 16  # width of the frame that counts as border
 NEAR = 24  # largest difference in any channel, 0-255, that still counts as the same color
 EDGE = 16  # least difference of gray values two pixels apart that counts as an edge
@@ -30,14 +30,14 @@ _FRAME[BORDER:-BORDER, BORDER:-BORDER] = False
 
 @dataclass(frozen=True)
 class Measures:
-    """What is measured on one picture of 256 x 256 pixels.
+    """What is measured on one image of 256 x 256 pixels.
 
     Attributes
     ----------
     plain_border : float
         Share of the border that has the border's most frequent color; 1 in a studio photograph.
     subject_share : float
-        Share of the picture that differs from that color.
+        Share of the image that differs from that color.
     border_bits : float
         Entropy of the border's colors on a 4 x 4 x 4 grid, in bits; 0 if one color, 6 at most.
     edge_spread : float
@@ -53,7 +53,7 @@ class Measures:
     text_paper : float
         Share of the most frequent color in the box around the marks: the paper.
     text_cover : float
-        Share of the picture that this box covers.
+        Share of the image that this box covers.
     """
 
     plain_border: float
@@ -81,9 +81,9 @@ class Ramp:
         return np.clip((values - self.zero) / (self.one - self.zero), 0.0, 1.0)
 
 
-# A picture has a fault as far as all of its ramps say so, and none of the faults before it does: the
+# An image has a fault as far as all of its ramps say so, and none of the faults before it does: the
 # score is the smallest of theirs and of 1 minus the earlier scores (a page full of text is no texture).
-# Set on the 26 photographs of the published similarity figures and on drawn pictures.
+# Set on the 26 photographs of the published similarity metrics and on drawn images.
 FAULTS: Mapping[str, tuple[Ramp, ...]] = {
     "text": (
         Ramp("text_marks", 10, 30),
@@ -104,7 +104,7 @@ LIMIT = 0.5
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """Measures, scores and decisions, one row per picture, in the pictures' order.
+    """Measures, scores and decisions, one row per image, in the images' order.
 
     Attributes
     ----------
@@ -121,7 +121,7 @@ class Audit:
     flags: pd.DataFrame
 
     def per_class(self, labels: Sequence[str] | np.ndarray) -> pd.DataFrame:
-        """Count flagged pictures per class: columns images, each fault, and any of them."""
+        """Count flagged images per class: columns images, each fault, and any of them."""
         flags = {**{str(name): column for name, column in self.flags.items()}, "any": self.flags.any(axis=1)}
         classes, rows = np.unique(np.asarray(labels, dtype=str), return_inverse=True)
         counts = {"images": np.bincount(rows, minlength=len(classes))}
@@ -136,7 +136,7 @@ def audit_images(
     faults: Mapping[str, tuple[Ramp, ...]] = FAULTS,
     limit: float = LIMIT,
 ) -> Audit:
-    """Measure pictures, score them and flag those that are no product photographs.
+    """Measure images, score them and flag those that are no product photographs.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def audit_images(
     faults : mapping of str to tuple of Ramp
         The faults to look for.
     limit : float
-        The least score that flags a picture.
+        The least score that flags an image.
 
     Returns
     -------
@@ -160,7 +160,7 @@ def audit_images(
 
 
 def measure_images(paths: Sequence[str | Path], jobs: int | None = None) -> pd.DataFrame:
-    """Measure pictures from their files; a table with the columns of `Measures`, in the order of `paths`."""
+    """Measure images from their files; a table with the columns of `Measures`, in the order of `paths`."""
     with ThreadPoolExecutor(jobs or processors()) as pool:
         found = pool.map(lambda path: measure_pixels(load_pixels(path, (SIDE, SIDE))), paths)
         rows = [asdict(m) for m in progress(found, "Measuring", len(paths))]
@@ -168,7 +168,7 @@ def measure_images(paths: Sequence[str | Path], jobs: int | None = None) -> pd.D
 
 
 def score_measures(measures: pd.DataFrame, faults: Mapping[str, tuple[Ramp, ...]] = FAULTS) -> pd.DataFrame:
-    """Score measured pictures.
+    """Score measured images.
 
     Parameters
     ----------
@@ -192,7 +192,7 @@ def score_measures(measures: pd.DataFrame, faults: Mapping[str, tuple[Ramp, ...]
 
 
 def flag_scores(scores: pd.DataFrame, limit: float | Mapping[str, float] = LIMIT) -> pd.DataFrame:
-    """Say which scores reach the limit (one for all faults, or one for each); a table of bool."""
+    """Return which scores reach the limit (one for all faults, or one for each); a table of bool."""
     limits = dict(limit) if isinstance(limit, Mapping) else dict.fromkeys(scores.columns, limit)
     unknown = sorted(set(limits) - set(scores.columns))
     if unknown:
@@ -204,7 +204,7 @@ def flag_scores(scores: pd.DataFrame, limit: float | Mapping[str, float] = LIMIT
 
 
 def measure_pixels(pixels: np.ndarray) -> Measures:
-    """Measure one picture.
+    """Measure one image.
 
     Parameters
     ----------
@@ -235,7 +235,7 @@ def measure_pixels(pixels: np.ndarray) -> Measures:
 
 
 def _border(pixels: np.ndarray) -> tuple[float, float, float]:
-    """Give the plain share of the border, the share of the subject and the border's entropy."""
+    """Return the plain share of the border, the share of the subject and the border's entropy."""
     border = pixels[_FRAME]
     same = _near(pixels, _most_frequent_color(border))
     coarse = border.astype(np.int64) >> 6
@@ -262,7 +262,7 @@ def _edge_spread(gray: np.ndarray) -> float:
 
 
 def _text(pixels: np.ndarray, gray: np.ndarray) -> tuple[float, float, float, float]:
-    """Give number, rhythm, paper and cover of the marks: dark ones or light ones, whichever are more."""
+    """Return number, rhythm, paper and cover of the marks: dark ones or light ones, whichever are more."""
     dark = _marks(ndimage.grey_closing(gray, 7) - gray > INK)
     light = _marks(gray - ndimage.grey_opening(gray, 7) > INK)
     boxes = dark if len(dark) >= len(light) else light

@@ -73,7 +73,7 @@ class Threshold(_Settings):
     exceptions: dict[str, Cosine] = Field(default_factory=dict)
 
     def of(self, label: str) -> float:
-        """Give the threshold of a class."""
+        """Return the threshold of a class."""
         return self.exceptions.get(label, self.default)
 
 
@@ -84,7 +84,7 @@ class Similarity(_Settings):
     thresholds: dict[str, Threshold]
 
     def threshold(self, backbone: str | None = None) -> Threshold:
-        """Give the thresholds of a backbone; they mean nothing for another one.
+        """Return the thresholds of a backbone; they mean nothing for another one.
 
         Raises
         ------
@@ -105,7 +105,7 @@ class Splitting(_Settings):
     """How the images are divided.
 
     `product` never lets a product cross splits. `leaky` is the published study's random split by image: views
-    of one product land on both sides, so its test figures are too good; it is there to measure by how much.
+    of one product land on both sides, so its test metrics are too good; it is there to measure by how much.
     Near-duplicates are not looked for (`off`), reported where they cross (`report`), or tied into one product
     (`join`); then groups of more than `duplicates.MAX_GROUP` of them, which are boilerplate, are left out and the
     classes filled from the rest, for which every image is compared.
@@ -193,7 +193,7 @@ def load_recipe(name: str | Path, overrides: Mapping[str, Any] | None = None) ->
 
 
 def unknown_names(recipe: Recipe, threshold: Threshold, known: Collection[str]) -> list[str]:
-    """Give the classes that a recipe names and a catalogue doesn't have.
+    """Return the classes that a recipe names and a catalogue doesn't have.
 
     Parameters
     ----------

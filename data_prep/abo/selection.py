@@ -144,7 +144,7 @@ def _merges(settings: Selecting) -> dict[str, str]:
 
 
 def _why_dropped(kind: str, label: str, count: int, settings: Selecting) -> str:
-    """Give the reason why a type is no class, "" if it is one."""
+    """Return the reason why a type is no class, "" if it is one."""
     if count < settings.minimum:
         return f"{count} listings, fewer than {settings.minimum}"
     twins = {s.narrow: s.wide for s in settings.synonyms if s.action == "drop"}

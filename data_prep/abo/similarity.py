@@ -142,7 +142,7 @@ def _why_unusable(path: Path | None) -> str:
 def _compare(
     others: pd.DataFrame, path_of: Mapping[str, Path], embed: Embed, reasons: Mapping[str, str]
 ) -> dict[str, tuple[float, str]]:
-    """Give each other image its largest similarity and the main image that it belongs to."""
+    """Return each other image its largest similarity and the main image that it belongs to."""
     pairs = [
         (other, main)
         for other, mains in zip(others["image_id"], others["main_image_ids"], strict=True)

@@ -134,7 +134,7 @@ def propose_threshold(same: np.ndarray, other: np.ndarray) -> tuple[float, float
 
 
 def shares_kept(values: np.ndarray) -> np.ndarray:
-    """Give the share of values that are at least each point of `GRID`, of shape (100,)."""
+    """Return the share of values that are at least each point of `GRID`, of shape (100,)."""
     return 1 - np.searchsorted(np.sort(values), GRID, side="left") / len(values)
 
 
@@ -146,7 +146,7 @@ def draw_curves(calibration: Calibration, path: str | Path, current: float | Non
     calibration : Calibration
         What to show.
     path : str or Path
-        The picture's file.
+        The image's file.
     current : float, optional
         The threshold in force, for comparison.
     """

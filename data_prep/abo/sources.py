@@ -39,7 +39,7 @@ class Source:
         return open_tar(self.path).read(self.member) if self.member else self.path.read_bytes()
 
     def stamp(self) -> list:
-        """Give what changes when the file does: name, bytes, time of the last change."""
+        """Return what changes when the file does: name, bytes, time of the last change."""
         status = self.path.stat()
         return [self.path.name, self.member, status.st_size, status.st_mtime_ns]
 
@@ -134,7 +134,7 @@ def find_image_root(directory: str | Path) -> Path:
 
 
 def list_image_files(root: Path) -> Container[str]:
-    """Give what says whether a path of images.csv is there, without asking the disk each time."""
+    """Return what says whether a path of images.csv is there, without asking the disk each time."""
     tar = split_tar_path(root / "x")
     if tar is None:
         return {name for name, _ in _files(root)}
@@ -143,7 +143,7 @@ def list_image_files(root: Path) -> Container[str]:
 
 
 def stamp_images(root: Path) -> tuple[str, str]:
-    """Give two texts: one changes when images come or go, the other also when one of them is replaced."""
+    """Return two texts: one changes when images come or go, the other also when one of them is replaced."""
     tar = split_tar_path(root / "x")
     if tar is not None:
         text = stamp([Source(Path(tar[0]))])
@@ -174,7 +174,7 @@ def _entries(folder: str | os.PathLike) -> list[os.DirEntry]:
 
 
 def read_lines(source: Source) -> Iterator[bytes]:
-    """Give a file's lines without their ends, unzipped where the name ends in .gz, in little memory.
+    """Return a file's lines without their ends, unzipped where the name ends in .gz, in little memory.
 
     Raises
     ------
@@ -221,5 +221,5 @@ def _split(chunks: Iterator[bytes], source: Source) -> Iterator[bytes]:
 
 
 def stamp(sources: list[Source]) -> str:
-    """Give a text that changes when one of the files does."""
+    """Return a text that changes when one of the files does."""
     return json.dumps([source.stamp() for source in sources])

@@ -127,7 +127,7 @@ def draw_examples(
     counts : mapping of str to int
         Examples by class.
     path : str or Path
-        The picture's file.
+        The image's file.
     title : str
         The heading.
     minimum, cap : int, optional

@@ -13,7 +13,7 @@ from aisles.data_prep.io.files import write_whole
 from aisles.data_prep.io.progress import progress
 from aisles.data_prep.io.tables import column, write_table
 
-from .contact_sheet import SheetPicture, write_contact_sheets
+from .contact_sheet import SheetImage, write_contact_sheets
 from .recipe import Threshold
 
 Materialize = Literal["copy", "link"]
@@ -80,7 +80,7 @@ def write_sheets(
         Where each image is, by image_id.
     flagged : DataFrame
         What the audit flagged: image_id, label, faults, score. Shown in a part of their own, and the faults
-        also below the picture, as the reason of a dropped one is.
+        also below the image, as the reason of a dropped one is.
     threshold : Threshold
         For the heading.
     backbone : str
@@ -91,21 +91,21 @@ def write_sheets(
     note = folder / ".key"
     if note.is_file() and note.read_text("utf-8") == key:
         return
-    pictures: dict[str, list[SheetPicture]] = {}
+    sheets: dict[str, list[SheetImage]] = {}
     decisions = dict(zip(images["image_id"], images["decision"], strict=True))
     faults = dict(zip(flagged["image_id"], flagged["faults"], strict=True))
     for row in images.to_dict("records"):
         kept = row["decision"] == "kept"
         caption = faults.get(row["image_id"]) if kept else row["reason"]
         caption = caption or ("main image" if row["source"] == "main" else "")
-        picture = SheetPicture(path_of[row["image_id"]], float(row["similarity"]), kept, caption)
-        pictures.setdefault(row["label"], []).append(picture)
+        image = SheetImage(path_of[row["image_id"]], float(row["similarity"]), kept, caption)
+        sheets.setdefault(row["label"], []).append(image)
     for row in flagged.to_dict("records"):
         score, why = float(row["score"]), f"{row['faults']} ({decisions[row['image_id']]})"
-        pictures[row["label"]].append(SheetPicture(path_of[row["image_id"]], score, False, why, flagged=True))
+        sheets[row["label"]].append(SheetImage(path_of[row["image_id"]], score, False, why, flagged=True))
     exceptions = "".join(f", {label} from {value:g}" for label, value in sorted(threshold.exceptions.items()))
     title = f"Similarity to the main image by {backbone}: kept from {threshold.default:g} on{exceptions}"
-    write_contact_sheets(pictures, folder, title)
+    write_contact_sheets(sheets, folder, title)
     write_whole(note, key)
 
 

@@ -84,7 +84,7 @@ def decode_image(data: bytes) -> Image.Image:
 
 
 def upright_rgb(image: Image.Image) -> Image.Image:
-    """Give an image that somebody has opened as `decode_image` gives the file: upright, in 8-bit RGB.
+    """Return an image that somebody has opened as `decode_image` gives the file: upright, in 8-bit RGB.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def load_pixels(source: str | Path | bytes, size: tuple[int, int], fit: Fit = "s
         Height and width of the result in pixels.
     fit : {"squash", "crop", "pad"}
         What happens to another aspect ratio: both sides are scaled on their own; the center is cut
-        out; or the whole picture is shown between white bars.
+        out; or the whole image is shown between white bars.
 
     Returns
     -------
@@ -248,7 +248,7 @@ def _eight_bits(values: np.ndarray) -> np.ndarray:
 def _upright(rgb: Image.Image, original: Image.Image) -> Image.Image:
     try:
         orientation = original.getexif().get(ORIENTATION_TAG, 1)
-    except Exception:  # damaged EXIF is no reason to lose the picture
+    except Exception:  # damaged EXIF is no reason to lose the image
         return rgb
     turn = TURNS.get(orientation)
     return rgb.transpose(turn) if turn is not None else rgb
@@ -277,7 +277,7 @@ def _reason(error: Exception, data: bytes) -> str:
     text = str(error) or type(error).__name__
     if "truncated" in text.lower() or "unexpected end" in text.lower():
         size = f"{len(data):,} bytes; " if data else ""
-        return f"is cut off: the file ends inside the picture ({size}{text})"
+        return f"is cut off: the file ends inside the image ({size}{text})"
     return f"is damaged ({text})"
 
 

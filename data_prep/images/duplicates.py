@@ -1,8 +1,8 @@
-"""Near-duplicate pictures: the same photograph saved, scaled or retouched again.
+"""Near-duplicate images: the same photograph saved, scaled or retouched again.
 
-Two pictures are near-duplicates if their perceptual hashes differ in few bits AND their colors agree
+Two images are near-duplicates if their perceptual hashes differ in few bits AND their colors agree
 on a coarse grid. The second condition keeps apart color variants of one silhouette, and plain
-pictures, whose hash is noise.
+images, whose hash is noise.
 """
 
 from collections.abc import Sequence
@@ -27,8 +27,8 @@ GRID_SIDE = 8  # low frequencies that it keeps, and cells of the color grid
 FLAT_CONTRAST = 3.0  # standard deviation of the gray values, 0-255, under which there is nothing to hash
 MAX_DISTANCE = 6  # of 64 bits
 MAX_COLOR_DIFFERENCE = 10.0  # mean absolute difference of the color grids, 0-255
-CONTRAST_SHARE = 0.25  # the same as a share of the grid's own mean deviation: pale pictures must agree better
-NOISE_DIFFERENCE = 1.5  # what saving again may change in any picture
+CONTRAST_SHARE = 0.25  # the same as a share of the grid's own mean deviation: pale images must agree better
+NOISE_DIFFERENCE = 1.5  # what saving again may change in any image
 MAX_GROUP = 50  # images; larger groups are boilerplate, as images that more products share
 _GRAY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601 luma
 _CHUNK_CELLS = 1 << 24  # pairs compared at once
@@ -41,11 +41,11 @@ class ImageHashes:
     Attributes
     ----------
     bits : ndarray of uint64, of shape (n_images,)
-        pHash; 0 for flat pictures.
+        pHash; 0 for flat images.
     colors : ndarray of uint8, of shape (n_images, 8, 8, 3)
-        The picture on a grid of 8 x 8 cells, RGB.
+        The image on a grid of 8 x 8 cells, RGB.
     flat : ndarray of bool, of shape (n_images,)
-        Pictures without contrast: compared by color alone, and only with each other.
+        Images without contrast: compared by color alone, and only with each other.
     """
 
     bits: np.ndarray
@@ -63,7 +63,7 @@ class NearDuplicates:
     Attributes
     ----------
     pairs : ndarray of int64, of shape (n_pairs, 2)
-        Image numbers, the smaller first, in sorted order. Of pictures whose hash and grid are equal,
+        Image numbers, the smaller first, in sorted order. Of images whose hash and grid are equal,
         each is paired with the first only.
     distances : ndarray of int64, of shape (n_pairs,)
         Differing bits of each pair.
@@ -104,7 +104,7 @@ class HashedImages:
         self._known: dict[Path, tuple[np.uint64, np.ndarray, np.bool_]] = {}
 
     def of(self, paths: Sequence[Path]) -> ImageHashes:
-        """Give the hashes of images, in the order of `paths`."""
+        """Return the hashes of images, in the order of `paths`."""
         new = [path for path in dict.fromkeys(paths) if path not in self._known]
         if new:
             made = hash_images(new)
@@ -161,7 +161,7 @@ def near_duplicates(
     max_distance : int
         Most differing bits, 0 to 64.
     max_color_difference : float
-        Largest mean absolute difference of the color grids, 0 to 255; in pictures of low contrast a
+        Largest mean absolute difference of the color grids, 0 to 255; in images of low contrast a
         quarter of the contrast, but 1.5 are always allowed.
 
     Returns
@@ -231,7 +231,7 @@ def crowded(duplicates: NearDuplicates, most: int = MAX_GROUP) -> np.ndarray:
 def _first_of_equals(hashes: ImageHashes) -> tuple[np.ndarray, np.ndarray]:
     """For each image the first one with equal hash and grid; and those first ones, sorted.
 
-    Thousands of equal pictures would otherwise give millions of pairs.
+    Thousands of equal images would otherwise give millions of pairs.
     """
     if not len(hashes):
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)

@@ -70,12 +70,12 @@ class Manifest:
         return self.table["split"].to_numpy(dtype=object)
 
     def keep(self, mask: np.ndarray | Sequence[bool], *notes: str) -> "Manifest":
-        """Give the manifest of the rows where `mask` is true, with `notes` added."""
+        """Return the manifest of the rows where `mask` is true, with `notes` added."""
         table = self.table[np.asarray(mask, dtype=bool)].reset_index(drop=True)
         return replace(self, table=table, notes=(*self.notes, *notes))
 
     def with_columns(self, *notes: str, **columns: Sequence[object] | np.ndarray) -> "Manifest":
-        """Give the manifest with columns set, for example `split`, and with `notes` added."""
+        """Return the manifest with columns set, for example `split`, and with `notes` added."""
         return replace(self, table=self.table.assign(**columns), notes=(*self.notes, *notes))
 
     def fingerprint(self, sha256: Sequence[str] | np.ndarray | None = None) -> str:

@@ -107,7 +107,7 @@ def find_leaks(manifest: Manifest, sha256: np.ndarray) -> pd.DataFrame:
 
 
 def _look(path: Path) -> tuple[str, str]:
-    """Give the hash and the reason why the image can't be decoded ("" if it can)."""
+    """Return the hash and the reason why the image can't be decoded ("" if it can)."""
     digest = ""
     try:
         data = read_image_bytes(path)

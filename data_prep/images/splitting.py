@@ -63,7 +63,7 @@ def split_by_product(
 
 
 def ensure_splits(manifest: Manifest, shares: Mapping[str, float] = SHARES, seed: int = 0) -> Manifest:
-    """Give a manifest the splits that it lacks, without moving an image that has a test split.
+    """Return a manifest the splits that it lacks, without moving an image that has a test split.
 
     - no splits, or everything in train: all images are split by `shares`;
     - train and test: validation images are taken from train, by product;
@@ -113,7 +113,7 @@ def ensure_splits(manifest: Manifest, shares: Mapping[str, float] = SHARES, seed
 def split_by_image(n_images: int, shares: Mapping[str, float] | None = None, seed: int = 0) -> np.ndarray:
     """Split images at random, one by one, as the published study did: LEAKY.
 
-    Images of one product land on both sides, so a test figure from this split is too good. It is here
+    Images of one product land on both sides, so a test plot from this split is too good. It is here
     to measure by how much; everything else uses `split_by_product`.
 
     Parameters
@@ -254,7 +254,7 @@ def _checked_shares(shares: Mapping[str, float]) -> tuple[list[str], np.ndarray]
 
 
 def _need_order(names: list[str]) -> list[int]:
-    """Say which splits a class with few products needs first: train, test, then the others."""
+    """Return which splits a class with few products needs first: train, test, then the others."""
     return sorted(range(len(names)), key=lambda i: ({"train": 0, "test": 1}.get(names[i], 2), i))
 
 
@@ -312,7 +312,7 @@ def _placing_order(holdings: list[list[tuple[int, int]]], seed: int) -> list[int
 
 
 def _forced(holding: list[tuple[int, int]], remaining: list[int], needed: list[list[int]]) -> list[int]:
-    """Give the splits that a class of this product must still reach with its last products, if any.
+    """Return the splits that a class of this product must still reach with its last products, if any.
 
     Where several classes want different splits, those that most of them want.
     """

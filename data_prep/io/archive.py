@@ -68,7 +68,7 @@ class TarImages:
         return tuple(self._rows)
 
     def size(self, member: str) -> int:
-        """Give the member's length in bytes."""
+        """Return the member's length in bytes."""
         return int(self._sizes[self._row(member)])
 
     def read(self, member: str) -> bytes:
@@ -213,7 +213,7 @@ def _save_index(place: Path, index: TarIndex, key: tuple[int, int]) -> None:
 
 
 def _load_index(place: Path, key: tuple[int, int]) -> TarIndex | None:
-    """Give the stored index, or None if there is none, it is of another tar, or it is damaged."""
+    """Return the stored index, or None if there is none, it is of another tar, or it is damaged."""
     try:
         with place.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             if int(stored["version"]) != INDEX_VERSION or tuple(stored["key"].tolist()) != key:

@@ -12,7 +12,7 @@ import platformdirs
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; move it there only if the block ends without an error.
+    """Return a temporary path beside `path`; move it there only if the block ends without an error.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def write_whole(path: str | Path, data: bytes | str) -> Path:
 
 
 def sha256_of(path: str | Path) -> str:
-    """Give a file's SHA-256 as hexadecimal text."""
+    """Return a file's SHA-256 as hexadecimal text."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -84,7 +84,7 @@ def _with_numbers(path: Path, numbers: tuple[str, ...]) -> pd.DataFrame:
 
 
 def _recorded(path: Path, key: str) -> list[str] | None:
-    """Give the names of the tables that were written for this key, None if they are not all as written."""
+    """Return the names of the tables that were written for this key, None if they are not all as written."""
     try:
         record = json.loads(path.read_text("utf-8"))
         if record["key"] != key:

@@ -11,17 +11,17 @@ from .files import whole_file
 
 
 def rows(table: pd.DataFrame, mask: Any) -> pd.DataFrame:
-    """Give the rows where `mask` is true, as a table of its own."""
+    """Return the rows where `mask` is true, as a table of its own."""
     return cast(pd.DataFrame, table[mask]).copy()
 
 
 def columns(table: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Give some columns, in the order of `names`, as a table of its own."""
+    """Return some columns, in the order of `names`, as a table of its own."""
     return cast(pd.DataFrame, table[list(names)]).copy()
 
 
 def column(table: pd.DataFrame, name: str) -> pd.Series:
-    """Give one column."""
+    """Return one column."""
     return cast(pd.Series, table[name])
 
 

@@ -130,7 +130,7 @@ def _members(file: int, path: Path, total: int) -> Iterator[tuple[str, bytes, in
 
 
 def _parse_header(header: bytes, path: Path, at: int) -> tuple[str, bytes, int]:
-    """Give the name, the type and the size of one 512-byte header after checking its sum."""
+    """Return the name, the type and the size of one 512-byte header after checking its sum."""
     try:
         stored = int(header[148:156].strip(b" \0"), 8)
         size = _number(header[124:136])
@@ -189,7 +189,7 @@ def _apply_extra(name: str, size: int, extra: dict[str, str], path: Path) -> tup
 
 
 def _safe_name(name: str, path: Path) -> str:
-    """Give the name without `./`, or refuse one that points out of the archive's folder."""
+    """Return the name without `./`, or refuse one that points out of the archive's folder."""
     if name.startswith("./") or "//" in name or "/./" in name or "\\" in name or "\0" in name:
         if "\0" in name:
             raise ArchiveError(f"{path}: member {name!r} has a zero byte in its name.")

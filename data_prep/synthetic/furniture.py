@@ -1,4 +1,4 @@
-"""Seating, tables, storage and lamps of the drawn catalogue: one function a product type."""
+"""Seating, tables, storage and lamps of the synthetic catalogue: one function a product type."""
 
 import colorsys
 from dataclasses import replace

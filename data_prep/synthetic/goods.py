@@ -1,4 +1,4 @@
-"""Bags, footwear, kitchenware and jewelry of the drawn catalogue: one function a product type."""
+"""Bags, footwear, kitchenware and jewelry of the synthetic catalogue: one function a product type."""
 
 import numpy as np
 

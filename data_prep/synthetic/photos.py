@@ -1,4 +1,4 @@
-"""Photographs of drawn products: main pictures, other views, and what a catalogue has besides them."""
+"""Photographs of drawn products: main images, other views, and what a catalogue has besides them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -78,19 +78,19 @@ GENERICS = (
 )
 
 
-def draw_photo(kind: str, drawn: DrawnType, product: list[int], picture: int) -> Image.Image:
-    """Draw one picture of one product.
+def draw_photo(kind: str, drawn: DrawnType, product: list[int], image: int) -> Image.Image:
+    """Draw one image of one product.
 
     Parameters
     ----------
     kind : {"main", "view", "scene", "swatch", "chart", "text", "boilerplate"}
-        What the picture shows.
+        What the image shows.
     drawn : DrawnType
         The product's type.
     product : list of int
-        The product's seed: the same numbers give the same product in all of its pictures.
-    picture : int
-        The picture's seed.
+        The product's seed: the same numbers give the same product in all of its images.
+    image : int
+        The image's seed.
 
     Returns
     -------
@@ -98,7 +98,7 @@ def draw_photo(kind: str, drawn: DrawnType, product: list[int], picture: int) ->
         RGB, 150 to 240 pixels on the longer side.
     """
     mesh = drawn.build(np.random.default_rng(product))
-    rng = np.random.default_rng([*product, picture])
+    rng = np.random.default_rng([*product, image])
     if kind == "main" and drawn.name == "RUG" and rng.uniform() < 0.5:
         return _finish(_rug_in_room(drawn, mesh, rng), rng)
     return _finish(_PAINTERS[kind](drawn, mesh, rng), rng)
@@ -125,7 +125,7 @@ def _canvas(rng: Chance, color: Color = (255, 255, 255)) -> Image.Image:
 
 
 def _studio(rng: Chance) -> tuple[Image.Image, Color | None]:
-    """Give an empty picture, mostly white, sometimes tinted or a gradient, and the color of its shadows."""
+    """Return an empty image, mostly white, sometimes tinted or a gradient, and the color of its shadows."""
     if rng.uniform() < 0.75:
         return _canvas(rng), (232, 232, 232) if rng.uniform() < 0.7 else None
     tint = shade(cloth(rng), rng.uniform(0.7, 1.6))
@@ -206,7 +206,7 @@ def _rug_in_room(drawn: DrawnType, mesh: Mesh, rng: Chance) -> Image.Image:
 
 
 def _swatch(drawn: DrawnType, mesh: Mesh, rng: Chance) -> Image.Image:
-    """Fill the picture with the product's color: plain, woven, grained or striped."""
+    """Fill the image with the product's color: plain, woven, grained or striped."""
     color = mesh[-1].color
     canvas = _canvas(rng, color)
     width, height = canvas.size
@@ -308,12 +308,12 @@ _PAINTERS: dict[str, Callable[[DrawnType, Mesh, Chance], Image.Image]] = {
 
 def _finish(canvas: Image.Image, rng: Chance) -> Image.Image:
     """Shrink what was painted too large, then light, blur and grain as a camera gives."""
-    picture = canvas.reduce(SUPERSAMPLING)
+    image = canvas.reduce(SUPERSAMPLING)
     gain, lift = rng.uniform(0.88, 1.06), rng.uniform(-6, 6)
-    picture = picture.point([min(255, max(0, round(v * gain + lift))) for v in range(256)] * 3)
+    image = image.point([min(255, max(0, round(v * gain + lift))) for v in range(256)] * 3)
     if rng.uniform() < 0.2:
-        picture = picture.filter(ImageFilter.BoxBlur(float(rng.uniform(0.4, 1.2))))
+        image = image.filter(ImageFilter.BoxBlur(float(rng.uniform(0.4, 1.2))))
     strength = int(rng.integers(2, 9))
-    grain = rng.integers(0, 2 * strength, (picture.height, picture.width), dtype=np.int16) - strength
-    pixels = np.asarray(picture, dtype=np.int16) + grain[:, :, None]
+    grain = rng.integers(0, 2 * strength, (image.height, image.width), dtype=np.int16) - strength
+    pixels = np.asarray(image, dtype=np.int16) + grain[:, :, None]
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))

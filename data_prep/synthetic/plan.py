@@ -1,4 +1,4 @@
-"""Which products and pictures the generated catalogue has, and where ABO's traps are laid in it."""
+"""Which products and images the generated catalogue has, and where ABO's traps are laid in it."""
 
 import hashlib
 import json
@@ -23,8 +23,8 @@ _OTHER_KINDS = (
 
 
 @dataclass
-class Picture:
-    """One picture: what it shows (`kind`), of which product, how it is stored (`form`), its traps."""
+class PlannedImage:
+    """One image: what it shows (`kind`), of which product, how it is stored (`form`), its traps."""
 
     image_id: str
     kind: str
@@ -45,43 +45,43 @@ class Picture:
 
 @dataclass
 class Product:
-    """One product of one type: its pictures and the domains that sell it."""
+    """One product of one type: its images and the domains that sell it."""
 
     item_id: str
     drawn: DrawnType
-    main: Picture | None
-    others: list[Picture]
+    main: PlannedImage | None
+    others: list[PlannedImage]
     n_domains: int = 1
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The whole catalogue: products, pictures, listings as (product, domain number, product type)."""
+    """The whole catalogue: products, images, listings as (product, domain number, product type)."""
 
     products: list[Product]
-    pictures: list[Picture]
+    images: list[PlannedImage]
     listings: list[tuple[Product, int, str]]
 
 
 def plan_catalogue(products_per_type: int, seed: int) -> Plan:
-    """Decide on every product, picture and trap; nothing is drawn yet."""
+    """Decide on every product, image and trap; nothing is drawn yet."""
     rng = np.random.default_rng([seed, 7])
     products: list[Product] = []
     for number, (drawn, count) in enumerate(_counts(products_per_type)):
         products += [_product(drawn, [seed, number, k], rng) for k in range(count)]
-    _lay_picture_traps(products)
+    _lay_image_traps(products)
     _lay_sharing_traps(products)
     _lay_id_traps(products)
     listings = [(p, domain, p.drawn.name) for p in products for domain in range(p.n_domains)]
     two_types = next(p for p in products[::-1] if p.drawn.name == "TABLE" and not _trapped(p))
     listings.append((two_types, 1, "DESK"))
     for product, _, kind in listings:
-        for picture in _pictures(product):
-            picture.types += [kind] if kind not in picture.types else []
-            picture.items += [product.item_id] if product.item_id not in picture.items else []
+        for image in _images(product):
+            image.types += [kind] if kind not in image.types else []
+            image.items += [product.item_id] if product.item_id not in image.items else []
     _mark(two_types, "item_of_two_types")
-    pictures = {p.image_id: p for product in products for p in _pictures(product)}
-    return Plan(products, list(pictures.values()), listings)
+    images = {p.image_id: p for product in products for p in _images(product)}
+    return Plan(products, list(images.values()), listings)
 
 
 def listing_line(product: Product, domain: int, kind: str, number: int) -> bytes:
@@ -97,7 +97,7 @@ def listing_line(product: Product, domain: int, kind: str, number: int) -> bytes
     if product.main:
         listing["main_image_id"] = product.main.image_id
     if product.others:
-        listing["other_image_id"] = [picture.image_id for picture in product.others]
+        listing["other_image_id"] = [image.image_id for image in product.others]
     listing |= {"country": country, "marketplace": "Amazon", "domain_name": name}
     return json.dumps(listing, ensure_ascii=True).encode("ascii")
 
@@ -114,8 +114,8 @@ def _counts(products_per_type: int) -> list[tuple[DrawnType, int]]:
 
 def _product(drawn: DrawnType, seed: list[int], rng: np.random.Generator) -> Product:
     kinds = ["main", *(kind for kind, share in _OTHER_KINDS if rng.uniform() < share)]
-    pictures = [
-        Picture(
+    images = [
+        PlannedImage(
             _image_id([*seed, n]),
             kind,
             drawn,
@@ -126,7 +126,7 @@ def _product(drawn: DrawnType, seed: list[int], rng: np.random.Generator) -> Pro
         for n, kind in enumerate(kinds)
     ]
     n_domains = int(rng.choice([1, 2, 3], p=[0.85, 0.1, 0.05]))
-    product = Product(_item_id(seed), drawn, pictures[0], pictures[1:], n_domains)
+    product = Product(_item_id(seed), drawn, images[0], images[1:], n_domains)
     if n_domains > 1:
         _mark(product, "several_domains")
     return product
@@ -143,17 +143,17 @@ def _image_id(seed: list[int]) -> str:
     return str(digest[0] % 5 + 4) + "1" + "".join(letters[b % 64] for b in digest[1:9]) + "L"
 
 
-def _pictures(product: Product) -> list[Picture]:
+def _images(product: Product) -> list[PlannedImage]:
     return ([product.main] if product.main else []) + product.others
 
 
 def _mark(product: Product, trap: str) -> None:
-    for picture in _pictures(product):
-        picture.traps.add(trap)
+    for image in _images(product):
+        image.traps.add(trap)
 
 
 def _trapped(product: Product) -> bool:
-    return any(picture.traps for picture in _pictures(product)) or not product.main or not product.others
+    return any(image.traps for image in _images(product)) or not product.main or not product.others
 
 
 def _untouched(products: list[Product], name: str, count: int) -> list[Product]:
@@ -162,8 +162,8 @@ def _untouched(products: list[Product], name: str, count: int) -> list[Product]:
     return found[:count]
 
 
-def _lay_picture_traps(products: list[Product]) -> None:
-    """Damage or convert single main pictures, and leave files out."""
+def _lay_image_traps(products: list[Product]) -> None:
+    """Damage or convert single main images, and leave files out."""
     forms = {"truncated": "LAMP", "cmyk": "SOFA", "alpha": "RING", "gray": "SHELF"}
     for form, name in forms.items():
         for product in _untouched(products, name, 2):
@@ -180,13 +180,13 @@ def _lay_picture_traps(products: list[Product]) -> None:
 
 
 def _mark_others(product: Product) -> None:
-    """Say that the other pictures have no main picture to be compared with."""
-    for picture in product.others:
-        picture.traps.add("unusable_main")
+    """Say that the other images have no main image to be compared with."""
+    for image in product.others:
+        image.traps.add("unusable_main")
 
 
 def _lay_sharing_traps(products: list[Product]) -> None:
-    """Share pictures: a notice by many products, views and main pictures by a few, one by two types."""
+    """Share images: a notice by many products, views and main images by a few, one by two types."""
     for product in _untouched(products, "BACKPACK", 1):
         product.main, _ = None, _mark(product, "missing_main")
     for product in _untouched(products, "CHAIR", 1):
@@ -206,13 +206,13 @@ def _lay_sharing_traps(products: list[Product]) -> None:
     assert chair.main
     stool.others = [*stool.others, chair.main]
     chair.main.traps.add("two_labels")
-    notice = Picture("01BoilerpLL", "boilerplate", TYPES[0], [0, 0, 0], 0, traps={"boilerplate"})
+    notice = PlannedImage("01BoilerpLL", "boilerplate", TYPES[0], [0, 0, 0], 0, traps={"boilerplate"})
     for product in products[:: max(1, len(products) // BOILERPLATE_PRODUCTS)]:
         product.others = [*product.others, notice]
 
 
 def _lay_id_traps(products: list[Product]) -> None:
-    """Give ids that a careless reader takes for numbers: leading zeros, exponents, all digits."""
+    """Return ids that a careless reader takes for numbers: leading zeros, exponents, all digits."""
     ids = (("0312345678", "00123456789"), ("1234567890", "51234567890"), ("8100000001", "71000000e11"))
     for (item_id, image_id), product in zip(ids, _untouched(products, "DRINKING_CUP", 3), strict=False):
         assert product.main

@@ -82,7 +82,7 @@ def lathe(
 
 
 def extrude(outline: Sequence[tuple[float, float]], z: tuple[float, float], color: Color) -> Mesh:
-    """Give a flat outline of (x, y) points a thickness between two values of z."""
+    """Return a flat outline of (x, y) points a thickness between two values of z."""
     back = tuple((x, y, z[0]) for x, y in outline)
     front = tuple((x, y, z[1]) for x, y in outline)
     rim = [
@@ -100,7 +100,7 @@ def line(points: Sequence[Point], width: float, color: Color) -> Mesh:
 def arc(
     center: Point, radii: tuple[float, float], degrees: tuple[float, float], plane: str = "xy"
 ) -> list[Point]:
-    """Give 13 points of an ellipse's arc in the plane `xy`, `yz` (first radius along z) or `xz`."""
+    """Return 13 points of an ellipse's arc in the plane `xy`, `yz` (first radius along z) or `xz`."""
     points = []
     for angle in np.radians(np.linspace(degrees[0], degrees[1], 13)):
         a, b = radii[0] * math.cos(angle), radii[1] * math.sin(angle)
@@ -110,7 +110,7 @@ def arc(
 
 
 def rounded(width: float, height: float, corner: float) -> list[tuple[float, float]]:
-    """Give the outline of a rectangle with cut-round corners, standing on y = 0, centered on x = 0."""
+    """Return the outline of a rectangle with cut-round corners, standing on y = 0, centered on x = 0."""
     w, c = width / 2, min(corner, width / 2, height / 2)
     k = c * 0.3
     return [
@@ -142,7 +142,7 @@ def paint(
     frame: tuple[float, float, float, float] | None = None,
     shadow: Color | None = None,
 ) -> None:
-    """Paint a mesh into a frame (left, top, right, bottom; default: all) of an RGB picture, in place.
+    """Paint a mesh into a frame (left, top, right, bottom; default: all) of an RGB image, in place.
 
     Faces are painted in order of their mean distance, which is exact enough for small convex parts; faces at
     the same distance in the order of the mesh.
@@ -192,7 +192,7 @@ def _flatten(turned: np.ndarray, radius: float, camera: Camera) -> np.ndarray:
 def _fit(
     raw: np.ndarray, camera: Camera, frame: tuple[float, float, float, float]
 ) -> tuple[float, np.ndarray]:
-    """Give the scale and the offset that bring a flattened mesh into its frame."""
+    """Return the scale and the offset that bring a flattened mesh into its frame."""
     low, high = raw.min(axis=0), raw.max(axis=0)
     left, top, right, bottom = frame
     room = np.array([right - left, bottom - top])

@@ -50,7 +50,7 @@ def ablate_heads(
     -------
     DataFrame
         The published table's columns: version, dense_units, augmentation, batch_norm, dropout, then accuracy, loss,
-        val_accuracy, val_loss of the epoch with the lowest validation loss; with published figures beside them
+        val_accuracy, val_loss of the epoch with the lowest validation loss; with published metrics beside them
         where the settings name a study.
     """
     settings, output = settings or TrainSettings(), Path(output)
@@ -95,7 +95,7 @@ def ablate_heads(
 
 
 def training_of(name: str, settings: TrainSettings) -> TwoPhaseTraining:
-    """Give the training of a head.
+    """Return the training of a head.
 
     It is augmented if the study trained that head so and the settings ask for it. In a recipe of the study it takes at
     most the epochs that the study gave that head.
@@ -114,11 +114,11 @@ def training_of(name: str, settings: TrainSettings) -> TwoPhaseTraining:
 
 
 def published_heads(study: str) -> pd.DataFrame:
-    """Give a study's figures by version, as published_accuracy, published_loss and so on."""
+    """Return a study's metrics by version, as published_accuracy, published_loss and so on."""
     with (files("aisles.experiments") / "published" / f"{study}_heads.csv").open() as file:
         table = pd.read_csv(file)
-    figures = ["accuracy", "loss", "val_accuracy", "val_loss"]
-    return table.loc[:, ["version", *figures]].rename(columns={name: f"published_{name}" for name in figures})
+    metrics = ["accuracy", "loss", "val_accuracy", "val_loss"]
+    return table.loc[:, ["version", *metrics]].rename(columns={name: f"published_{name}" for name in metrics})
 
 
 def _yes(value: bool) -> str:

@@ -15,10 +15,10 @@ from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.settings_errors import explained
 from aisles.data_prep.io.tables import write_table
 from aisles.experiments.runs.writer import make_run_folder, write_json
-from aisles.experiments.settings.benchmark import StudySettings
+from aisles.experiments.settings.benchmark import BenchmarkSettings
 
 if TYPE_CHECKING:
-    from aisles.experiments.benchmark.run import StudyResult
+    from aisles.experiments.benchmark.run import BenchmarkResult
 
 logger = logging.getLogger(__name__)
 MOST_MACROS = 12
@@ -94,7 +94,7 @@ def _product_and_image(manifest: Manifest) -> tuple[str, ...]:
 
 
 def thresholds(manifest: Manifest) -> tuple[str, ...]:
-    """Give thresholds of similarity that keep about all, 75, 50, 25 and 0 % of the secondary training images.
+    """Return thresholds of similarity that keep about all, 75, 50, 25 and 0 % of the secondary training images.
 
     Raises
     ------
@@ -142,7 +142,7 @@ ABLATIONS = {
 """Ablations of studies by name. Those of trained heads and trunks are in `head_ablation` and `trunk_comparison`."""
 
 
-def check_values(name: str, values: Iterable[str], settings: StudySettings) -> None:
+def check_values(name: str, values: Iterable[str], settings: BenchmarkSettings) -> None:
     """Refuse values that an ablation can't try, before anything takes long.
 
     Raises
@@ -160,7 +160,7 @@ def run_ablation(
     name: str,
     data: str | Path,
     output: str | Path,
-    settings: StudySettings | None = None,
+    settings: BenchmarkSettings | None = None,
     *,
     values: Iterable[str] = (),
     **more: Any,
@@ -173,12 +173,12 @@ def run_ablation(
         A key of `ABLATIONS`.
     data, output : path
         The images, and the folder for all variants; run again, it goes on where it stopped.
-    settings : StudySettings, optional
+    settings : BenchmarkSettings, optional
         What all variants share.
     values : iterable of str
         What to try; the ablation's own values unless given.
     **more
-        As for `run_study`: `cache`, `backbone`, `jobs`.
+        As for `run_benchmark`: `cache`, `backbone`, `jobs`.
 
     Returns
     -------
@@ -186,7 +186,7 @@ def run_ablation(
         One row a variant: `variant`, `flat`, `flat_sd`, the primary rule and its sd, `difference` with `low` and
         `high`, `verdict`, `router`, `n_test`; `flat_change`, `change`: against the first variant that ran, means over
         seeds with their `change_sd`; `same_test_images`: whether that was judged on the same photographs, without
-        which a change says little; `failed`: the reason why a variant has no figures. Also in
+        which a change says little; `failed`: the reason why a variant has no metrics. Also in
         `OUTPUT/ablation.csv` and `ablation.json`.
 
     Raises
@@ -196,9 +196,9 @@ def run_ablation(
     DataError
         If the images bring nothing that the ablation could change.
     """
-    from aisles.experiments.benchmark.run import run_study
+    from aisles.experiments.benchmark.run import run_benchmark
 
-    settings, output, values = settings or StudySettings(), Path(output), tuple(values)
+    settings, output, values = settings or BenchmarkSettings(), Path(output), tuple(values)
     check_values(name, values, settings)
     ablation = ABLATIONS[name]
     usual = ablation.values(read_manifest(data, label_column=settings.data.label_column))
@@ -209,43 +209,41 @@ def run_ablation(
     for number, variant in enumerate(variants, 1):
         logger.info("%s: %s, %d of %d.", name, variant.name, number, len(variants))
         try:
-            result = run_study(data, output / variant.name, changed(settings, variant), **more)
+            result = run_benchmark(data, output / variant.name, changed(settings, variant), **more)
         except (ValueError, OSError) as error:
             if isinstance(error, DataError) and base is None:
                 raise
             rows.append({"variant": variant.name, "failed": f"{type(error).__name__}: {error}"})
             continue
         base = base or result.metrics
-        rows.append({"variant": variant.name} | _figures(result, base, settings.comparison.primary))
+        rows.append({"variant": variant.name} | _metrics(result, base, settings.comparison.primary))
     table = pd.DataFrame(rows)
     write_json(output / "ablation.json", {"ablation": name, "question": ablation.question, "variants": rows})
     write_table(output / "ablation.csv", table)
     return table
 
 
-def changed(settings: StudySettings, variant: Variant) -> StudySettings:
-    """Give the settings with a variant's changes, checked as if they had been typed; what nobody typed stays so."""
+def changed(settings: BenchmarkSettings, variant: Variant) -> BenchmarkSettings:
+    """Return the settings with a variant's changes, checked as if they had been typed; what nobody typed stays so."""
     content = settings.model_dump(exclude_unset=True)
     for section, values in variant.changes.items():
         content[section] = content.get(section, {}) | values
     try:
-        return StudySettings.model_validate(content)
+        return BenchmarkSettings.model_validate(content)
     except ValidationError as error:
-        raise ValueError(f"{variant.name!r} can't be tried. {explained(error, StudySettings)}") from None
+        raise ValueError(f"{variant.name!r} can't be tried. {explained(error, BenchmarkSettings)}") from None
 
 
-def _figures(result: "StudyResult", base: dict[str, Any], primary: str) -> dict[str, Any]:
+def _metrics(result: "BenchmarkResult", base: dict[str, Any], primary: str) -> dict[str, Any]:
     metrics = result.metrics
     flat, own, first = (
-        metrics["contestants"]["flat"],
-        metrics["contestants"][primary],
+        metrics["methods"]["flat"],
+        metrics["methods"][primary],
         metrics["comparisons"][0],
     )
     changes = {}
     for key, name in (("flat_change", "flat"), ("change", primary)):
-        difference = np.subtract(
-            metrics["contestants"][name]["accuracy"], base["contestants"][name]["accuracy"]
-        )
+        difference = np.subtract(metrics["methods"][name]["accuracy"], base["methods"][name]["accuracy"])
         changes[key] = float(difference.mean())
         changes[f"{key}_sd"] = float(difference.std(ddof=1)) if len(difference) > 1 else None
     return {

@@ -38,7 +38,7 @@ class TrunkComparison:
     Attributes
     ----------
     table : DataFrame
-        One row a contestant: accuracy, macro_f1; against the fine-tuned flat model difference, low, high,
+        One row a method: accuracy, macro_f1; against the fine-tuned flat model difference, low, high,
         p_uncorrected, p, verdict; and `family`: `primary` (the trunks under the rule `PRIMARY`, and flat with more
         epochs) or `further`. In each family p and verdict are corrected for its number of rows (Holm).
     sentences : tuple of str
@@ -124,7 +124,7 @@ def compare_trunks(
 def _answers(
     classifier: FlatClassifier | TwoStageClassifier, prepared: PreparedData, rule: str | None = None
 ):
-    """Give the answered class of each test image, as index into the sorted classes."""
+    """Return the answered class of each test image, as index into the sorted classes."""
     paths = prepared.manifest.paths
     return classifier.predict_proba([paths[i] for i in prepared.rows("test").tolist()], rule=rule).argmax(1)
 
@@ -146,7 +146,7 @@ def _judged(answers: dict[str, np.ndarray], prepared: PreparedData) -> list[Comp
 
 
 def _family(name: str) -> str:
-    """Say to which question a contestant belongs; each family is corrected for its own number of comparisons."""
+    """Say to which question a method belongs; each family is corrected for its own number of comparisons."""
     return "primary" if name == FLAT_AGAIN or name.endswith(f", {PRIMARY}") else "further"
 
 
@@ -157,7 +157,7 @@ def _table(
     rows = []
     for name, given in answers.items():
         row: dict[str, Any] = {
-            "contestant": name,
+            "method": name,
             "accuracy": accuracy(truth, given),
             "macro_f1": macro_f1(truth, given),
         }
@@ -191,7 +191,7 @@ def _write(
         "fingerprint": prepared.fingerprint,
         "hierarchy": dict(zip(hierarchy.macros, map(list, hierarchy.members), strict=True)),
         "flat_validation_accuracy": result.validation,
-        "contestants": result.table.astype(object).where(result.table.notna(), None).to_dict("records"),
+        "methods": result.table.astype(object).where(result.table.notna(), None).to_dict("records"),
         "verdicts": list(result.sentences),
         "primary_rule": PRIMARY,
         "training": asdict(settings.training),

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from aisles.experiments.runs.writer import data_facts
-from aisles.experiments.settings.benchmark import StudySettings
+from aisles.experiments.settings.benchmark import BenchmarkSettings
 from aisles.hierarchy.calibration import (
     Temperatures,
     apply_temperature,
@@ -29,8 +29,8 @@ def save_bundles(
     trunk: Backbone,
     flat: FittedModel,
     two_stage: FittedTwoStage,
-    figures: dict[str, Any],
-    settings: StudySettings,
+    metrics: dict[str, Any],
+    settings: BenchmarkSettings,
 ) -> None:
     """Save the first seed's models, each with the temperatures that validation images ask for."""
     val = prepared.rows("val")
@@ -62,7 +62,7 @@ def save_bundles(
     save_bundle(
         FlatClassifier(flat_model, found.hierarchy),
         folder / "flat",
-        facts=facts | _accuracy(figures, "flat", right["flat"]),
+        facts=facts | _accuracy(metrics, "flat", right["flat"]),
         tree=found.tree,
     )
     classifier = TwoStageClassifier(
@@ -71,7 +71,7 @@ def save_bundles(
         flat=flat_model,
         rule=rule,
     )
-    facts |= _accuracy(figures, rule, right[rule])
+    facts |= _accuracy(metrics, rule, right[rule])
     save_bundle(classifier, folder / "two-stage", facts=facts, tree=found.tree)
 
 
@@ -80,11 +80,11 @@ def _stages(two_stage: FittedTwoStage, trunk: Backbone, temperatures: Temperatur
     return two_stage.router.on(trunk, temperatures.router), submodels
 
 
-def _accuracy(figures: dict[str, Any], contestant: str, calibrated: float) -> dict[str, Any]:
+def _accuracy(metrics: dict[str, Any], method: str, calibrated: float) -> dict[str, Any]:
     """Tell the accuracy as compared in the study, and as this bundle answers by default: with its temperatures."""
-    compared = figures["contestants"][contestant]["accuracy"][0]
+    compared = metrics["methods"][method]["accuracy"][0]
     return {
-        "figures": {"accuracy": round(calibrated, 4), "accuracy without temperatures": round(compared, 4)}
+        "metrics": {"accuracy": round(calibrated, 4), "accuracy without temperatures": round(compared, 4)}
     }
 
 

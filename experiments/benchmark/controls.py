@@ -21,7 +21,7 @@ def compare_controls(predictions: Predictions, settings: ComparisonSettings) -> 
         rule. `hierarchies`: one comparison per other hierarchy, a being the other one and b the study's, corrected
         together by Holm.
     """
-    roles = {name: contestant.role for name, contestant in predictions.contestants.items()}
+    roles = {name: method.role for name, method in predictions.methods.items()}
     partitions = [name for name, role in roles.items() if role == "control"]
     others = [name for name, role in roles.items() if role == "hierarchy"]
     judged = apply_holm([_against(predictions, settings, name) for name in others])

@@ -1,4 +1,4 @@
-"""What contestants cost: what they were given (the same in every run), and what this machine took."""
+"""What methods cost: what they were given (the same in every run), and what this machine took."""
 
 import json
 import resource
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from aisles.experiments.methods.head_jobs import HeadJob, Trainer
-from aisles.experiments.methods.roster import Contestant
+from aisles.experiments.methods.roster import MethodResult
 from aisles.experiments.runs.predictions import file_name_of
 
 if TYPE_CHECKING:
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 BATCH, REPEATS = 16, 5
 
 
-def contestant_cost(contestant: Contestant, trainer: Trainer, trunk_parameters: int) -> dict[str, float]:
-    """Give a contestant's budget, a mean over seeds; part of `metrics.json`, so nothing of it depends on the machine.
+def method_cost(method: MethodResult, trainer: Trainer, trunk_parameters: int) -> dict[str, float]:
+    """Return a method's budget, a mean over seeds; part of `metrics.json`, so nothing of it depends on the machine.
 
     Parameters
     ----------
-    contestant : Contestant
+    method : MethodResult
     trainer : Trainer
         Of its heads.
     trunk_parameters : int
@@ -37,13 +37,13 @@ def contestant_cost(contestant: Contestant, trainer: Trainer, trunk_parameters: 
         `backbone_passes`, `head_passes` an image; `heads`; `parameters`, `head_parameters`; `weight_bytes` (float32);
         `images`: distinct images the heads were trained on; `epochs` and `image_steps`: sums over the heads.
     """
-    budgets = [[trainer.budget(job) for job in of_seed] for of_seed in contestant.jobs]
+    budgets = [[trainer.budget(job) for job in of_seed] for of_seed in method.jobs]
     heads = _mean([sum(b.parameters for b in of_seed) for of_seed in budgets])
-    heads += contestant.further_parameters
+    heads += method.further_parameters
     parameters = trunk_parameters + heads
     return {
         "backbone_passes": 1.0,
-        "head_passes": contestant.head_passes,
+        "head_passes": method.head_passes,
         "heads": _mean([len(of_seed) for of_seed in budgets]),
         "parameters": parameters,
         "head_parameters": heads,
@@ -55,7 +55,7 @@ def contestant_cost(contestant: Contestant, trainer: Trainer, trunk_parameters: 
 
 
 def reference_cost(folder: Path, trunk_parameters: int) -> dict[str, float]:
-    """Give the same of another library's model, from its stage; it knows no epochs."""
+    """Return the same of another library's model, from its stage; it knows no epochs."""
     facts = json.loads((folder / "budget.json").read_text())
     parameters = trunk_parameters + facts["parameters"]
     return {
@@ -65,56 +65,54 @@ def reference_cost(folder: Path, trunk_parameters: int) -> dict[str, float]:
 
 
 def measured_costs(
-    contestants: Mapping[str, Contestant], trainer: Trainer, trunk: "Backbone", features: np.ndarray
+    methods: Mapping[str, MethodResult], trainer: Trainer, trunk: "Backbone", features: np.ndarray
 ) -> dict[str, Any]:
     """Measure time and memory on this machine, for `costs.json`.
 
     Returns
     -------
     dict
-        `backbone`: `images_per_second` in batches of 16 decoded pictures. `contestants`: by name `training_seconds`
+        `backbone`: `images_per_second` in batches of 16 decoded images. `methods`: by name `training_seconds`
         (a seed), `bytes_on_disk` (its heads' files, a seed), `images_per_second` (backbone and heads, decoding left
         out); the last two are null where parts are no heads (discriminants, other libraries' models), as these are
         neither kept as files nor timed in prediction. `stages`: seconds of each head's training.
         `peak_memory_bytes`: of this process until now.
     """
     passing = seconds_of(lambda: trunk.forward(_noise(trunk.input_size)))
-    stages = {job.name: trainer.budget(job).seconds for job in _all_jobs(contestants)}
-    head_seconds = _head_seconds(contestants, trainer, features)
+    stages = {job.name: trainer.budget(job).seconds for job in _all_jobs(methods)}
+    head_seconds = _head_seconds(methods, trainer, features)
     measured = {}
-    for name, contestant in contestants.items():
-        if not contestant.jobs or contestant.further_parameters:
-            measured[name] = _not_all_heads(contestant, trainer, stages)
+    for name, method in methods.items():
+        if not method.jobs or method.further_parameters:
+            measured[name] = _not_all_heads(method, trainer, stages)
             continue
-        per_head = np.mean([head_seconds[job.name] for job in contestant.jobs[0]])
+        per_head = np.mean([head_seconds[job.name] for job in method.jobs[0]])
         measured[name] = {
-            "training_seconds": _mean([sum(stages[job.name] for job in jobs) for jobs in contestant.jobs]),
-            "bytes_on_disk": _mean(
-                [sum(_file_size(trainer, job) for job in jobs) for jobs in contestant.jobs]
-            ),
-            "images_per_second": BATCH / float(passing + contestant.head_passes * per_head),
+            "training_seconds": _mean([sum(stages[job.name] for job in jobs) for jobs in method.jobs]),
+            "bytes_on_disk": _mean([sum(_file_size(trainer, job) for job in jobs) for jobs in method.jobs]),
+            "images_per_second": BATCH / float(passing + method.head_passes * per_head),
         }
     return {
         "backbone": {"images_per_second": BATCH / passing},
-        "contestants": measured,
+        "methods": measured,
         "stages": stages,
         "peak_memory_bytes": peak_memory(),
     }
 
 
 def _not_all_heads(
-    contestant: Contestant, trainer: Trainer, stages: Mapping[str, float]
+    method: MethodResult, trainer: Trainer, stages: Mapping[str, float]
 ) -> dict[str, float | None]:
-    """Give what is known of a contestant with other parts than heads: how long these and its heads were trained."""
-    budget = trainer.folder / file_name_of(contestant.name) / "budget.json"
+    """Return what is known of a method with other parts than heads: how long these and its heads were trained."""
+    budget = trainer.folder / file_name_of(method.name) / "budget.json"
     own = json.loads(budget.read_text())["seconds"] if budget.exists() else None
-    heads = [sum(stages[job.name] for job in jobs) for jobs in contestant.jobs]
+    heads = [sum(stages[job.name] for job in jobs) for jobs in method.jobs]
     seconds = None if own is None else own + (_mean(heads) if heads else 0.0)
     return {"training_seconds": seconds, "bytes_on_disk": None, "images_per_second": None}
 
 
 def seconds_of(work: Callable[[], Any], repeats: int = REPEATS) -> float:
-    """Give the median duration of some work, after once for warming up."""
+    """Return the median duration of some work, after once for warming up."""
     work()
     taken = []
     for _ in range(repeats):
@@ -125,24 +123,24 @@ def seconds_of(work: Callable[[], Any], repeats: int = REPEATS) -> float:
 
 
 def peak_memory() -> int:
-    """Give the largest resident size of this process so far, in bytes."""
+    """Return the largest resident size of this process so far, in bytes."""
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _head_seconds(
-    contestants: Mapping[str, Contestant], trainer: Trainer, features: np.ndarray
+    methods: Mapping[str, MethodResult], trainer: Trainer, features: np.ndarray
 ) -> dict[str, float]:
     """Time the first seed's heads one by one on a batch of features."""
     batch, found = np.resize(features, (BATCH, features.shape[1])), {}
-    for job in _all_jobs(contestants, first_seed=True):
+    for job in _all_jobs(methods, first_seed=True):
         head = trainer.head(job)
         found[job.name] = seconds_of(lambda head=head: head.from_features(batch))
     return found
 
 
-def _all_jobs(contestants: Mapping[str, Contestant], first_seed: bool = False) -> list[HeadJob]:
-    tables = [c.jobs[:1] if first_seed else c.jobs for c in contestants.values()]
+def _all_jobs(methods: Mapping[str, MethodResult], first_seed: bool = False) -> list[HeadJob]:
+    tables = [c.jobs[:1] if first_seed else c.jobs for c in methods.values()]
     return list({job.name: job for table in tables for jobs in table for job in jobs}.values())
 
 

@@ -1,4 +1,4 @@
-"""From predictions to `metrics.json`: every figure, and the verdict.
+"""From predictions to `metrics.json`: every plot, and the verdict.
 
 The shape of `metrics.json`. It holds no time and no date: the same images, settings and versions give the same file,
 however often the study was interrupted. Lists over seeds are in the order of `seeds`; lists over classes in the order
@@ -7,7 +7,7 @@ of `classes`; shares are between 0 and 1; what can't be computed is null. Times 
 - `n_test`, `n_products`, `seeds`, `classes`, `macros` (name: its classes), `backbone`, `data` (`fingerprint`,
   `test_images`: hash of the names, labels and bytes of those, `images`
   by split, `products`, `unreadable`, `equal_files_across_splits_or_classes`, `notes`).
-- `contestants`: by name
+- `methods`: by name
   - `role`: flat, ensemble, two-stage, hierarchy (the primary rule on another hierarchy), control (on random macros)
     or reference (another library);
   - lists over seeds `accuracy`, `top5_accuracy`, `balanced_accuracy`, `macro_f1`, `macro_accuracy`,
@@ -19,25 +19,26 @@ of `classes`; shares are between 0 and 1; what can't be computed is null. Times 
   - `calibration`: `before` and `after` (each `ece`, `nll`, `brier` over seeds) one `temperature` a seed, fitted on
     validation images; null for bare answers;
   - `risk_coverage`: `aurc` over seeds, `coverage` and mean `risk`;
-  - `per_class`: `precision`, `recall`, `f1`, `support`, `rescued`, `lost` (against flat) over classes, seeds averaged;
+  - `per_class`: `precision`, `recall`, `f1`, `support`, `corrected`, `broken` (against flat) over
+    classes, seeds averaged;
   - `own_hierarchy` (if it routes): `sizes`, `router_accuracy`, `R`, `S` on the macros that it routes by itself;
   - `cost`: `backbone_passes` and `head_passes` an image, `heads`, `parameters`, `weight_bytes`, `images`,
     `epochs` and `image_steps` of training, all a seed;
-- `failed`: contestants that failed, each with its reason.
+- `failed`: methods that failed, each with its reason.
 - `router`: over seeds `accuracy` and `implied_by_flat`.
-- `error_budget`: by contestant and seed `router_wrong`, `within_wrong`, `right`, `R`, `S`, on the study's macros.
+- `error_budget`: by method and seed `router_wrong`, `within_wrong`, `right`, `R`, `S`, on the study's macros.
 - `comparisons`: everybody but controls (`b`) against flat (`a`; fine-tuned networks against the flat model that was
   fine-tuned alike), the primary one first, the others corrected by Holm:
-  `difference`, `difference_per_seed`, `difference_sd`, `interval`, `p_value`, `p_corrected`, `mcnemar`, `rescued`,
-  `lost`, `equivalence_interval`, `equivalence_p`, `smallest_detectable`, `margin`, `alpha`, `verdict`, `sentence`;
+  `difference`, `difference_per_seed`, `difference_sd`, `interval`, `p_value`, `p_corrected`, `mcnemar`, `corrected`,
+  `broken`, `equivalence_interval`, `equivalence_p`, `smallest_detectable`, `margin`, `alpha`, `verdict`, `sentence`;
   `verdict` is the first one's sentence.
 - `controls`: see `controls.compare_controls`.
-- `calibrated_stages`: the primary rule's figures after one temperature for the router and one for each sub-model
+- `calibrated_stages`: the primary rule's metrics after one temperature for the router and one for each sub-model
   (`ece`, `nll`, `brier`, `accuracy` over seeds, `temperatures`); null if it has no sub-models and router of its own.
 - `climb`: for flat and the primary rule, over thresholds: `class_share`, `macro_share`, `class_accuracy`, `accuracy`.
 - `hierarchical_scores`: why hP = hR = hF1 here, said once.
-- `hierarchy`: `origin` and `hierarchy_quality.hierarchy_quality`'s figures; `agreement` with other hierarchies.
-- `forecast`: `forecasts.forecast_cuts`'s, with `used` (the study's hierarchy) and `happened` (test images).
+- `hierarchy`: `origin` and `hierarchy_quality.hierarchy_quality`'s metrics; `agreement` with other hierarchies.
+- `forecast`: `forecasts.forecast_cuts`'s, with `used` (the study's hierarchy) and `observed` (test images).
 - `sweep` (if asked for): see `sweeps.sweep_cuts`.
 """
 
@@ -51,13 +52,13 @@ from aisles.experiments.metrics import answers as metrics
 from aisles.experiments.metrics.hierarchical import ErrorBudget, error_budget
 from aisles.experiments.metrics.method_metrics import (
     add_calibration,
-    climb_figures,
-    contestant_figures,
+    climb_metrics,
+    method_metrics,
     normalized,
     tree_distances,
 )
 from aisles.experiments.runs.predictions import Predictions
-from aisles.experiments.settings.benchmark import RIVALS, ComparisonSettings
+from aisles.experiments.settings.benchmark import BASELINES, ComparisonSettings
 from aisles.experiments.stats.verdict import Comparison, apply_holm, as_json, compare
 from aisles.hierarchy.calibration import fit_composed_temperatures
 from aisles.hierarchy.rules import parse_rule, route
@@ -71,12 +72,12 @@ HIERARCHICAL_SCORES = (
 
 
 def evaluate(predictions: Predictions, settings: ComparisonSettings, linkage: np.ndarray) -> dict[str, Any]:
-    """Compute the figures that come from predictions.
+    """Compute the metrics that come from predictions.
 
     Parameters
     ----------
     predictions : Predictions
-        With the contestants `flat` and `settings.primary` among them.
+        With the methods `flat` and `settings.primary` among them.
     settings : ComparisonSettings
     linkage : ndarray of shape (n_classes - 1, 4)
         Of the tree of classes.
@@ -95,23 +96,21 @@ def evaluate(predictions: Predictions, settings: ComparisonSettings, linkage: np
         "seeds": list(predictions.seeds),
         "classes": list(hierarchy.classes),
         "macros": dict(zip(hierarchy.macros, map(list, hierarchy.members), strict=True)),
-        "contestants": {
-            name: contestant_figures(predictions, name, distances) for name in predictions.contestants
-        },
+        "methods": {name: method_metrics(predictions, name, distances) for name in predictions.methods},
         "router": _router(predictions),
         "error_budget": {
             name: [
                 _budget(error_budget(truth, answers, hierarchy.macro_of))
                 for answers in predictions.answers(name)
             ]
-            for name in predictions.contestants
+            for name in predictions.methods
         },
         "comparisons": [as_json(comparison) for comparison in comparisons],
         "verdict": comparisons[0].sentence(),
         "controls": compare_controls(predictions, settings),
         "calibrated_stages": calibrated_stages(predictions, settings.primary),
         "climb": {
-            name: climb_figures(predictions, name) for name in dict.fromkeys(("flat", settings.primary))
+            name: climb_metrics(predictions, name) for name in dict.fromkeys(("flat", settings.primary))
         },
         "hierarchical_scores": HIERARCHICAL_SCORES,
     }
@@ -120,32 +119,32 @@ def evaluate(predictions: Predictions, settings: ComparisonSettings, linkage: np
 def compare_all(predictions: Predictions, settings: ComparisonSettings) -> list[Comparison]:
     """Judge everybody but the controls: the primary one against flat first, the others corrected by Holm.
 
-    The others meet flat, too, or their rival of `config.RIVALS`; whose rival failed is not judged.
+    The others meet flat, too, or their baseline of `config.BASELINES`; whose baseline failed is not judged.
     """
 
     def judge(name: str) -> Comparison:
-        rival = RIVALS.get(name, "flat")
+        baseline = BASELINES.get(name, "flat")
         return compare(
-            predictions.correct(rival),
+            predictions.correct(baseline),
             predictions.correct(name),
             predictions.products,
-            names=(rival, name),
+            names=(baseline, name),
             margin=settings.margin,
             alpha=settings.alpha,
         )
 
-    known = predictions.contestants
+    known = predictions.methods
     others = [n for n, c in known.items() if n not in ("flat", settings.primary) and c.role != "control"]
-    others = [name for name in others if RIVALS.get(name, "flat") in known]
+    others = [name for name in others if BASELINES.get(name, "flat") in known]
     return [judge(settings.primary), *apply_holm([judge(name) for name in others])]
 
 
 def calibrated_stages(predictions: Predictions, primary: str) -> dict[str, Any] | None:
-    """Calibrate router and sub-models one by one on validation images, and give the primary rule's figures."""
+    """Calibrate router and sub-models one by one on validation images, and give the primary rule's metrics."""
     rule, hierarchy = parse_rule(primary), predictions.hierarchy
     if rule.needs != ("macro_probs", "within_probs"):
         return None
-    figures: dict[str, Any] = {"ece": [], "nll": [], "brier": [], "accuracy": [], "temperatures": []}
+    calibrated: dict[str, Any] = {"ece": [], "nll": [], "brier": [], "accuracy": [], "temperatures": []}
     for row in range(len(predictions.seeds)):
         temperatures = fit_composed_temperatures(
             _log(predictions.val_router[row]),
@@ -159,10 +158,10 @@ def calibrated_stages(predictions: Predictions, primary: str) -> dict[str, Any] 
             macro_probs=temperatures.apply_router(normalized(predictions.router[row])),
             within_probs=temperatures.apply_submodels(predictions.within[row], hierarchy),
         )
-        add_calibration(figures, probs, predictions.truth)
-        figures["accuracy"].append(metrics.accuracy(predictions.truth, probs.argmax(1)))
-        figures["temperatures"].append(asdict(temperatures))
-    return figures
+        add_calibration(calibrated, probs, predictions.truth)
+        calibrated["accuracy"].append(metrics.accuracy(predictions.truth, probs.argmax(1)))
+        calibrated["temperatures"].append(asdict(temperatures))
+    return calibrated
 
 
 def _router(predictions: Predictions) -> Mapping[str, list[float]]:

@@ -1,4 +1,4 @@
-"""The forecast of a study: what each cut of the tree promises before any sub-model is trained, and what happened."""
+"""The forecast of a study: what each cut of the tree guarantees before any sub-model is trained, and what observed."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -80,10 +80,10 @@ def described(confusions: np.ndarray, hierarchy: Hierarchy) -> dict[str, float]:
     }
 
 
-def what_happened(
+def observed_outcome(
     truth: np.ndarray, flat_probs: np.ndarray, routed: np.ndarray, two_stage: np.ndarray, hierarchy: Hierarchy
 ) -> dict[str, Any]:
-    """Give what the test images say of a forecast's promises.
+    """Return what the test images say of a forecast's guarantees.
 
     Parameters
     ----------

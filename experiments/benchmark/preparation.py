@@ -49,7 +49,7 @@ class PreparedData:
         return self.manifest.fingerprint(self.sha256)
 
     def rows(self, split: str) -> np.ndarray:
-        """Give the row numbers of a split."""
+        """Return the row numbers of a split."""
         return np.flatnonzero(self.manifest.splits == split)
 
 
@@ -128,7 +128,7 @@ def _split(manifest: Manifest, settings: DataSettings) -> Manifest:
 
 
 def similar_enough(manifest: Manifest, threshold: float) -> np.ndarray:
-    """Say which images stay: all but training images of source `other` whose similarity is below the threshold."""
+    """Return which images stay: all but training images of source `other` whose similarity is below the threshold."""
     table = manifest.table
     below = (table["source"] == "other") & (table["similarity"] < threshold) & (table["split"] == "train")
     return ~below.to_numpy(dtype=bool)

@@ -13,7 +13,7 @@ from aisles.experiments.methods.discriminant import DISCRIMINANTS, run_discrimin
 from aisles.experiments.methods.external import run_reference
 from aisles.experiments.methods.fine_tuned import FineTuning
 from aisles.experiments.methods.head_jobs import Trainer, flat_job, router_job, two_stage_jobs
-from aisles.experiments.methods.roster import Contestant, Roster, check_same_terms, collect
+from aisles.experiments.methods.roster import MethodResult, Roster, check_same_terms, collect
 from aisles.experiments.metrics.hierarchy_quality import agreement, hierarchy_quality
 from aisles.experiments.report.writing import write_report
 from aisles.experiments.runs.predictions import Predictions
@@ -28,16 +28,16 @@ from aisles.experiments.runs.writer import (
     write_inputs,
     write_json,
 )
-from aisles.experiments.settings.benchmark import FINE_TUNED, BackboneSettings, StudySettings
+from aisles.experiments.settings.benchmark import FINE_TUNED, BackboneSettings, BenchmarkSettings
 from aisles.hierarchy.clustering import ClassTree
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rules import parse_rule, route
 from aisles.models.backbones.registry import Backbone
 
 from .bundles import save_bundles
-from .costs import contestant_cost, measured_costs, reference_cost
+from .costs import measured_costs, method_cost, reference_cost
 from .evaluation import evaluate
-from .forecast import confusion_of_seeds, described, forecast_cuts, what_happened
+from .forecast import confusion_of_seeds, described, forecast_cuts, observed_outcome
 from .preparation import (
     FoundHierarchy,
     PreparedData,
@@ -52,14 +52,14 @@ from .preparation import (
 from .sweep import sweep_cuts
 from .workers import engine
 
-__all__ = ["StudyResult", "environment", "make_run_folder", "run_study", "write_json"]
+__all__ = ["BenchmarkResult", "environment", "make_run_folder", "run_benchmark", "write_json"]
 
 LINKAGES = ("ward", "average", "complete")
 FORECAST_MACROS = tuple(range(2, 13))
 
 
 @dataclass(frozen=True, eq=False)
-class StudyResult:
+class BenchmarkResult:
     """What a study found.
 
     Attributes
@@ -74,10 +74,10 @@ class StudyResult:
     metrics: dict[str, Any]
 
 
-def run_study(
+def run_benchmark(
     data: str | Path,
     output: str | Path,
-    settings: StudySettings | None = None,
+    settings: BenchmarkSettings | None = None,
     *,
     cache: str | Path | None = None,
     backbone: Backbone | None = None,
@@ -86,7 +86,7 @@ def run_study(
     sweep: bool = False,
     resume: bool = False,
     replace: bool = False,
-) -> StudyResult:
+) -> BenchmarkResult:
     """Compare flat and two-stage on a folder of labelled photographs.
 
     Stages that were made from the same inputs are not made again, so a killed study goes on where it stopped.
@@ -97,7 +97,7 @@ def run_study(
         A manifest or a folder of class folders; see `aisles.data_prep.images.manifest.read_manifest`.
     output : path
         The run folder.
-    settings : StudySettings, optional
+    settings : BenchmarkSettings, optional
     cache : path, optional
         Folder for cached features.
     backbone : Backbone, optional
@@ -115,14 +115,14 @@ def run_study(
 
     Returns
     -------
-    StudyResult
+    BenchmarkResult
 
     Raises
     ------
     ValueError
         If the run folder holds another study, flat or the primary rule can't be trained, or the cluster can't be used.
     """
-    settings, output = settings or StudySettings(), Path(output).absolute()
+    settings, output = settings or BenchmarkSettings(), Path(output).absolute()
     check_apart(Path(data), output)
     make_run_folder(output)
     prepared = prepare_data(data, settings.data)
@@ -136,18 +136,18 @@ def run_study(
         remove_results(output)
     write_inputs(output, settings, prepared, found, facts, named=backbone is None)
     with engine(scheduler) as places:
-        study = _Study(output, settings, prepared, trunk, features, found, cache, places or jobs)
-        figures = study.run(sweep)
+        study = _Run(output, settings, prepared, trunk, features, found, cache, places or jobs)
+        metrics = study.run(sweep)
     write_report(output)
-    return StudyResult(output, figures)
+    return BenchmarkResult(output, metrics)
 
 
 @dataclass(frozen=True, eq=False)
-class _Study:
+class _Run:
     """The parts of one study, each computed once, when it is asked for."""
 
     output: Path
-    settings: StudySettings
+    settings: BenchmarkSettings
     prepared: PreparedData
     trunk: Backbone
     features: np.ndarray
@@ -159,29 +159,29 @@ class _Study:
         forecast = self.forecast()
         write_json(self.output / "forecast.json", forecast)
         predictions, failed = self.predictions()
-        check_same_terms(self.trainer, predictions.contestants)
+        check_same_terms(self.trainer, predictions.methods)
         predictions.write(self.output)
-        figures = evaluate(predictions, self.settings.comparison, self.found.tree.linkage)
-        for name, contestant in predictions.contestants.items():
-            figures["contestants"][name]["cost"] = self.cost(contestant)
-        figures |= {
+        metrics = evaluate(predictions, self.settings.comparison, self.found.tree.linkage)
+        for name, method in predictions.methods.items():
+            metrics["methods"][name]["cost"] = self.cost(method)
+        metrics |= {
             "failed": failed,
             "data": data_facts(self.prepared),
             "hierarchy": {
                 "origin": self.found.origin,
                 "without_validation": without_validation(self.prepared, self.found.hierarchy),
             }
-            | self.quality(predictions.contestants),
+            | self.quality(predictions.methods),
             "backbone": self.trunk.key,
-            "forecast": forecast | {"happened": self.happened(predictions)},
+            "forecast": forecast | {"observed": self.observed(predictions)},
         }
         if sweep:
-            figures["sweep"] = self.sweep(predictions, forecast)
-        self.write_costs(predictions.contestants)
-        self.save_bundles(figures)
+            metrics["sweep"] = self.sweep(predictions, forecast)
+        self.write_costs(predictions.methods)
+        self.save_bundles(metrics)
         write_json(self.output / "environment.json", environment())
-        write_json(self.output / "metrics.json", figures)
-        return figures
+        write_json(self.output / "metrics.json", metrics)
+        return metrics
 
     @cached_property
     def trainer(self) -> Trainer:
@@ -215,7 +215,7 @@ class _Study:
         return np.searchsorted(classes, self.prepared.manifest.labels[self.rows["val"]].astype(str))
 
     def forecast(self) -> dict[str, Any]:
-        """Train flat, and forecast what its validation confusions promise, before anything else is trained."""
+        """Train flat, and forecast what its validation confusions guarantee, before anything else is trained."""
         classes, seeds = self.prepared.manifest.classes, self.roster.seeds
         self.trainer.train([flat_job(classes, seed) for seed in seeds])
         flat_val = np.stack([self.trainer.flat(seed).val_probs[self.rows["val"]] for seed in seeds])
@@ -254,17 +254,17 @@ class _Study:
         return predictions, unknown | failed | failed_references
 
     def _stages(self, key: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Give what router and sub-models of the study's hierarchy say, (n_seeds, n, n_macros) and (.., n_slots)."""
+        """Return what router and sub-models of the study's hierarchy say, (n_seeds, n, n_macros) and (.., n_slots)."""
         hierarchy, seeds = self.found.hierarchy, self.roster.seeds
         router = [getattr(self.trainer.fitted(router_job(hierarchy, seed)), key)[rows] for seed in seeds]
         within = [self.trainer.within(hierarchy, seed, key)[rows] for seed in seeds]
         return np.stack(router).astype(np.float32), np.stack(within).astype(np.float32)
 
-    def otherwise_made(self, name: str) -> Contestant:
+    def otherwise_made(self, name: str) -> MethodResult:
         if name in DISCRIMINANTS:
             return run_discriminant(name, self.roster, self.output / "models")
         if name in FINE_TUNED:
-            return FineTuning(self.roster, self.trunk, self.output / "models", self.cache).contestant(name)
+            return FineTuning(self.roster, self.trunk, self.output / "models", self.cache).method(name)
         folder, n_seeds = self.reference_folder(name), len(self.roster.seeds)
         return run_reference(
             name, folder, self.prepared, self.features, self.trunk.key, self.found.hierarchy, n_seeds
@@ -273,42 +273,38 @@ class _Study:
     def reference_folder(self, name: str) -> Path:
         return self.output / "models" / name
 
-    def cost(self, contestant: Contestant) -> dict[str, float]:
-        if contestant.cost is not None:
-            return dict(contestant.cost)
+    def cost(self, method: MethodResult) -> dict[str, float]:
+        if method.cost is not None:
+            return dict(method.cost)
         parameters = self.trunk.model.count_params()
-        if contestant.role == "reference":
-            return reference_cost(self.reference_folder(contestant.name), parameters)
-        return contestant_cost(contestant, self.trainer, parameters)
+        if method.role == "reference":
+            return reference_cost(self.reference_folder(method.name), parameters)
+        return method_cost(method, self.trainer, parameters)
 
-    def write_costs(self, contestants: Mapping[str, Contestant]) -> None:
-        """Measure once for the same contestants, heads and features: going on need not measure again."""
-        tables = [jobs for contestant in contestants.values() for jobs in contestant.jobs]
+    def write_costs(self, methods: Mapping[str, MethodResult]) -> None:
+        """Measure once for the same methods, heads and features: going on need not measure again."""
+        tables = [jobs for method in methods.values() for jobs in method.jobs]
         heads = {job.name: job for jobs in tables for job in jobs}
         inputs = {
-            "contestants": list(contestants),
+            "methods": list(methods),
             "backbone": self.trunk.key,
             "data": self.prepared.fingerprint,
             "heads": {name: fingerprint(self.trainer.made_from(job)) for name, job in heads.items()},
         }
 
         def make(part: Path) -> None:
-            write_json(
-                part / "costs.json", measured_costs(contestants, self.trainer, self.trunk, self.features)
-            )
+            write_json(part / "costs.json", measured_costs(methods, self.trainer, self.trunk, self.features))
 
         stage(self.output / "costs", inputs, make)
         write_whole(self.output / "costs.json", (self.output / "costs" / "costs.json").read_bytes())
 
-    def quality(self, contestants: Mapping[str, Contestant]) -> dict[str, Any]:
+    def quality(self, methods: Mapping[str, MethodResult]) -> dict[str, Any]:
         train, labels = self.rows["train"], self.prepared.manifest.labels
         own = self.found.hierarchy
-        figures = hierarchy_quality(
+        metrics = hierarchy_quality(
             own, self.found.tree, self.features[train], labels[train], self.settings.hierarchy.bootstraps
         )
-        others = {
-            name: c.hierarchy for name, c in contestants.items() if c.role == "hierarchy" and c.hierarchy
-        }
+        others = {name: c.hierarchy for name, c in methods.items() if c.role == "hierarchy" and c.hierarchy}
         brought = independent_hierarchy(self.prepared.manifest, self.settings.hierarchy, own)
         if brought is not None:
             others[f"independent: {brought[0]}"] = brought[1]
@@ -317,12 +313,12 @@ class _Study:
             for name, tree in self.trees.items()
             if tree is not self.found.tree
         }
-        return figures | {"agreement": agreement(own, others, others.__getitem__)}
+        return metrics | {"agreement": agreement(own, others, others.__getitem__)}
 
-    def happened(self, predictions: Predictions) -> dict[str, float]:
+    def observed(self, predictions: Predictions) -> dict[str, float]:
         routed = predictions.router.argmax(2)
         answers = predictions.answers(self.settings.comparison.primary)
-        return what_happened(
+        return observed_outcome(
             predictions.truth, predictions.probs("flat"), routed, answers, self.found.hierarchy
         )
 
@@ -361,7 +357,7 @@ class _Study:
         _, features = prepare_features(self.prepared, settings, self.cache)
         return class_tree(self.prepared, features, self.found.tree.method).cut(self.found.hierarchy.n_macros)
 
-    def save_bundles(self, figures: dict[str, Any]) -> None:
+    def save_bundles(self, metrics: dict[str, Any]) -> None:
         flat, two_stage = self.trainer.flat(0), self.trainer.two_stage(self.found.hierarchy, 0)
         folder = self.output / "bundles"
-        save_bundles(folder, self.prepared, self.found, self.trunk, flat, two_stage, figures, self.settings)
+        save_bundles(folder, self.prepared, self.found, self.trunk, flat, two_stage, metrics, self.settings)

@@ -5,40 +5,40 @@ from pathlib import Path
 
 from aisles.experiments.report.names import judged
 
-from .run import StudyResult
+from .run import BenchmarkResult
 
 
-def summary(result: StudyResult) -> str:
-    """Write a study's result as text: contestants, comparisons, router, verdict, and where to look."""
-    figures = result.metrics
-    images = figures["data"]["images"]
-    level = 100 * (1 - figures["comparisons"][0]["alpha"])
-    width = 2 + max(8, *(len(name) for name in (*figures["contestants"], *figures["failed"])))
+def summary(result: BenchmarkResult) -> str:
+    """Write a study's result as text: methods, comparisons, router, verdict, and where to look."""
+    metrics = result.metrics
+    images = metrics["data"]["images"]
+    level = 100 * (1 - metrics["comparisons"][0]["alpha"])
+    width = 2 + max(8, *(len(name) for name in (*metrics["methods"], *metrics["failed"])))
     interval = f"{level:g} % interval"
     lines = [
-        f"{figures['n_test']} test images, {len(figures['classes'])} classes, {len(figures['macros'])} macros "
-        f"({figures['hierarchy']['origin']}), {len(figures['seeds'])} seeds, trained on {images['train']} + "
+        f"{metrics['n_test']} test images, {len(metrics['classes'])} classes, {len(metrics['macros'])} macros "
+        f"({metrics['hierarchy']['origin']}), {len(metrics['seeds'])} seeds, trained on {images['train']} + "
         f"{images['val']} images",
         "",
         f"{'':<{width}}{'accuracy':>16}{'macro-F1':>10}{'against flat':>15}{interval:>18}{'p':>9}  verdict",
     ]
-    comparisons = {comparison["b"]: comparison for comparison in figures["comparisons"]}
-    for name, contestant in figures["contestants"].items():
-        lines.append(_row(name, contestant, comparisons.get(name), width))
-    lines += [f"{name:<{width}}failed: {reason}" for name, reason in figures["failed"].items()]
-    first = figures["comparisons"][0]
-    router = figures["router"]
+    comparisons = {comparison["b"]: comparison for comparison in metrics["comparisons"]}
+    for name, method in metrics["methods"].items():
+        lines.append(_row(name, method, comparisons.get(name), width))
+    lines += [f"{name:<{width}}failed: {reason}" for name, reason in metrics["failed"].items()]
+    first = metrics["comparisons"][0]
+    router = metrics["router"]
     lines += [
         "",
         f"router accuracy {_mean(router['accuracy']):.3f}, implied by flat {_mean(router['implied_by_flat']):.3f}",
         f"McNemar, {first['b']} against flat, a seed each: "
         + ", ".join(f"p = {test['p_value']:.2g}" for test in first["mcnemar"])
-        + f" (rescued {_counts(first['rescued'])}, lost {_counts(first['lost'])})",
-        *_controls(figures["controls"]),
+        + f" (corrected {_counts(first['corrected'])}, lost {_counts(first['broken'])})",
+        *_controls(metrics["controls"]),
         "",
-        f"Verdict: {figures['verdict']}",
+        f"Verdict: {metrics['verdict']}",
         "",
-        f"Look at {_typed(result.folder / 'report.html')}; every figure is in "
+        f"Look at {_typed(result.folder / 'report.html')}; every plot is in "
         f"{_typed(result.folder / 'metrics.json')}.",
         f"Predict: aisles predict {_typed(result.folder / 'bundles' / 'two-stage')} IMAGE...",
     ]
@@ -57,11 +57,9 @@ def _typed(path: Path) -> str:
     return shlex.quote(str(path))
 
 
-def _row(name: str, contestant: dict, comparison: dict | None, width: int) -> str:
-    spread = "" if contestant["accuracy_sd"] is None else f" ± {contestant['accuracy_sd']:.3f}"
-    row = (
-        f"{name:<{width}}{contestant['accuracy_mean']:>8.3f}{spread:<8}{_mean(contestant['macro_f1']):>10.3f}"
-    )
+def _row(name: str, method: dict, comparison: dict | None, width: int) -> str:
+    spread = "" if method["accuracy_sd"] is None else f" ± {method['accuracy_sd']:.3f}"
+    row = f"{name:<{width}}{method['accuracy_mean']:>8.3f}{spread:<8}{_mean(method['macro_f1']):>10.3f}"
     if comparison is None:
         return row
     low, high = comparison["interval"]

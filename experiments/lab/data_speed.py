@@ -150,7 +150,7 @@ def _bare_loop(folder: Path) -> int:
 
 
 def _curate(listings, images, share: float) -> None:
-    """Do what curation does apart from looking at pictures, with drawn similarities."""
+    """Do what curation does apart from looking at images, with drawn similarities."""
     recipe = load_recipe("abo65")
     settings = recipe.selection.model_copy(update={"minimum": int(150 * share), "cap": int(400 * share)})
     candidates = select(listings, images, settings).candidates

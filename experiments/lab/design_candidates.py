@@ -106,22 +106,22 @@ class Search:
         return found
 
     def says(self, job: HeadJob) -> Tables:
-        """Give one head's distributions of validation and test images."""
+        """Return one head's distributions of validation and test images."""
         fitted = self.trainer.fitted(job)
         return fitted.val_probs[self.prepared.rows("val")], fitted.probs[self.prepared.rows("test")]
 
     def flats(self, members: int) -> Tables:
-        """Give the mean of some flat heads."""
+        """Return the mean of some flat heads."""
         said = [[self.says(flat_job(self.tree.classes, seed, i)) for i in range(members)] for seed in SEEDS]
         return both(lambda part: np.stack([np.mean([s[part] for s in some], axis=0) for some in said]))
 
     def router(self, hierarchy: Hierarchy) -> Tables:
-        """Give the router's distributions."""
+        """Return the router's distributions."""
         said = [self.says(router_job(hierarchy, seed)) for seed in SEEDS]
         return both(lambda part: np.stack([s[part] for s in said]))
 
     def within(self, hierarchy: Hierarchy) -> Tables:
-        """Give the sub-models' distributions, macro after macro."""
+        """Return the sub-models' distributions, macro after macro."""
         rows = [self.prepared.rows(split) for split in ("val", "test")]
         keys = ("val_probs", "probs")
         return both(
@@ -129,7 +129,7 @@ class Search:
         )
 
     def cost(self, jobs: list[HeadJob], further: int = 0) -> float:
-        """Give the parameters of some heads, against the flat head's."""
+        """Return the parameters of some heads, against the flat head's."""
         flat = self.trainer.budget(flat_job(self.tree.classes, 0)).parameters
         return (sum(self.trainer.budget(job).parameters for job in jobs) + further) / flat
 
@@ -142,13 +142,13 @@ class Search:
         yield from self.discriminant_candidates()
 
     def flat_candidates(self) -> Iterator[Candidate]:
-        """Give one flat head, and means of several."""
+        """Return one flat head, and means of several."""
         for members in range(1, MEMBERS + 1):
             name = "flat" if members == 1 else f"{members} flat heads, mean"
             yield Candidate(name, "flat", float(members), self.flats(members))
 
     def routed_candidates(self, k: int, hierarchy: Hierarchy) -> Iterator[Candidate]:
-        """Give what router and sub-models of one cut allow, alone and together with flat."""
+        """Return what router and sub-models of one cut allow, alone and together with flat."""
         flat, router, within = self.flats(1), self.router(hierarchy), self.within(hierarchy)
         jobs = two_stage_jobs(hierarchy, 0)
         one = flat_job(self.tree.classes, 0)
@@ -186,7 +186,7 @@ class Search:
         )
 
     def open_candidates(self) -> Iterator[Candidate]:
-        """Give sub-models that were told of foreign images."""
+        """Return sub-models that were told of foreign images."""
         hierarchy = self.hierarchies[5]
         order, tables = np.argsort(hierarchy.slot_class), []
         for seed in SEEDS:
@@ -201,7 +201,7 @@ class Search:
         yield Candidate("flat times sub-models with an 'other' class", "two-stage", cost + 1, with_flat_)
 
     def discriminant_candidates(self) -> Iterator[Candidate]:
-        """Give discriminants a macro, and one over all classes."""
+        """Return discriminants a macro, and one over all classes."""
         dimension = self.trainer.features.shape[1] + 1
         whole = {0: Hierarchy(("ALL",), (self.tree.classes,))}
         for k, hierarchy in (whole | self.hierarchies).items():

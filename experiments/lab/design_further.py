@@ -46,7 +46,7 @@ def further_candidates(search: Search) -> Iterator[Candidate]:
 
 
 def calibrated_candidates(search: Search) -> Iterator[Candidate]:
-    """Give temperatures to flat, to means of flat heads, and to both stages.
+    """Return temperatures to flat, to means of flat heads, and to both stages.
 
     What they say of validation images is cross-fitted over two halves, as these choose.
     """
@@ -100,12 +100,12 @@ def cross_fitted(
 
 
 def scale_flat(known, truth: np.ndarray, asked) -> np.ndarray:
-    """Give one temperature to a flat head."""
+    """Return one temperature to a flat head."""
     return apply_temperature(asked[0], fit_temperature(_log(known[0]), truth))
 
 
 def scale_stages(hierarchy: Hierarchy, known, truth: np.ndarray, asked) -> np.ndarray:
-    """Give soft's distribution with a temperature for the router and one a sub-model."""
+    """Return soft's distribution with a temperature for the router and one a sub-model."""
     found = fit_composed_temperatures(_log(known[0]), _log(known[1]), hierarchy, truth)
     return soft(found.apply_router(asked[0]), found.apply_submodels(asked[1], hierarchy), hierarchy)
 

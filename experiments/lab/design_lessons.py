@@ -81,13 +81,13 @@ class School:
     folder: Path
 
     def flats(self, epochs: int, refit: bool) -> Trainer:
-        """Give the trainer of flat heads of at most so many epochs, with or without the last fit."""
+        """Return the trainer of flat heads of at most so many epochs, with or without the last fit."""
         settings = self.trainer.settings.model_copy(update={"epochs": epochs, "refit": refit})
         folder = self.folder / f"flat-{epochs}-{'final' if refit else 'before'}"
         return replace(self.trainer, folder=folder, settings=settings, failures={})
 
     def inputs(self, lesson: Lesson) -> dict[str, Any]:
-        """Give everything that a lesson's result depends on."""
+        """Return everything that a lesson's result depends on."""
         own = {"lesson": asdict(lesson), "version": VERSION, "softness": SOFTNESS}
         return self.trainer.inputs(lesson.job) | own
 
@@ -108,13 +108,13 @@ class School:
             pass
 
     def says(self, lesson: Lesson) -> tuple[np.ndarray, np.ndarray]:
-        """Give a head's distributions of validation images (before the last fit) and of test images."""
+        """Return a head's distributions of validation images (before the last fit) and of test images."""
         self.train([lesson])
         with np.load(self.folder / lesson.name / "said.npz", allow_pickle=False) as arrays:
             return arrays["val"], arrays["test"]
 
     def took(self, lesson: Lesson, what: str) -> int:
-        """Give the `epochs` that a head was trained for, or the `parameters` that were trained."""
+        """Return the `epochs` that a head was trained for, or the `parameters` that were trained."""
         return json.loads((self.folder / lesson.name / "budget.json").read_text())[what]
 
     def write(self, part: Path, lesson: Lesson) -> None:
@@ -144,7 +144,7 @@ class School:
         (part / "budget.json").write_text(json.dumps(budget))
 
     def taught(self, lesson: Lesson) -> tuple[np.ndarray, np.ndarray] | None:
-        """Give the teacher's softened distributions over a lesson's labels, for the first and for the last fit."""
+        """Return the teacher's softened distributions over a lesson's labels, for the first and for the last fit."""
         if lesson.teacher is None:
             return None
         classes, label_of = self.trainer.prepared.manifest.classes, dict(lesson.job.label_of)

@@ -22,7 +22,7 @@ from aisles.data_prep.io.files import write_whole
 from aisles.experiments.benchmark.preparation import class_tree, prepare_data, prepare_features
 from aisles.experiments.methods.head_jobs import Trainer
 from aisles.experiments.metrics.probabilistic import nll
-from aisles.experiments.settings.benchmark import StudySettings
+from aisles.experiments.settings.benchmark import BenchmarkSettings
 from aisles.experiments.stats.verdict import as_json, compare
 
 from .design_candidates import FIRST, SEEDS, Candidate, Search
@@ -31,7 +31,9 @@ from .readme_table import write_between
 
 LEAGUES = {"light": 2.0, "heavy": 8.0}
 DESIGN = "flat's macros, a discriminant each, 5 macros"
-STANDING = tuple((rival, DESIGN) for rival in ("flat", "flat times one discriminant", "6 flat heads, mean"))
+STANDING = tuple(
+    (baseline, DESIGN) for baseline in ("flat", "flat times one discriminant", "6 flat heads, mean")
+)
 """Comparisons with as many macros as the study has by default, whatever validation images say of other numbers."""
 
 
@@ -45,9 +47,9 @@ def run_search(data: str | Path, folder: str | Path, cache: str | Path | None = 
         against flat's), `val_accuracy`, `val_nll`, `test_accuracy`, `test_sd` (over seeds), `against_flat` (difference
         in accuracy, low, high). `leagues`: by name the two that validation images chose, how they compare on test
         images, and the two-stage one against one flat head. `families`: the same for each trick, with flat itself as
-        rival where flat can't be given it.
+        baseline where flat can't be given it.
     """
-    settings, folder = StudySettings(), Path(folder)
+    settings, folder = BenchmarkSettings(), Path(folder)
     prepared = prepare_data(data, settings.data)
     trunk, features = prepare_features(prepared, settings.backbone, cache)
     trainer = Trainer(folder / "models", prepared, features, trunk.key, settings.training)
@@ -65,9 +67,9 @@ def report(candidates: list[Candidate], truth: dict[str, np.ndarray], products: 
 
     def meet(found: Sequence[Candidate]) -> dict[str, Any]:
         chosen = {kind: _best([c for c in found if c.kind == kind], rows) for kind in ("flat", "two-stage")}
-        rival, design = (name or "flat" for name in chosen.values())
-        chosen["flat"] = rival
-        judged = compare(right[rival], right[design], products, names=(rival, design))
+        baseline, design = (name or "flat" for name in chosen.values())
+        chosen["flat"] = baseline
+        judged = compare(right[baseline], right[design], products, names=(baseline, design))
         alone = compare(right["flat"], right[design], products, names=("flat", design))
         return {"chosen": chosen, "comparison": as_json(judged), "against_flat_alone": as_json(alone)}
 

@@ -96,7 +96,7 @@ def fit_network(
 
 
 def log_soft(hierarchy: Hierarchy) -> LogProbs:
-    """Give log of soft's distribution, from the router's logits with the sub-models' beside them."""
+    """Return log of soft's distribution, from the router's logits with the sub-models' beside them."""
     k = hierarchy.n_macros
     holds = tf.constant(np.eye(hierarchy.n_classes, dtype=np.float32)[hierarchy.slot_class])
 
@@ -109,7 +109,7 @@ def log_soft(hierarchy: Hierarchy) -> LogProbs:
 
 
 def side_by_side(head: str | HeadVariant, dimension: int, widths: Sequence[int], seed: int) -> keras.Model:
-    """Give the logits of several heads, each with hidden layers of its own; a width of 1 is a constant."""
+    """Return the logits of several heads, each with hidden layers of its own; a width of 1 is a constant."""
     features = keras.Input((dimension,))
     seeds = np.random.SeedSequence(seed).generate_state(len(widths)).tolist()
     logits = [
@@ -122,7 +122,7 @@ def side_by_side(head: str | HeadVariant, dimension: int, widths: Sequence[int],
 
 
 def plain(head: str | HeadVariant, dimension: int, n_outputs: int, seed: int) -> keras.Model:
-    """Give a new head's logits."""
+    """Return a new head's logits."""
     built = build_head(head, dimension, n_outputs, seed=seed)
     return keras.Model(built.input, built.get_layer("logits").output)
 
@@ -135,7 +135,7 @@ def grown_from(
     seed: int,
     last_only: bool,
 ) -> keras.Model:
-    """Give a head whose hidden layers start as a trained head's.
+    """Return a head whose hidden layers start as a trained head's.
 
     Parameters
     ----------

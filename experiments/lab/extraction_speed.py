@@ -15,7 +15,7 @@ from aisles.models.features import BATCH_SIZE, extract, passes
 from aisles.models.fine_tuning.two_phase import gains_from_bfloat16
 
 from .performance import Ratio, as_ratio, ratios_of
-from .prediction_speed import write_pictures
+from .prediction_speed import write_images
 
 logger = logging.getLogger(__name__)
 EXTRACTION_LIMIT, BFLOAT16_LIMIT, COSINE_LIMIT = 0.9, 1.4, 0.999
@@ -36,14 +36,14 @@ def extraction_ratios(
     backbones : tuple of str
         With random weights.
     n_files : int
-        Drawn pictures of 400 x 300 pixels, or photographs.
+        Drawn images of 400 x 300 pixels, or photographs.
     photos : Path, optional
         Folder of photographs, evenly sampled.
     """
     ratios = []
     for name in backbones:
         trunk = build_backbone(name, weights="none", input_size=input_size)
-        with _pictures(n_files, photos) as files, tempfile.TemporaryDirectory() as folder:
+        with _images(n_files, photos) as files, tempfile.TemporaryDirectory() as folder:
             pixels = _pixels(files, trunk)
             caches = (Path(folder) / f"{i}" for i in range(1000))
             tasks = {
@@ -64,7 +64,7 @@ def bfloat16_ratios(
         ("vgg16", "none"),
         ("efficientnet_lite0", "imagenet"),
     ),
-    n_pictures: int = 64,
+    n_images: int = 64,
     rounds: int = 5,
     input_size: tuple[int, int] | None = None,
     photos: Path | None = None,
@@ -73,7 +73,7 @@ def bfloat16_ratios(
     """Compare networks in bfloat16 with themselves in float32, on pixels in memory; nothing where it isn't in hardware.
 
     A network with depthwise convolutions, for which training never chooses bfloat16 by itself, has no limit of
-    speed. Cosines say more for trained weights than for random ones, whose features are alike for all pictures.
+    speed. Cosines say more for trained weights than for random ones, whose features are alike for all images.
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def bfloat16_ratios(
     for name, weights in backbones:
         trunk = build_backbone(name, weights=weights, input_size=input_size)
         half = in_precision(trunk, "bfloat16")
-        with _pictures(n_pictures, photos) as files:
+        with _images(n_images, photos) as files:
             pixels = _pixels(files, trunk)
         tasks = {
             "bfloat16": lambda half=half, pixels=pixels: _vectors(half, pixels),
@@ -105,11 +105,11 @@ def bfloat16_ratios(
 
 
 @contextmanager
-def _pictures(n: int, photos: Path | None) -> Iterator[list[Path]]:
-    """Give `n` files: photographs from all over a folder, or drawn ones."""
+def _images(n: int, photos: Path | None) -> Iterator[list[Path]]:
+    """Return `n` files: photographs from all over a folder, or drawn ones."""
     if photos is None:
         with tempfile.TemporaryDirectory() as folder:
-            yield write_pictures(Path(folder), n, 400)
+            yield write_images(Path(folder), n, 400)
         return
     files = sorted(file for file in photos.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES)
     if len(files) < n:

@@ -1,4 +1,4 @@
-"""Whether promises are kept: the images of a test split dealt again and again into calibration and new images.
+"""Whether guarantees are kept: the images of a test split dealt again and again into calibration and new images.
 
     python -m experiments.lab.guarantee_coverage BUNDLE MANIFEST
 
@@ -21,17 +21,17 @@ from aisles.hierarchy.rules import climb
 
 @dataclass(frozen=True)
 class Coverage:
-    """What a promise came to over all deals.
+    """What a guarantee came to over all deals.
 
     Attributes
     ----------
     target, delta : float
-        The promised share, and the chance over deals that it may be missed.
+        The guaranteed share, and the chance over deals that it may be missed.
     n_deals, n_calibration, n_new : int
     right_of_answered : float
         Mean share of right answers among those given.
     share_of_deals_kept : float
-        Deals in which the share on the new images reached the target. The promise is about the distribution: the
+        Deals in which the share on the new images reached the target. The guarantee is about the distribution: the
         share of finitely many new images lies below a kept target in up to half of the deals.
     answered, answered_class : float
         Mean share of new images that got an answer, and that got a class.

@@ -3,7 +3,7 @@
 `python -m experiments.lab.performance` runs every benchmark, `--only NAME` some of them, `--json` prints JSON.
 A benchmark alternates between the things that it compares, so that a busy machine slows all of them alike. On a very
 busy one `--clock cpu` compares processor time in place of elapsed time. `--photos FOLDER` takes photographs in place of
-drawn pictures where a benchmark can: extraction and bfloat16.
+drawn images where a benchmark can: extraction and bfloat16.
 """
 
 import argparse
@@ -126,7 +126,7 @@ BENCHMARKS = (
     ),
     Benchmark(
         "memory",
-        "peak memory of training six models in turn, each in a process of its own, over training one",
+        "peak memory of training six models in turn, each in a subprocess of its own, over training one",
         "training_memory:memory_ratios",
     ),
 )
@@ -136,7 +136,7 @@ CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
 
 def time_of(work: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
-    """Give the seconds that `work` takes."""
+    """Return the seconds that `work` takes."""
     start = clock()
     work()
     return clock() - start
@@ -176,9 +176,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--clock", choices=sorted(CLOCKS), default="wall", help="wall (elapsed time) or cpu")
-    parser.add_argument(
-        "--photos", type=Path, metavar="FOLDER", help="photographs in place of drawn pictures"
-    )
+    parser.add_argument("--photos", type=Path, metavar="FOLDER", help="photographs in place of drawn images")
     options = parser.parse_args(arguments)
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)

@@ -43,12 +43,12 @@ def routing_ratios(
     """
     batches = batches or {1: 15, 64: 3}
     trunks = [build_backbone(backbone, weights="none", input_size=input_size, seed=seed) for seed in range(5)]
-    pictures = drawn_pixels(max(batches), trunks[0].input_size)
-    shared, flat = _classifiers([trunks[0]] * 5, pictures)
-    separate, _ = _classifiers(trunks, pictures)
+    images = drawn_pixels(max(batches), trunks[0].input_size)
+    shared, flat = _classifiers([trunks[0]] * 5, images)
+    separate, _ = _classifiers(trunks, images)
     ratios = []
     for batch_size, rounds in batches.items():
-        some = pictures[:batch_size]
+        some = images[:batch_size]
 
         def work(classifier, rule, some=some, batch_size=batch_size):
             return lambda: classifier.predict(some, rule=rule, batch_size=batch_size)
@@ -78,19 +78,19 @@ def file_ratios(
 ) -> list[Ratio]:
     """Compare predicting JPEG files, JSON included, with the bare trunk on the same pixels in memory.
 
-    Blocks of files alternate with the same number of pictures from memory, in batches of 32 both.
+    Blocks of files alternate with the same number of images from memory, in batches of 32 both.
     """
     trunk = build_backbone(backbone, weights="none")
-    pictures = drawn_pixels(block, trunk.input_size)
-    classifier, _ = _classifiers([trunk] * 5, pictures[:64])
+    images = drawn_pixels(block, trunk.input_size)
+    classifier, _ = _classifiers([trunk] * 5, images[:64])
     with tempfile.TemporaryDirectory() as folder:
-        files = write_pictures(Path(folder), n_files, side)
+        files = write_images(Path(folder), n_files, side)
         blocks = [files[start : start + block] for start in range(0, n_files, block)]
         turns = iter([blocks[0], *blocks])
 
         def from_memory():
             for start in range(0, block, 32):
-                trunk.forward(pictures[start : start + 32]).numpy()
+                trunk.forward(images[start : start + 32]).numpy()
 
         def from_files():
             answers: Any = classifier.iter_predict(next(turns))
@@ -107,7 +107,7 @@ def _limit(name: str) -> float | None:
 
 
 def drawn_pixels(n: int, size: tuple[int, int]) -> np.ndarray:
-    """Draw soft pictures: uint8 (n, height, width, 3)."""
+    """Draw soft images: uint8 (n, height, width, 3)."""
     rng = np.random.default_rng(0)
     base = rng.integers(0, 256, (n, 6, 6, 3), dtype=np.uint8)
     return np.stack(
@@ -115,7 +115,7 @@ def drawn_pixels(n: int, size: tuple[int, int]) -> np.ndarray:
     )
 
 
-def _classifiers(trunks: list[Backbone], pictures: np.ndarray) -> tuple[TwoStageClassifier, FlatClassifier]:
+def _classifiers(trunks: list[Backbone], images: np.ndarray) -> tuple[TwoStageClassifier, FlatClassifier]:
     """Make a two-stage and a flat classifier; trunks for the router, three sub-models and the flat model."""
     names = [f"class{i:02d}" for i in range(N_MACROS * N_MEMBERS)]
     members = tuple(tuple(names[i * N_MEMBERS : (i + 1) * N_MEMBERS]) for i in range(N_MACROS))
@@ -124,7 +124,7 @@ def _classifiers(trunks: list[Backbone], pictures: np.ndarray) -> tuple[TwoStage
         _model(trunk, labels)
         for trunk, labels in zip(trunks, (hierarchy.macros, *members, names), strict=True)
     ]
-    router = _spread(models[0], pictures)
+    router = _spread(models[0], images)
     return TwoStageClassifier(router, models[1:4], hierarchy), FlatClassifier(models[4])
 
 
@@ -132,13 +132,11 @@ def _model(trunk: Backbone, labels: tuple[str, ...] | list[str]) -> LabelModel:
     return LabelModel(tuple(labels), trunk, build_head("v1.3", trunk.dimension, len(labels)), 1.2)
 
 
-def _spread(router: LabelModel, pictures: np.ndarray) -> LabelModel:
-    """Give the router a linear head that sends the pictures to all macros in turn, sure of two in three."""
+def _spread(router: LabelModel, images: np.ndarray) -> LabelModel:
+    """Return the router a linear head that sends the images to all macros in turn, sure of two in three."""
     trunk = router.trunk
     assert isinstance(trunk, Backbone)
-    features = np.concatenate(
-        [trunk.forward(pictures[i : i + 16]).numpy() for i in range(0, len(pictures), 16)]
-    )
+    features = np.concatenate([trunk.forward(images[i : i + 16]).numpy() for i in range(0, len(images), 16)])
     center = features.mean(0)
     wanted = 6 * np.eye(N_MACROS)[np.arange(len(features)) % N_MACROS]
     wanted[::3] /= 8
@@ -152,7 +150,7 @@ def _spread(router: LabelModel, pictures: np.ndarray) -> LabelModel:
     return replace(router, head=head)
 
 
-def write_pictures(folder: Path, n: int, side: int) -> list[Path]:
+def write_images(folder: Path, n: int, side: int) -> list[Path]:
     """Write JPEG files of textured noise, as heavy to decode as photographs of that size."""
     rng = np.random.default_rng(1)
     paths = []

@@ -4,7 +4,7 @@
     python -m experiments.lab.readme_table write experiments/lab/results/NAME.json README.md
 
 `keep` trims a run's metrics.json to what tables are made of, with the run's settings, environment and costs, and
-puts a text and the report's first figure beside it, and all tables and figures in a folder of its name. `write` puts
+puts a text and the report's first plot beside it, and all tables and metrics in a folder of its name. `write` puts
 the table between the lines `<!-- table:start -->` and `<!-- table:end -->` of a file.
 """
 
@@ -45,8 +45,8 @@ WHAT = {
     "flat-tuned-again-ensemble": "flat-tuned-again networks averaged, at trunk:separate-from-flat's cost",
 }
 FOUND_BY_SEARCH = (
-    "Caveat: `discriminant` was found by a search on the grocery photographs, after test figures of other designs were "
-    "known (see grocery-design-search.md). On those photographs its figures are an exploratory lead, no confirmation."
+    "Caveat: `discriminant` was found by a search on the grocery photographs, after test metrics of other designs were "
+    "known (see grocery-design-search.md). On those photographs its metrics are an exploratory lead, no confirmation."
 )
 SHARED_MEMBERS = (
     "Caveat: fine-tuned ensembles of neighboring seeds share members: their spread over seeds is too small."
@@ -54,15 +54,15 @@ SHARED_MEMBERS = (
 
 
 def trimmed(run: str | Path) -> dict[str, Any]:
-    """Give what is worth committing of a run folder: figures without curves and classes, rounded."""
+    """Return what is worth committing of a run folder: metrics without curves and classes, rounded."""
     run = Path(run)
     metrics = _read(run / "metrics.json")
-    contestants = {
-        name: {key: value for key, value in figures.items() if key not in LEFT_OUT}
-        for name, figures in metrics["contestants"].items()
+    methods = {
+        name: {key: value for key, value in of_method.items() if key not in LEFT_OUT}
+        for name, of_method in metrics["methods"].items()
     }
     costs = _read(run / "costs.json")
-    kept = metrics | {"contestants": contestants}
+    kept = metrics | {"methods": methods}
     seconds = sum(costs["stages"].values())
     return _rounded(
         {key: value for key, value in kept.items() if key != "climb"}
@@ -70,27 +70,27 @@ def trimmed(run: str | Path) -> dict[str, Any]:
             "settings": _read(run / "settings.json"),
             "environment": _read(run / "environment.json"),
             "measured": {"date": date.today().isoformat(), "head_training_seconds": seconds}
-            | {key: costs[key] for key in ("backbone", "contestants", "peak_memory_bytes")},
+            | {key: costs[key] for key in ("backbone", "methods", "peak_memory_bytes")},
         }
     )
 
 
 def table(result: Mapping[str, Any]) -> str:
-    """Write the contestants as a Markdown table, best first, with what the numbers rest on beneath."""
-    flat = result["contestants"]["flat"]["cost"]["parameters"]
+    """Write the methods as a Markdown table, best first, with what the numbers rest on beneath."""
+    flat = result["methods"]["flat"]["cost"]["parameters"]
     lines = [
-        "| contestant | what it is | accuracy | against flat, points | verdict | parameters against flat |",
+        "| method | what it is | accuracy | against flat, points | verdict | parameters against flat |",
         "| --- | --- | --- | --- | --- | --- |",
     ]
     compared = {comparison["b"]: comparison for comparison in result["comparisons"]}
-    ranked = sorted(result["contestants"].items(), key=lambda item: -item[1]["accuracy_mean"])
-    for name, figures in ranked:
-        if figures["role"] == "control":
+    ranked = sorted(result["methods"].items(), key=lambda item: -item[1]["accuracy_mean"])
+    for name, metrics in ranked:
+        if metrics["role"] == "control":
             continue
-        spread = "" if figures["accuracy_sd"] is None else f" ± {figures['accuracy_sd']:.3f}"
-        share = figures["cost"]["parameters"] / flat
+        spread = "" if metrics["accuracy_sd"] is None else f" ± {metrics['accuracy_sd']:.3f}"
+        share = metrics["cost"]["parameters"] / flat
         lines.append(
-            f"| {name} | {_what(name)} | {figures['accuracy_mean']:.3f}{spread} | {_difference(compared.get(name))} "
+            f"| {name} | {_what(name)} | {metrics['accuracy_mean']:.3f}{spread} | {_difference(compared.get(name))} "
             f"| {_verdict(name, compared)} | {share:.2f} |"
         )
     lines += [_random_row(result["controls"]["random"])] if result["controls"]["random"] else []
@@ -101,7 +101,7 @@ def note(result: Mapping[str, Any], name: str) -> str:
     """Write the lab note of a result: question, command, cost, hardware, date, result."""
     measured, environment = result["measured"], result["environment"]
     forecast = result["forecast"]
-    happened = forecast["happened"]
+    observed = forecast["observed"]
     tuned = [comparison for comparison in result["comparisons"] if comparison["b"] in FINE_TUNED]
     beside = "; fine-tuning comes on top, see the recipe" if tuned else ""
     lines = [
@@ -117,9 +117,9 @@ def note(result: Mapping[str, Any], name: str) -> str:
         *_caveats(result),
         f"Forecast from validation images: {100 * forecast['used']['between']:.1f} % of the mass between macros, "
         f"{100 * forecast['used']['inside']:.1f} % inside; recommended {forecast['recommended']['linkage']}, "
-        f"{forecast['recommended']['macros']} macros. {_mass(happened)}Flat's answers to test images left the macro in "
-        f"{100 * happened['between']:.1f} % and erred inside in {100 * happened['inside']:.1f} %; sub-models repaired "
-        f"{100 * happened['repaired']:.1f} % of the latter and broke {100 * happened['broken']:.1f} % of what was "
+        f"{forecast['recommended']['macros']} macros. {_mass(observed)}Flat's answers to test images left the macro in "
+        f"{100 * observed['between']:.1f} % and erred inside in {100 * observed['inside']:.1f} %; sub-models repaired "
+        f"{100 * observed['repaired']:.1f} % of the latter and broke {100 * observed['broken']:.1f} % of what was "
         "right.",
         "",
         *[f"- {comparison['sentence']}" for comparison in tuned],
@@ -131,13 +131,13 @@ def note(result: Mapping[str, Any], name: str) -> str:
 
 
 def _caveats(result: Mapping[str, Any]) -> list[str]:
-    """Say how a contestant's design was found, where that limits what its figures show."""
-    caveats = [FOUND_BY_SEARCH, ""] if "discriminant" in result["contestants"] else []
-    return [*caveats, SHARED_MEMBERS, ""] if ENSEMBLES.keys() & result["contestants"].keys() else caveats
+    """Say how a method's design was found, where that limits what its metrics show."""
+    caveats = [FOUND_BY_SEARCH, ""] if "discriminant" in result["methods"] else []
+    return [*caveats, SHARED_MEMBERS, ""] if ENSEMBLES.keys() & result["methods"].keys() else caveats
 
 
-def _mass(happened: Mapping[str, Any]) -> str:
-    mass = happened.get("mass")
+def _mass(observed: Mapping[str, Any]) -> str:
+    mass = observed.get("mass")
     if not mass:
         return ""
     between, inside = 100 * mass["between"], 100 * mass["inside"]
@@ -176,9 +176,9 @@ def main(arguments: list[str] | None = None) -> None:
     given.target.parent.mkdir(parents=True, exist_ok=True)
     write_whole(given.target, json.dumps(result, ensure_ascii=False, separators=(",", ":")) + "\n")
     write_whole(given.target.with_suffix(".md"), note(result, given.target.stem))
-    figure = given.source / "figures" / "difference.svg"
-    write_whole(given.target.with_suffix(".svg"), figure.read_text(encoding="utf-8"))
-    for file in sorted([*given.source.glob("tables/*.csv"), *given.source.glob("figures/*.svg")]):
+    plot = given.source / "metrics" / "difference.svg"
+    write_whole(given.target.with_suffix(".svg"), plot.read_text(encoding="utf-8"))
+    for file in sorted([*given.source.glob("tables/*.csv"), *given.source.glob("metrics/*.svg")]):
         kept = given.target.with_suffix("") / file.relative_to(given.source)
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_whole(kept, file.read_text(encoding="utf-8"))
@@ -218,7 +218,7 @@ def _footnotes(result: Mapping[str, Any]) -> list[str]:
         f"{result['n_test']} test images, {len(result['classes'])} classes, {len(result['macros'])} macros "
         f"({result['hierarchy']['origin']}), {len(result['seeds'])} seeds (± sd over seeds), trained on "
         f"{images['train']} + {images['val']} images; intervals at 95 % resample {_drawn(result)}; verdicts are "
-        f"corrected by Holm, soft being named beforehand. {result['environment']['processors']} processors, no GPU, "
+        f"corrected by Holm, soft being pre-specified. {result['environment']['processors']} processors, no GPU, "
         f"{measured['date']}."
     ]
 

@@ -23,7 +23,7 @@ class Task:
     n_models : int
         In turn.
     own_process : bool
-        Whether each is trained in a process of its own.
+        Whether each is trained in a subprocess of its own.
     backbone : str
         With random weights.
     side, n_images, frozen_epochs, tuned_epochs : int
@@ -51,7 +51,7 @@ def memory_ratios(
     """Compare the peak memory of fine-tuning `n_models` models in turn with that of fine-tuning one.
 
     The peak is the resident memory of the process that starts the trainings, at its highest, and of its largest
-    child. All models have their networks, weights and optimizer to themselves and train on the same pictures.
+    child. All models have their networks, weights and optimizer to themselves and train on the same images.
     `same_process` adds what it would be without processes of their own, which has no limit.
 
     Parameters
@@ -88,9 +88,9 @@ def _train(task: Task, folder: Path) -> None:
     from aisles.models.fine_tuning.two_phase import TwoPhaseTraining, train_on_images
     from aisles.models.prediction.stored import StoredNetwork, StoredTrunk
 
-    from .prediction_speed import write_pictures
+    from .prediction_speed import write_images
 
-    files = write_pictures(folder, task.n_images + task.n_images // 2, 400)
+    files = write_images(folder, task.n_images + task.n_images // 2, 400)
     train, val = (
         LabeledImages(some, np.arange(len(some)) % 2, [sha256_of(file) for file in some])
         for some in (files[: task.n_images], files[task.n_images :])

@@ -22,7 +22,7 @@ from aisles.models.heads.variants import build_head
 
 from .performance import Ratio, as_ratio, time_of
 from .plain_fit import compile_plainly, fit_plainly
-from .prediction_speed import drawn_pixels, write_pictures
+from .prediction_speed import drawn_pixels, write_images
 
 logger = logging.getLogger(__name__)
 N_MACROS, N_MEMBERS = 5, 4
@@ -68,7 +68,7 @@ def frozen_ratios(
         -(-int(np.isin(labels[:n_images], wanted).sum()) // batch_size) for wanted, labels in models
     )
     with tempfile.TemporaryDirectory() as name:
-        files = write_pictures(Path(name), n_all, 400)
+        files = write_images(Path(name), n_all, 400)
         caches = (Path(name) / f"cache-{i}" for i in range(100))
 
         def from_features():
@@ -88,7 +88,7 @@ def frozen_ratios(
 
 
 def _naive_steps(trunk: Backbone, n_labels: int, steps: int, batch_size: int) -> Callable[[], object]:
-    """Give `steps` steps of `fit` through the frozen network."""
+    """Return `steps` steps of `fit` through the frozen network."""
     pixels = drawn_pixels(steps * batch_size, trunk.input_size).astype(np.float32)
     targets = np.arange(len(pixels)) % n_labels
     trunk.model.trainable = False
@@ -126,11 +126,11 @@ def head_ratios(
                 answers = np.argmax(np.asarray(head(test[0], training=False)), 1)
                 accuracies[side, seed] = (answers == test[1]).mean()
         logger.info("Seconds by `fit`, from features, %d wide: %s", dimension, seconds.round(2).tolist())
-        ratios += _head_figures(dimension, seconds, accuracies)
+        ratios += _head_metrics(dimension, seconds, accuracies)
     return ratios
 
 
-def _head_figures(dimension: int, seconds: np.ndarray, accuracies: np.ndarray) -> list[Ratio]:
+def _head_metrics(dimension: int, seconds: np.ndarray, accuracies: np.ndarray) -> list[Ratio]:
     means, spread = accuracies.mean(1), np.sqrt(accuracies.var(1, ddof=1).mean())
     gap = abs(means[0] - means[1]) / spread if spread else 0.0
     logger.info("Accuracy by `fit`, from features: %s; pooled standard deviation %.4f", means, spread)

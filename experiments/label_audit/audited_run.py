@@ -1,4 +1,4 @@
-"""The label audit of a run: its manifest's photographs judged out of fold, and its contestants without the suspects."""
+"""The label audit of a run: its manifest's photographs judged out of fold, and its methods without the suspects."""
 
 import json
 import logging
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aisles.data_prep.abo.contact_sheet import SheetPicture, write_contact_sheets
+from aisles.data_prep.abo.contact_sheet import SheetImage, write_contact_sheets
 from aisles.data_prep.images.manifest import Manifest, read_manifest
 from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.files import whole_file, write_whole
@@ -26,7 +26,7 @@ from .confident_learning import (
 
 logger = logging.getLogger(__name__)
 SUREST = 8
-"""Pictures shown of each class that the models are surest of, to compare suspects with."""
+"""Images shown of each class that the models are surest of, to compare suspects with."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ class LabelAudit:
             for split, part in self.facts["splits"].items()
         )
         lines = [f"{len(self.suspects)} labels look wrong: {splits}."]
-        for name, part in self.facts["contestants"].items():
+        for name, part in self.facts["methods"].items():
             lines.append(
                 f"{name}: accuracy {part['all_images']:.4f}, without the suspected test images {part['without']:.4f}"
             )
@@ -76,7 +76,7 @@ def audit_run(
     Parameters
     ----------
     run_folder : path
-        What `run_study` wrote.
+        What `run_benchmark` wrote.
     features : ndarray of shape (n_images, dimension), optional
         Of the manifest's images in its order; extracted (or taken from the cache) by the run's backbone unless given.
     output : path, optional
@@ -110,7 +110,7 @@ def audit_run(
     write_whole(folder / "audit.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
     if len(suspects):
         title = f"{len(suspects)} suspected labels; score: probability of the suggested class less that of the label"
-        write_contact_sheets(_pictures(manifest, found, suspects), folder / "sheets", title)
+        write_contact_sheets(_images(manifest, found, suspects), folder / "sheets", title)
     return LabelAudit(folder, table, facts)
 
 
@@ -170,7 +170,7 @@ def _facts(run: Run, manifest: Manifest, found: OutOfFold, suspects: Suspects) -
             for split in ("train", "val", "test")
             if (here := manifest.splits == split).any()
         },
-        "contestants": {
+        "methods": {
             name: _plain(accuracy_without(run.correct(name), suspected[test])) for name in run.answers_by
         },
     }
@@ -180,18 +180,18 @@ def _plain(accuracy: AccuracyWithout) -> dict[str, float | int | None]:
     return {key: None if value != value else value for key, value in asdict(accuracy).items()}
 
 
-def _pictures(manifest: Manifest, found: OutOfFold, suspects: Suspects) -> dict[str, list[SheetPicture]]:
-    """Give, for each class with suspects, those, and the pictures that the models are surest of."""
+def _images(manifest: Manifest, found: OutOfFold, suspects: Suspects) -> dict[str, list[SheetImage]]:
+    """Give, for each class with suspects, those, and the images that the models are surest of."""
     paths, classes = manifest.paths, found.classes
     own = found.probs[np.arange(len(found.given)), found.given]
-    pictures: dict[str, list[SheetPicture]] = {}
+    images: dict[str, list[SheetImage]] = {}
     for row, suggested, margin in zip(suspects.rows, suspects.suggested, suspects.margin, strict=True):
         label = classes[found.given[row]]
-        picture = SheetPicture(paths[row], float(margin), False, f"{classes[suggested]}?")
-        pictures.setdefault(label, []).append(picture)
-    for label, members in pictures.items():
-        doubted = {str(picture.path) for picture in members}
+        image = SheetImage(paths[row], float(margin), False, f"{classes[suggested]}?")
+        images.setdefault(label, []).append(image)
+    for label, members in images.items():
+        doubted = {str(image.path) for image in members}
         same = np.flatnonzero(found.given == classes.index(label))
         sure = [row for row in same[np.argsort(-own[same], kind="stable")] if str(paths[row]) not in doubted]
-        members += [SheetPicture(paths[row], float(own[row]), True) for row in sure[:SUREST]]
-    return pictures
+        members += [SheetImage(paths[row], float(own[row]), True) for row in sure[:SUREST]]
+    return images

@@ -256,7 +256,7 @@ def suspect_labels(found: OutOfFold) -> Suspects:
 
 
 def accuracy_without(correct: npt.ArrayLike, suspected: npt.ArrayLike) -> AccuracyWithout:
-    """Give the accuracy with and without suspected images.
+    """Return the accuracy with and without suspected images.
 
     Parameters
     ----------

@@ -3,8 +3,8 @@
 A linear discriminant tells classes apart along the directions in which they differ, measured in units of the spread
 inside classes. A flat one must assume that spread equal everywhere; one a macro learns its own, which a single
 head over all classes can't. As sub-models behind the router that the flat model implies they need no epochs, and as
-many parameters as one linear layer over all classes. Their flat rival of exactly that cost is the flat model together
-with one discriminant over all classes.
+many parameters as one linear layer over all classes. Their flat baseline of exactly that cost is the flat model
+together with one discriminant over all classes.
 """
 
 import json
@@ -24,7 +24,7 @@ from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rules import implied, macro_from_flat
 
 from .head_jobs import flat_job
-from .roster import Contestant, Roster
+from .roster import MethodResult, Roster
 
 SHRINKAGES = (0.1, 0.3, 0.5, 0.7, 0.9)
 WEIGHTS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -77,8 +77,8 @@ def discriminant_tables(
         return DiscriminantTables(arrays["val"].astype(np.float64), arrays["test"].astype(np.float64))
 
 
-def run_discriminant(name: str, roster: Roster, folder: Path) -> Contestant:
-    """Give a contestant with discriminants; shrinkage, temperatures and weight come from validation images.
+def run_discriminant(name: str, roster: Roster, folder: Path) -> MethodResult:
+    """Return a method with discriminants; shrinkage, temperatures and weight come from validation images.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def run_discriminant(name: str, roster: Roster, folder: Path) -> Contestant:
             for some in (flat_test, flat_val)
         ]
     extra = (trainer.features.shape[1] + 1) * sum(size for size in hierarchy.sizes if size > 1)
-    return Contestant(
+    return MethodResult(
         name,
         "two-stage" if macros else "ensemble",
         np.stack(probs).astype(np.float32),
@@ -181,7 +181,7 @@ def with_flat(tables: DiscriminantTables, hierarchy: Hierarchy, flat_test, flat_
 
 
 def geometric_mean(first: np.ndarray, second: np.ndarray, weight: float) -> np.ndarray:
-    """Give first^(1 - weight) second^weight, rescaled to sum to 1 in every row."""
+    """Return first^(1 - weight) second^weight, rescaled to sum to 1 in every row."""
     logs = (1 - weight) * _log(first) + weight * _log(second)
     powers = np.exp(logs - logs.max(axis=1, keepdims=True))
     return powers / powers.sum(axis=1, keepdims=True)

@@ -21,7 +21,7 @@ from aisles.experiments.benchmark.preparation import PreparedData
 from aisles.experiments.runs.stages import stage
 from aisles.hierarchy.hierarchy import Hierarchy
 
-from .roster import Contestant
+from .roster import MethodResult
 
 logger = logging.getLogger(__name__)
 STRENGTHS = (0.1, 1.0, 10.0)
@@ -32,7 +32,7 @@ ITERATIONS = 1_000
 def run_reference(
     name: str, folder: Path, prepared: PreparedData, features: np.ndarray, feature_key: str, hierarchy: Hierarchy,
     n_seeds: int,
-) -> Contestant:  # fmt: skip
+) -> MethodResult:  # fmt: skip
     """Fit a reference, or take it from its stage.
 
     Parameters
@@ -49,7 +49,7 @@ def run_reference(
 
     Returns
     -------
-    Contestant
+    MethodResult
     """
     inputs = {
         "version": 2, "data": prepared.fingerprint, "features": feature_key, "name": name, "strengths": STRENGTHS,
@@ -60,7 +60,7 @@ def run_reference(
         stage(folder, inputs, lambda part: _fit(part, prepared, features, hierarchy, predictor))
     with np.load(folder / "answers.npz", allow_pickle=False) as arrays:
         probs, val_probs = (np.repeat(arrays[key][None], n_seeds, axis=0) for key in ("probs", "val_probs"))
-    return Contestant(name, "reference", probs, val_probs, answers_only=name == "hiclass")
+    return MethodResult(name, "reference", probs, val_probs, answers_only=name == "hiclass")
 
 
 def _fit(

@@ -1,4 +1,4 @@
-"""Networks fine-tuned on the images as contestants of a study: flat, and two-stage on each trunk.
+"""Networks fine-tuned on the images as methods of a study: flat, and two-stage on each trunk.
 
 All of them start from the study's backbone, see its images and splits, and have the settings of its section `images`.
 Validation images say when each network stops, and no network trains on them, where the study's other heads are
@@ -27,17 +27,17 @@ from aisles.models.fine_tuning.sharing import ImageTable, TrunkTrainer
 from aisles.models.prediction.label_model import LabelModel
 from aisles.models.prediction.two_stage import FlatClassifier, TwoStageClassifier
 
-from .roster import Contestant, Roster, passes_of
+from .roster import MethodResult, Roster, passes_of
 
 logger = logging.getLogger(__name__)
 VERSION = 3
-"""Raised whenever what is kept of a contestant changes."""
+"""Raised whenever what is kept of a method changes."""
 TABLES = ("probs", "val_probs", "macro_probs", "val_macro_probs", "inside")
 
 
 @dataclass(frozen=True, eq=False)
 class FineTuning:
-    """What all contestants with fine-tuned networks have in common.
+    """What all methods with fine-tuned networks have in common.
 
     Attributes
     ----------
@@ -56,8 +56,8 @@ class FineTuning:
     folder: Path
     cache: str | Path | None = None
 
-    def contestant(self, name: str) -> Contestant:
-        """Train what is missing, and give a contestant's answers.
+    def method(self, name: str) -> MethodResult:
+        """Train what is missing, and give a method's answers.
 
         Parameters
         ----------
@@ -87,11 +87,11 @@ class FineTuning:
             "terms": {k: had[k] for k in self.terms()},
         }
         if "macro_probs" in tables:
-            return Contestant(name, "two-stage", hierarchy=hierarchy, **more, **tables)
-        return Contestant(name, "ensemble" if name in ENSEMBLES else "flat", **more, **tables)
+            return MethodResult(name, "two-stage", hierarchy=hierarchy, **more, **tables)
+        return MethodResult(name, "ensemble" if name in ENSEMBLES else "flat", **more, **tables)
 
     def terms(self) -> dict[str, Any]:
-        """Give what is the same for all of them: images, backbone, settings of training."""
+        """Return what is the same for all of them: images, backbone, settings of training."""
         settings = self.roster.settings
         return {
             "version": VERSION,
@@ -102,7 +102,7 @@ class FineTuning:
         }
 
     def trainer(self, seed: int) -> TrunkTrainer:
-        """Give the trainer of one seed's networks; all contestants share what it has trained."""
+        """Return the trainer of one seed's networks; all methods share what it has trained."""
         prepared, settings = self.roster.prepared, self.roster.settings
         images = ImageTable.of(prepared.manifest, prepared.sha256)
         training = two_phase(settings.images, settings.augmentation)
@@ -124,7 +124,7 @@ class FineTuning:
         arrays = {key: np.stack(tables) for key, tables in found.items()}
         np.savez(part / "answers.npz", **arrays)  # type: ignore[arg-type]
         means = {key: float(np.mean([cost[key] for cost in costs])) for key in costs[0]}
-        # What a machine takes is no part of a study's figures, which are the same everywhere.
+        # What a machine takes is no part of a study's metrics, which are the same everywhere.
         seconds = means.pop("seconds")
         (part / "budget.json").write_text(json.dumps({"seconds": None if isnan(seconds) else seconds}))
         (part / "cost.json").write_text(json.dumps(means))
@@ -134,13 +134,13 @@ class FineTuning:
         return self._two_stage(trainer, name) if ":" in name else self._flat(trainer, name)
 
     def _ensembles(self, name: str) -> Iterator[tuple[dict[str, np.ndarray], dict[str, float]]]:
-        """Average as many flat networks as the two-stage contestant passes an image through.
+        """Average as many flat networks as the two-stage method passes an image through.
 
         Those of a seed are its own flat network and the next seeds', so neighboring seeds share members, and few
         networks are trained beyond the study's seeds.
         """
         trunk, member = ENSEMBLES[name]
-        cost = self.contestant(trunk).cost or {}
+        cost = self.method(trunk).cost or {}
         n_members = max(2, ceil(cost["backbone_passes"]))
         n_seeds = len(self.roster.seeds)
         members = [self._answers(member, seed) for seed in range(n_seeds + n_members - 1)]
@@ -196,7 +196,7 @@ class FineTuning:
         *,
         own_trunks: bool,
     ) -> dict[str, float]:
-        """Give what prediction needs, and what training took, the flat model's share included."""
+        """Return what prediction needs, and what training took, the flat model's share included."""
         heads = [_head_parameters(model) for model in models]
         n_trunks = len(heads) if own_trunks else 1
         parameters = n_trunks * self.backbone.model.count_params() + sum(heads)
@@ -227,7 +227,7 @@ def _head_parameters(model: LabelModel) -> int:
 
 
 def _taken(trainer: TrunkTrainer, name: str, n_images: int) -> tuple[int, int, float]:
-    """Give a model's epochs, the images that passed through it, and the seconds of training.
+    """Return a model's epochs, the images that passed through it, and the seconds of training.
 
     Of views one counts an epoch, and no more than `max_steps` allows. Extracting features takes no part in the seconds.
     """

@@ -59,7 +59,7 @@ class HeadJob:
     seed: int
 
     def image_labels(self, classes: Iterable[str]) -> np.ndarray:
-        """Give each image's label, None for images of other classes."""
+        """Return each image's label, None for images of other classes."""
         label_of = dict(self.label_of)
         return np.array([label_of.get(name) for name in classes], dtype=object)
 
@@ -131,7 +131,7 @@ class Trainer:
     feature_key : str
         What the features depend on, apart from the images.
     settings : TrainingSettings
-        The same for every contestant.
+        The same for every method.
     jobs : int, optional
         Processes that train heads. By default as many as there are processors, if enough heads are missing.
     failures : dict of str to str
@@ -147,7 +147,7 @@ class Trainer:
     failures: dict[str, str] = field(default_factory=dict)
 
     def inputs(self, job: HeadJob) -> dict[str, Any]:
-        """Give everything that the job's result depends on."""
+        """Return everything that the job's result depends on."""
         return {
             "data": self.prepared.fingerprint,
             "features": self.feature_key,
@@ -197,11 +197,11 @@ class Trainer:
         return load_fitted(self.folder / job.name)
 
     def flat(self, seed: int, member: int = 0) -> "FittedModel":
-        """Give the flat model of a seed, or another member of its ensemble."""
+        """Return the flat model of a seed, or another member of its ensemble."""
         return self.fitted(flat_job(self.prepared.manifest.classes, seed, member))
 
     def two_stage(self, hierarchy: Hierarchy, seed: int) -> "FittedTwoStage":
-        """Give router and sub-models of a hierarchy."""
+        """Return router and sub-models of a hierarchy."""
         from aisles.models.heads.fitting import FittedTwoStage
 
         submodels = [self._submodel(members, seed) for members in hierarchy.members]
@@ -213,11 +213,11 @@ class Trainer:
         return np.concatenate([getattr(model, attribute) for model in submodels], axis=1)
 
     def head(self, job: HeadJob) -> "LabelModel":
-        """Give a trained head in memory, without a backbone: it predicts from features."""
+        """Return a trained head in memory, without a backbone: it predicts from features."""
         return self.fitted(job).on(None)
 
     def made_from(self, job: HeadJob) -> dict[str, Any]:
-        """Give the inputs that a trained head's stage was made from, as its folder records them."""
+        """Return the inputs that a trained head's stage was made from, as its folder records them."""
         return made_from(self.folder / job.name)
 
     def budget(self, job: HeadJob) -> Budget:
@@ -309,7 +309,7 @@ def _budget(
 
 
 def head_training(settings: TrainingSettings) -> "HeadTraining":
-    """Give the settings in the form that the training takes."""
+    """Return the settings in the form that the training takes."""
     from aisles.models.heads.training import HeadTraining
 
     return HeadTraining(

@@ -1,4 +1,4 @@
-"""The contestants of a study: what each of them trains, and what it says of validation and test images."""
+"""The methods of a study: what each of them trains, and what it says of validation and test images."""
 
 import logging
 from collections.abc import Callable, Mapping
@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from aisles.experiments.benchmark.preparation import PreparedData, column_hierarchy, read_hierarchy
-from aisles.experiments.settings.benchmark import FINE_TUNED, OTHER_HIERARCHIES, StudySettings
+from aisles.experiments.settings.benchmark import FINE_TUNED, OTHER_HIERARCHIES, BenchmarkSettings
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rules import macro_from_flat, parse_rule, route
 
@@ -18,12 +18,12 @@ from .head_jobs import HeadJob, Trainer, flat_job, router_job, two_stage_jobs
 logger = logging.getLogger(__name__)
 Made = TypeVar("Made")
 OTHERWISE_MADE = ("logistic", "hiclass", "discriminant", "flat-discriminant", *FINE_TUNED)
-"""Contestants whose parts are not all heads."""
+"""Methods whose parts are not all heads."""
 
 
 @dataclass(frozen=True, eq=False)
-class Contestant:
-    """What one contestant says, and what that rests on.
+class MethodResult:
+    """What one method says, and what that rests on.
 
     Attributes
     ----------
@@ -37,9 +37,9 @@ class Contestant:
     jobs : tuple of tuple of HeadJob
         For each seed the heads that prediction needs; empty for references.
     hierarchy : Hierarchy or None
-        None for contestants without macros.
+        None for methods without macros.
     macro_probs, val_macro_probs : ndarray of float32 of shape (n_seeds, n_images, n_macros), or None
-        What the contestant's router says; None without a router.
+        What the method's router says; None without a router.
     head_passes : float
         Heads that an image passes when it is predicted, on average.
     further_parameters : int
@@ -50,7 +50,7 @@ class Contestant:
     answers_only : bool
         Whether `probs` merely marks the answers, as of a library that gives no probabilities.
     cost : mapping of str to float, or None
-        As `costs.contestant_cost` gives it, where it doesn't follow from `jobs`: of fine-tuned networks.
+        As `costs.method_cost` gives it, where it doesn't follow from `jobs`: of fine-tuned networks.
     terms : mapping, or None
         On what terms fine-tuned networks were trained, as their stage records it.
     """
@@ -73,7 +73,7 @@ class Contestant:
 
 @dataclass(frozen=True, eq=False)
 class Roster:
-    """All contestants of a study by name: their heads to be trained, then their answers.
+    """All methods of a study by name: their heads to be trained, then their answers.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class Roster:
     prepared : PreparedData
     hierarchy : Hierarchy
         The study's.
-    settings : StudySettings
+    settings : BenchmarkSettings
     learn_elsewhere : callable
         From a backbone's name (`vgg16`, `efficientnet_lite0:gray`) to the hierarchy learned from its features.
     """
@@ -89,12 +89,12 @@ class Roster:
     trainer: Trainer
     prepared: PreparedData
     hierarchy: Hierarchy
-    settings: StudySettings
+    settings: BenchmarkSettings
     learn_elsewhere: Callable[[str], Hierarchy]
 
     @cached_property
     def names(self) -> tuple[str, ...]:
-        """Contestants with heads, `random` replaced by its partitions."""
+        """Methods with heads, `random` replaced by its partitions."""
         comparison, names = self.settings.comparison, []
         for name in comparison.everyone:
             if name == "random":
@@ -105,7 +105,7 @@ class Roster:
 
     @property
     def otherwise_made(self) -> tuple[str, ...]:
-        """Contestants whose parts are not all heads: other libraries, discriminants, fine-tuned networks."""
+        """Methods whose parts are not all heads: other libraries, discriminants, fine-tuned networks."""
         return tuple(name for name in self.settings.comparison.everyone if name in OTHERWISE_MADE)
 
     @property
@@ -114,7 +114,7 @@ class Roster:
         return range(self.settings.comparison.seeds)
 
     def jobs(self, name: str) -> list[HeadJob]:
-        """List the heads of a contestant, over all seeds.
+        """List the heads of a method, over all seeds.
 
         Raises
         ------
@@ -123,8 +123,8 @@ class Roster:
         """
         return [job for seed in self.seeds for job in self._jobs(name, seed)]
 
-    def answers(self, name: str) -> Contestant:
-        """Give a contestant's answers; its heads are trained if they aren't yet.
+    def answers(self, name: str) -> MethodResult:
+        """Return a method's answers; its heads are trained if they aren't yet.
 
         Raises
         ------
@@ -137,7 +137,7 @@ class Roster:
         return self._two_stage(name, jobs)
 
     def hierarchy_of(self, name: str) -> Hierarchy:
-        """Give the hierarchy that a contestant routes by."""
+        """Return the hierarchy that a method routes by."""
         return self._hierarchies.get(name) or self._hierarchies.setdefault(name, self._find_hierarchy(name))
 
     @cached_property
@@ -170,19 +170,19 @@ class Roster:
         return two_stage if "macro_probs" in rule.needs else [flat, *two_stage[1:]]
 
     def rule(self, name: str):
-        """Give the routing rule of a two-stage contestant: its own, or the primary one on another hierarchy."""
+        """Return the routing rule of a two-stage method: its own, or the primary one on another hierarchy."""
         other = name.partition(":")[0] in (*OTHER_HIERARCHIES, "trunk") or name.startswith("random-")
         return parse_rule(self.settings.comparison.primary if other else name)
 
-    def _flat_heads(self, name: str, jobs: tuple[tuple[HeadJob, ...], ...]) -> Contestant:
+    def _flat_heads(self, name: str, jobs: tuple[tuple[HeadJob, ...], ...]) -> MethodResult:
         fitted = [[self.trainer.fitted(job) for job in of_seed] for of_seed in jobs]
         test, val = (
             _as_float32([np.mean([getattr(m, key)[rows] for m in models], axis=0) for models in fitted])
             for key, rows in self._parts
         )
-        return Contestant(name, name, test, val, jobs, head_passes=float(len(jobs[0])))
+        return MethodResult(name, name, test, val, jobs, head_passes=float(len(jobs[0])))
 
-    def _two_stage(self, name: str, jobs: tuple[tuple[HeadJob, ...], ...]) -> Contestant:
+    def _two_stage(self, name: str, jobs: tuple[tuple[HeadJob, ...], ...]) -> MethodResult:
         rule, hierarchy = self.rule(name), self.hierarchy_of(name)
         tables = [
             [self._tables(seed, hierarchy, rule.needs, *part) for seed in self.seeds] for part in self._parts
@@ -196,7 +196,7 @@ class Roster:
             role = "hierarchy"
         passes = passes_of(rule, macro, hierarchy, len(jobs[0]))
         inside = _as_float32([_inside(t, hierarchy) for t in tables[0]])
-        return Contestant(name, role, test, val, jobs, hierarchy, macro, val_macro, passes, inside=inside)
+        return MethodResult(name, role, test, val, jobs, hierarchy, macro, val_macro, passes, inside=inside)
 
     def _tables(
         self, seed: int, hierarchy: Hierarchy, needs: tuple[str, ...], key: str, rows: np.ndarray
@@ -218,15 +218,15 @@ class Roster:
 def collect(
     names: tuple[str, ...], make: Callable[[str], Made], must: tuple[str, ...]
 ) -> tuple[dict[str, Made], dict[str, str]]:
-    """Ask every contestant for its answers; one that fails becomes a reason.
+    """Ask every method for its answers; one that fails becomes a reason.
 
     Parameters
     ----------
     names : tuple of str
     make : callable
-        Gives what is wanted of a contestant, by its name, or raises.
+        Gives what is wanted of a method, by its name, or raises.
     must : tuple of str
-        Contestants without which there is nothing to compare: their failure is raised.
+        Methods without which there is nothing to compare: their failure is raised.
 
     Returns
     -------
@@ -242,12 +242,12 @@ def collect(
             if name in must:
                 raise
             failed[name] = f"{type(error).__name__}: {error}"
-            logger.warning("The contestant %s failed: %s", name, error)
+            logger.warning("The method %s failed: %s", name, error)
     return found, failed
 
 
-def check_same_terms(trainer: Trainer, contestants: Mapping[str, Contestant]) -> None:
-    """See that every head was trained on the same images, features, settings and seeds as flat's.
+def check_same_terms(trainer: Trainer, methods: Mapping[str, MethodResult]) -> None:
+    """Check that every head was trained on the same images, features, settings and seeds as flat's.
 
     And that all fine-tuned networks started from one backbone, on these images, with the same settings.
 
@@ -256,26 +256,26 @@ def check_same_terms(trainer: Trainer, contestants: Mapping[str, Contestant]) ->
     ValueError
         Naming the head that differs, and in what.
     """
-    flat = contestants["flat"]
+    flat = methods["flat"]
     common = ("data", "features", "training")
     wanted = {key: trainer.made_from(flat.jobs[0][0])[key] for key in common}
-    for name, contestant in contestants.items():
-        for seed, jobs in enumerate(contestant.jobs):
+    for name, method in methods.items():
+        for seed, jobs in enumerate(method.jobs):
             for job in jobs:
                 had = trainer.made_from(job)
                 differing = [key for key in common if had[key] != wanted[key]]
                 if differing or had["seed"] != seed:
                     raise ValueError(
-                        f"Every contestant must be trained on the same terms. {job.name} of {name} differs in "
+                        f"Every method must be trained on the same terms. {job.name} of {name} differs in "
                         f"{differing or ['seed']}. Delete its folder and start the study again."
                     )
-    tuned = [contestant for contestant in contestants.values() if contestant.terms is not None]
-    for contestant in tuned:
-        had = contestant.terms or {}
+    tuned = [method for method in methods.values() if method.terms is not None]
+    for method in tuned:
+        had = method.terms or {}
         differing = [key for key in had if had[key] != (tuned[0].terms or {}).get(key)]
         if differing or had.get("data") != wanted["data"]:
             raise ValueError(
-                f"All fine-tuned networks must be trained on the same terms. {contestant.name} differs in "
+                f"All fine-tuned networks must be trained on the same terms. {method.name} differs in "
                 f"{differing or ['data']}. Delete its folder and start the study again."
             )
 

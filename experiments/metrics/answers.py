@@ -1,7 +1,7 @@
 """How good one system's answers are, and what changes from one system to the next. Pure functions of arrays.
 
 Classes are columns in the order of `hierarchy.classes`: `truth` and `answers` hold indices into it. What
-needs the hierarchy is in `hierarchy_figures` (budget, ceilings, distances) and `confusion_forecast`.
+needs the hierarchy is in `hierarchy_metrics` (budget, ceilings, distances) and `confusion_forecast`.
 """
 
 from collections.abc import Sequence
@@ -32,7 +32,7 @@ class ClassTable:
     support: npt.NDArray[np.int64]
 
     def rows(self) -> list[dict[str, str | float | int]]:
-        """Give one plain record per class, in class order: class, precision, recall, f1, support."""
+        """Return one plain record per class, in class order: class, precision, recall, f1, support."""
         columns = (self.precision, self.recall, self.f1, self.support)
         return [
             dict(zip(("class", "precision", "recall", "f1", "support"), row, strict=True))
@@ -42,42 +42,42 @@ class ClassTable:
 
 @dataclass(frozen=True, eq=False)
 class Changes:
-    """Images that only b gets right (rescued) or only a (lost), overall and per true class.
+    """Images that only b gets right (corrected) or only a (broken), overall and per true class.
 
     Attributes
     ----------
     n_images : int
         All images.
-    rescued_images, lost_images : ndarray of int
+    corrected_images, broken_images : ndarray of int
         Their rows, in increasing order.
-    rescued_per_class, lost_per_class : ndarray of int of shape (n_classes,)
+    corrected_per_class, broken_per_class : ndarray of int of shape (n_classes,)
         Counted by true class.
     """
 
     n_images: int
-    rescued_images: npt.NDArray[np.int64]
-    lost_images: npt.NDArray[np.int64]
-    rescued_per_class: npt.NDArray[np.int64]
-    lost_per_class: npt.NDArray[np.int64]
+    corrected_images: npt.NDArray[np.int64]
+    broken_images: npt.NDArray[np.int64]
+    corrected_per_class: npt.NDArray[np.int64]
+    broken_per_class: npt.NDArray[np.int64]
 
     @property
-    def rescued(self) -> int:
+    def corrected(self) -> int:
         """How many images only b gets right."""
-        return len(self.rescued_images)
+        return len(self.corrected_images)
 
     @property
-    def lost(self) -> int:
+    def broken(self) -> int:
         """How many images only a gets right."""
-        return len(self.lost_images)
+        return len(self.broken_images)
 
     @property
     def difference(self) -> float:
-        """Accuracy of b minus accuracy of a: (rescued - lost) / n_images."""
-        return (self.rescued - self.lost) / self.n_images
+        """Accuracy of b minus accuracy of a: (corrected - broken) / n_images."""
+        return (self.corrected - self.broken) / self.n_images
 
 
 def accuracy(truth: npt.ArrayLike, answers: npt.ArrayLike) -> float:
-    """Give the share of right answers.
+    """Return the share of right answers.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def accuracy(truth: npt.ArrayLike, answers: npt.ArrayLike) -> float:
 
 
 def top_k_accuracy(truth: npt.ArrayLike, probs: npt.ArrayLike, k: int = 5) -> float:
-    """Give the share of images whose true class is among the k most probable.
+    """Return the share of images whose true class is among the k most probable.
 
     Parameters
     ----------
@@ -130,7 +130,7 @@ def top_k_accuracy(truth: npt.ArrayLike, probs: npt.ArrayLike, k: int = 5) -> fl
 
 
 def balanced_accuracy(truth: npt.ArrayLike, answers: npt.ArrayLike) -> float:
-    """Give the mean recall over the classes that occur in `truth`.
+    """Return the mean recall over the classes that occur in `truth`.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def balanced_accuracy(truth: npt.ArrayLike, answers: npt.ArrayLike) -> float:
 
 
 def macro_f1(truth: npt.ArrayLike, answers: npt.ArrayLike) -> float:
-    """Give the mean F1 over the classes that occur in `truth` or in `answers`.
+    """Return the mean F1 over the classes that occur in `truth` or in `answers`.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ def macro_f1(truth: npt.ArrayLike, answers: npt.ArrayLike) -> float:
 
 
 def class_table(truth: npt.ArrayLike, answers: npt.ArrayLike, names: Sequence[str]) -> ClassTable:
-    """Give every class's precision, recall, F1 and support, as scikit-learn's `classification_report`.
+    """Return every class's precision, recall, F1 and support, as scikit-learn's `classification_report`.
 
     Parameters
     ----------
@@ -224,7 +224,7 @@ def confusion(truth: npt.ArrayLike, answers: npt.ArrayLike, n_classes: int) -> n
     return cells.reshape(n_classes, n_classes)
 
 
-def rescued_and_lost(
+def corrected_and_broken(
     truth: npt.ArrayLike, answers_a: npt.ArrayLike, answers_b: npt.ArrayLike, n_classes: int
 ) -> Changes:
     """List the images on which a and b differ in being right.
@@ -248,14 +248,14 @@ def rescued_and_lost(
     """
     true, first = checked_answers(truth, answers_a, n_classes)
     _, second = checked_answers(truth, answers_b, n_classes)
-    rescued = (second == true) & (first != true)
-    lost = (first == true) & (second != true)
+    corrected = (second == true) & (first != true)
+    broken = (first == true) & (second != true)
     return Changes(
         n_images=len(true),
-        rescued_images=np.flatnonzero(rescued),
-        lost_images=np.flatnonzero(lost),
-        rescued_per_class=np.bincount(true[rescued], minlength=n_classes),
-        lost_per_class=np.bincount(true[lost], minlength=n_classes),
+        corrected_images=np.flatnonzero(corrected),
+        broken_images=np.flatnonzero(broken),
+        corrected_per_class=np.bincount(true[corrected], minlength=n_classes),
+        broken_per_class=np.bincount(true[broken], minlength=n_classes),
     )
 
 

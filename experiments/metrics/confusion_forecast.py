@@ -1,4 +1,4 @@
-"""What a flat model's validation confusions promise for a partition, before any sub-model is trained."""
+"""What a flat model's validation confusions guarantee for a partition, before any sub-model is trained."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from .hierarchical import checked_partition
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a flat model's validation confusions promise for one partition, before any sub-model is trained.
+    """What a flat model's validation confusions guarantee for one partition, before any sub-model is trained.
 
     Attributes
     ----------

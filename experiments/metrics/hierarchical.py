@@ -132,7 +132,7 @@ def error_budget(
 def ceilings(
     truth: npt.ArrayLike, scores: npt.ArrayLike, macro_of: npt.ArrayLike, inside: npt.ArrayLike | None = None
 ) -> Ceilings:
-    """Give the accuracy with an oracle in place of either stage.
+    """Return the accuracy with an oracle in place of either stage.
 
     Parameters
     ----------
@@ -173,7 +173,7 @@ def ceilings(
 
 
 def cross_macro_share(truth: npt.ArrayLike, answers: npt.ArrayLike, macro_of: npt.ArrayLike) -> float:
-    """Give the share of errors whose answer lies in another macro than the truth; 0.0 if there is no error.
+    """Return the share of errors whose answer lies in another macro than the truth; 0.0 if there is no error.
 
     Parameters
     ----------
@@ -191,7 +191,7 @@ def cross_macro_share(truth: npt.ArrayLike, answers: npt.ArrayLike, macro_of: np
 
 
 def partition_distance(macro_of: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Give the lowest common ancestor's height in the two-level tree: 0 same class, 1 same macro, 2 else.
+    """Return the lowest common ancestor's height in the two-level tree: 0 same class, 1 same macro, 2 else.
 
     Parameters
     ----------
@@ -210,7 +210,7 @@ def partition_distance(macro_of: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 
 def linkage_distance(linkage: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Give the height of the lowest common ancestor in a tree of merges (cophenetic distance).
+    """Return the height of the lowest common ancestor in a tree of merges (cophenetic distance).
 
     Parameters
     ----------
@@ -233,7 +233,7 @@ def linkage_distance(linkage: npt.ArrayLike) -> npt.NDArray[np.float64]:
 def mistake_distance(
     truth: npt.ArrayLike, answers: npt.ArrayLike, distance: npt.ArrayLike
 ) -> MistakeDistance:
-    """Give the mean distance between truth and answer.
+    """Return the mean distance between truth and answer.
 
     Parameters
     ----------
@@ -268,7 +268,7 @@ def mistake_distance(
 def hierarchical_scores(
     truth: npt.ArrayLike, answers: npt.ArrayLike, macro_of: npt.ArrayLike
 ) -> HierarchicalScores:
-    """Give hierarchical precision, recall and F1 in the two-level tree.
+    """Return hierarchical precision, recall and F1 in the two-level tree.
 
     With the set {class, its macro} for truth and for answer, all three are the share of common members.
     Both sets always have two, so all three equal (class accuracy + macro accuracy) / 2 and add nothing to

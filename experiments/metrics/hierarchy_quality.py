@@ -1,4 +1,4 @@
-"""Figures of the hierarchy itself: how well it fits the classes, and how far it depends on images and backbone."""
+"""Metrics of the hierarchy itself: how well it fits the classes, and how far it depends on images and backbone."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -15,7 +15,7 @@ from aisles.hierarchy.stability import adjusted_rand, stability
 def hierarchy_quality(
     hierarchy: Hierarchy, tree: ClassTree, features: np.ndarray, labels: np.ndarray, n_bootstraps: int
 ) -> dict[str, Any]:
-    """Give a hierarchy's figures.
+    """Return a hierarchy's metrics.
 
     Parameters
     ----------
@@ -46,7 +46,7 @@ def hierarchy_quality(
 
 
 def silhouette(hierarchy: Hierarchy, tree: ClassTree) -> float | None:
-    """Give the mean silhouette of the classes (Rousseeuw 1987); None where there is none."""
+    """Return the mean silhouette of the classes (Rousseeuw 1987); None where there is none."""
     if not 2 <= hierarchy.n_macros < hierarchy.n_classes:
         return None
     return float(silhouette_score(squareform(tree.distances), hierarchy.macro_of, metric="precomputed"))

@@ -1,4 +1,4 @@
-"""Every figure of one contestant, from its answers and probabilities on test images."""
+"""Every plot of one method, from its answers and probabilities on test images."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from aisles.experiments.methods.roster import Contestant
+from aisles.experiments.methods.roster import MethodResult
 from aisles.experiments.runs.predictions import Predictions
 from aisles.experiments.stats.verdict import product_bootstrap
 from aisles.hierarchy.calibration import apply_temperature, fit_temperature
@@ -28,10 +28,10 @@ COVERAGES = tuple(i / 20 for i in range(1, 21))
 CLIMB_THRESHOLDS = tuple(i / 20 for i in range(21))
 
 
-def contestant_figures(
+def method_metrics(
     predictions: Predictions, name: str, distances: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
-    """Give a contestant's part of `metrics.json`; see `evaluation`.
+    """Return a method's part of `metrics.json`; see `evaluation`.
 
     Parameters
     ----------
@@ -41,18 +41,18 @@ def contestant_figures(
         Between classes, by the tree that they come from.
     """
     truth, answers, probs = predictions.truth, predictions.answers(name), predictions.probs(name)
-    contestant, hierarchy = predictions.contestants[name], predictions.hierarchy
+    method, hierarchy = predictions.methods[name], predictions.hierarchy
     accuracy = [metrics.accuracy(truth, row) for row in answers]
     interval = product_bootstrap(predictions.correct(name).mean(axis=0), predictions.products)
     scores = [hierarchical_scores(truth, row, hierarchy.macro_of) for row in answers]
     return {
-        "role": contestant.role,
+        "role": method.role,
         "accuracy": accuracy,
         "accuracy_mean": float(np.mean(accuracy)),
         "accuracy_sd": float(np.std(accuracy, ddof=1)) if len(accuracy) > 1 else None,
         "accuracy_interval": [interval.low, interval.high],
         "top5_accuracy": None
-        if contestant.answers_only
+        if method.answers_only
         else [metrics.top_k_accuracy(truth, row, 5) for row in probs],
         "balanced_accuracy": [metrics.balanced_accuracy(truth, row) for row in answers],
         "macro_f1": [metrics.macro_f1(truth, row) for row in answers],
@@ -60,19 +60,19 @@ def contestant_figures(
             metrics.accuracy(hierarchy.macro_of[truth], hierarchy.macro_of[row]) for row in answers
         ],
         "hierarchical_f1": [score.f1 for score in scores],
-        "ceilings": _ceilings(predictions, contestant),
+        "ceilings": _ceilings(predictions, method),
         "cross_macro_share": [
             error_budget(truth, row, hierarchy.macro_of).cross_macro_share for row in answers
         ],
         "distance": {tree: _distance(truth, answers, table) for tree, table in distances.items()},
-        "calibration": _calibration(predictions, contestant),
-        "risk_coverage": None if contestant.answers_only else _risk_coverage(predictions, name),
+        "calibration": _calibration(predictions, method),
+        "risk_coverage": None if method.answers_only else _risk_coverage(predictions, name),
         "per_class": _per_class(predictions, name),
-    } | own_hierarchy(predictions, contestant)
+    } | own_hierarchy(predictions, method)
 
 
 def tree_distances(predictions: Predictions, linkage: np.ndarray) -> dict[str, np.ndarray]:
-    """Give the distances between classes on every tree at hand.
+    """Return the distances between classes on every tree at hand.
 
     Returns
     -------
@@ -90,41 +90,39 @@ def tree_distances(predictions: Predictions, linkage: np.ndarray) -> dict[str, n
     return found
 
 
-def own_hierarchy(predictions: Predictions, contestant: Contestant) -> dict[str, Any]:
-    """Give `own_hierarchy`: R and S on the hierarchy that a contestant routes by itself; nothing without one."""
-    if contestant.hierarchy is None or contestant.macro_probs is None:
+def own_hierarchy(predictions: Predictions, method: MethodResult) -> dict[str, Any]:
+    """Return `own_hierarchy`: R and S on the hierarchy that a method routes by itself; nothing without one."""
+    if method.hierarchy is None or method.macro_probs is None:
         return {}
-    macro_of = contestant.hierarchy.macro_of
-    truth, answers = predictions.truth, contestant.probs.argmax(2)
+    macro_of = method.hierarchy.macro_of
+    truth, answers = predictions.truth, method.probs.argmax(2)
     budgets = [error_budget(truth, row, macro_of) for row in answers]
     found = {
-        "sizes": list(contestant.hierarchy.sizes),
-        "router_accuracy": [
-            metrics.accuracy(macro_of[truth], row.argmax(1)) for row in contestant.macro_probs
-        ],
+        "sizes": list(method.hierarchy.sizes),
+        "router_accuracy": [metrics.accuracy(macro_of[truth], row.argmax(1)) for row in method.macro_probs],
         "R": [budget.router_accuracy for budget in budgets],
         "S": [budget.within_accuracy for budget in budgets],
     }
     return {"own_hierarchy": found}
 
 
-def _ceilings(predictions: Predictions, contestant: Contestant) -> list[dict[str, float | None]]:
-    """Give each seed's ceilings, on the macros that the contestant routes by, else on the study's."""
-    macro_of = (contestant.hierarchy or predictions.hierarchy).macro_of
-    inside = contestant.probs if contestant.inside is None else contestant.inside
-    pairs = zip(contestant.probs, inside, strict=True)
+def _ceilings(predictions: Predictions, method: MethodResult) -> list[dict[str, float | None]]:
+    """Return each seed's ceilings, on the macros that the method routes by, else on the study's."""
+    macro_of = (method.hierarchy or predictions.hierarchy).macro_of
+    inside = method.probs if method.inside is None else method.inside
+    pairs = zip(method.probs, inside, strict=True)
     found = [asdict(ceilings(predictions.truth, row, macro_of, own)) for row, own in pairs]
     # a bare answer says nothing of the other macros
-    return [each | {"oracle_router": None} for each in found] if contestant.answers_only else found
+    return [each | {"oracle_router": None} for each in found] if method.answers_only else found
 
 
-def climb_figures(predictions: Predictions, name: str) -> dict[str, Any]:
-    """Give climb's accuracy against the share answered at class level, means over seeds; None where none is."""
-    contestant, hierarchy = predictions.contestants[name], predictions.hierarchy
+def climb_metrics(predictions: Predictions, name: str) -> dict[str, Any]:
+    """Return climb's accuracy against the share answered at class level, means over seeds; None where none is."""
+    method, hierarchy = predictions.methods[name], predictions.hierarchy
     macro_truth = hierarchy.macro_of[predictions.truth]
     curves = []
-    for row, probs in enumerate(contestant.probs.astype(np.float64)):
-        macro = _macro_probs(contestant, row, hierarchy)
+    for row, probs in enumerate(method.probs.astype(np.float64)):
+        macro = _macro_probs(method, row, hierarchy)
         curves.append(
             climb_curve(
                 probs.max(1), probs.argmax(1) == predictions.truth, macro.max(1), macro.argmax(1) == macro_truth,
@@ -138,10 +136,10 @@ def climb_figures(predictions: Predictions, name: str) -> dict[str, Any]:
     }
 
 
-def _macro_probs(contestant: Contestant, row: int, hierarchy: Hierarchy) -> np.ndarray:
-    if contestant.macro_probs is not None and contestant.role == "two-stage":
-        return contestant.macro_probs[row].astype(np.float64)
-    return macro_from_flat(contestant.probs[row], hierarchy)
+def _macro_probs(method: MethodResult, row: int, hierarchy: Hierarchy) -> np.ndarray:
+    if method.macro_probs is not None and method.role == "two-stage":
+        return method.macro_probs[row].astype(np.float64)
+    return macro_from_flat(method.probs[row], hierarchy)
 
 
 def _distance(truth: np.ndarray, answers: np.ndarray, table: np.ndarray) -> dict[str, list[float]]:
@@ -149,31 +147,31 @@ def _distance(truth: np.ndarray, answers: np.ndarray, table: np.ndarray) -> dict
     return {"per_mistake": [d.per_mistake for d in found], "per_image": [d.per_image for d in found]}
 
 
-def _calibration(predictions: Predictions, contestant: Contestant) -> dict[str, Any] | None:
-    """Give ECE, NLL and Brier before and after one temperature, fitted on validation images; None for bare answers."""
-    if contestant.answers_only:
+def _calibration(predictions: Predictions, method: MethodResult) -> dict[str, Any] | None:
+    """Return ECE, NLL and Brier before and after one temperature fitted on validation images; None for bare answers."""
+    if method.answers_only:
         return None
-    figures: dict[str, Any] = {"before": _empty(), "after": _empty(), "temperature": []}
-    for probs, val_probs in zip(contestant.probs, contestant.val_probs, strict=True):
+    metrics: dict[str, Any] = {"before": _empty(), "after": _empty(), "temperature": []}
+    for probs, val_probs in zip(method.probs, method.val_probs, strict=True):
         with np.errstate(divide="ignore"):
             temperature = fit_temperature(np.log(val_probs.astype(np.float64)), predictions.val_truth)
-        figures["temperature"].append(temperature)
+        metrics["temperature"].append(temperature)
         before = normalized(probs)
-        add_calibration(figures["before"], before, predictions.truth)
-        add_calibration(figures["after"], apply_temperature(before, temperature), predictions.truth)
-    return figures
+        add_calibration(metrics["before"], before, predictions.truth)
+        add_calibration(metrics["after"], apply_temperature(before, temperature), predictions.truth)
+    return metrics
 
 
 def normalized(probs: np.ndarray) -> np.ndarray:
-    """Give float32 distributions as float64 whose rows sum to 1."""
+    """Return float32 distributions as float64 whose rows sum to 1."""
     table = probs.astype(np.float64)
     return table / table.sum(axis=1, keepdims=True)
 
 
-def add_calibration(figures: dict[str, list[float]], probs: np.ndarray, truth: np.ndarray) -> None:
+def add_calibration(metrics: dict[str, list[float]], probs: np.ndarray, truth: np.ndarray) -> None:
     """Append one seed's ECE (15 bins), NLL and Brier score."""
     for key, function in (("ece", ece), ("nll", nll), ("brier", brier)):
-        figures[key].append(function(probs, truth))
+        metrics[key].append(function(probs, truth))
 
 
 def _empty() -> dict[str, list[float]]:
@@ -195,17 +193,17 @@ def _risk_coverage(predictions: Predictions, name: str) -> dict[str, Any]:
 
 
 def _per_class(predictions: Predictions, name: str) -> dict[str, list]:
-    """Give every class's figures in the order of `classes`, means over seeds; rescued and lost against flat."""
+    """Return every class's metrics in the order of `classes`, means over seeds; corrected and broken against flat."""
     truth, classes = predictions.truth, predictions.hierarchy.classes
     tables = [metrics.class_table(truth, row, classes) for row in predictions.answers(name)]
-    figures = {
+    means = {
         key: np.mean([getattr(table, key) for table in tables], axis=0).tolist()
         for key in ("precision", "recall", "f1")
     }
     pairs = zip(predictions.answers("flat"), predictions.answers(name), strict=True)
-    changes = [metrics.rescued_and_lost(truth, *pair, len(classes)) for pair in pairs]
-    return figures | {
+    changes = [metrics.corrected_and_broken(truth, *pair, len(classes)) for pair in pairs]
+    return means | {
         "support": tables[0].support.tolist(),
-        "rescued": np.mean([change.rescued_per_class for change in changes], axis=0).tolist(),
-        "lost": np.mean([change.lost_per_class for change in changes], axis=0).tolist(),
+        "corrected": np.mean([change.corrected_per_class for change in changes], axis=0).tolist(),
+        "broken": np.mean([change.broken_per_class for change in changes], axis=0).tolist(),
     }

@@ -48,7 +48,7 @@ class ClimbCurve:
 
 
 def ece(probs: npt.ArrayLike, labels: npt.ArrayLike, bins: int = 15) -> float:
-    """Give the expected calibration error of the most probable class.
+    """Return the expected calibration error of the most probable class.
 
     Images are put into `bins` equal-width bins ((i - 1) / bins, i / bins] by the probability of their most
     probable class; ECE = sum over bins of (images in bin / n) |accuracy in bin - mean probability in bin|.
@@ -88,7 +88,7 @@ def ece(probs: npt.ArrayLike, labels: npt.ArrayLike, bins: int = 15) -> float:
 
 
 def nll(probs: npt.ArrayLike, labels: npt.ArrayLike) -> float:
-    """Give the mean negative natural logarithm of the true class's probability.
+    """Return the mean negative natural logarithm of the true class's probability.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def nll(probs: npt.ArrayLike, labels: npt.ArrayLike) -> float:
 
 
 def brier(probs: npt.ArrayLike, labels: npt.ArrayLike) -> float:
-    """Give the Brier score over all classes: mean over images of sum_c (p_c - [c is true])^2.
+    """Return the Brier score over all classes: mean over images of sum_c (p_c - [c is true])^2.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ def brier(probs: npt.ArrayLike, labels: npt.ArrayLike) -> float:
 
 
 def risk_coverage(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> RiskCoverage:
-    """Give the risk among the k most confident images, for k = 1 ... n.
+    """Return the risk among the k most confident images, for k = 1 ... n.
 
     Parameters
     ----------
@@ -160,7 +160,7 @@ def risk_coverage(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> RiskCove
 
 
 def aurc(confidence: npt.ArrayLike, correct: npt.ArrayLike) -> float:
-    """Give the area under the risk-coverage curve (see `risk_coverage`); lower is better.
+    """Return the area under the risk-coverage curve (see `risk_coverage`); lower is better.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def climb_curve(
     macro_correct: npt.ArrayLike,
     thresholds: npt.ArrayLike | None = None,
 ) -> ClimbCurve:
-    """Give climb's accuracy against the share of images answered at class level, threshold by threshold.
+    """Return climb's accuracy against the share of images answered at class level, threshold by threshold.
 
     The class is answered if its probability is >= t, else the macro if its probability is >= t, else nothing.
 

@@ -15,8 +15,8 @@ from aisles.experiments.report.sections.limits import limits_section, provenance
 from aisles.experiments.report.sections.trust import calibration_section, has_temperatures
 from aisles.experiments.report.sections.verdict import (
     budget_section,
-    contestants_section,
     cost_section,
+    methods_section,
     opening,
 )
 
@@ -26,10 +26,10 @@ from .run import Run
 
 
 def study_document(run: Run) -> Document:
-    """Put a study's report together; sections whose figures the run lacks are left out and named under limits."""
+    """Put a study's report together; sections whose metrics the run lacks are left out and named under limits."""
     by_class, by_image = class_changes(run, run.primary), image_changes(run, run.primary)
     sections: list[Section | None] = [
-        contestants_section(run),
+        methods_section(run),
         budget_section(run),
         cost_section(run),
         tree_section(run, by_class),

@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from aisles.experiments.report.plots.classes import confusion_figure
+from aisles.experiments.report.plots.classes import confusion_plot
 from aisles.experiments.report.render.document import (
     Card,
     Column,
     Document,
-    Figure,
     Gallery,
+    Plot,
     Section,
     Table,
     Text,
@@ -19,11 +19,11 @@ from aisles.experiments.training.bundle_evaluation import BundleEvaluation
 from .names import macro_tag
 from .writing import ReportFiles, write_document
 
-PICTURES = 24
+IMAGES = 24
 
 
 def write_bundle_report(evaluation: BundleEvaluation, output: str | Path, name: str) -> ReportFiles:
-    """Write `evaluation.html` and `evaluation.md` with tables and figures into a folder.
+    """Write `evaluation.html` and `evaluation.md` with tables and metrics into a folder.
 
     Parameters
     ----------
@@ -44,7 +44,7 @@ def bundle_document(evaluation: BundleEvaluation, name: str) -> Document:
     if evaluation.published_f1:
         both = table.dropna(subset="published_f1")
         verdict += (
-            f" On the {len(both)} classes with published figures F1 is {100 * both['f1'].mean():.1f} %, published "
+            f" On the {len(both)} classes with published metrics F1 is {100 * both['f1'].mean():.1f} %, published "
             f"{100 * both['published_f1'].mean():.1f} %."
         )
     facts = f"{len(evaluation.classes)} classes, routing rule {evaluation.rule}."
@@ -67,7 +67,7 @@ def _classes(evaluation: BundleEvaluation) -> Section:
 
 
 def _confusion(evaluation: BundleEvaluation) -> Section:
-    drawing = confusion_figure(evaluation, evaluation.confusion, "the bundle")
+    drawing = confusion_plot(evaluation, evaluation.confusion, "the bundle")
     caption = "Rows are true classes, columns answers; a cell holds its images."
     legend = []
     if evaluation.hierarchy is not None:
@@ -80,12 +80,12 @@ def _confusion(evaluation: BundleEvaluation) -> Section:
         )
         columns = (Column("frame", "word"), Column("macro-category", "word"), Column("classes"))
         legend = [Table("macros", "The frames.", columns, rows)]
-    figure = Figure("confusion", caption, drawing, zoomable=True)
-    return Section("confusion", "Confusion matrix", (figure, *legend))
+    plot = Plot("confusion", caption, drawing, zoomable=True)
+    return Section("confusion", "Confusion matrix", (plot, *legend))
 
 
 def _mistakes(evaluation: BundleEvaluation) -> Section:
-    rows = evaluation.mistakes(PICTURES).tolist()
+    rows = evaluation.mistakes(IMAGES).tolist()
     if not rows:
         return Section("mistakes", "Mistakes", (Text("There is none."),))
     paths, table = evaluation.manifest.paths, evaluation.manifest.table

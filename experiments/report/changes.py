@@ -1,4 +1,4 @@
-"""What changes from flat to another contestant, image by image and class by class, over all seeds. Pure."""
+"""What changes from flat to another method, image by image and class by class, over all seeds. Pure."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ class ClassChanges:
         Test images of the class.
     recall_flat, recall, precision, f1 : ndarray of float
         Of flat, and of the other; NaN where there is nothing to divide by.
-    rescued, lost : ndarray of float
+    corrected, broken : ndarray of float
         Images that only the other gets right, and that only flat gets right.
     confused_with : ndarray of int
         The class answered most often instead, by the other; -1 if there is none.
@@ -30,15 +30,15 @@ class ClassChanges:
     recall: np.ndarray
     precision: np.ndarray
     f1: np.ndarray
-    rescued: np.ndarray
-    lost: np.ndarray
+    corrected: np.ndarray
+    broken: np.ndarray
     confused_with: np.ndarray
     confused: np.ndarray
 
     @property
     def net(self) -> np.ndarray:
         """Images won, a seed; over all classes they sum to the difference in accuracy times n."""
-        return self.rescued - self.lost
+        return self.corrected - self.broken
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,36 +63,36 @@ class ImageChanges:
         return len(self.only_other)
 
     @property
-    def rescued_seeds(self) -> np.ndarray:
-        """In how many seeds each image is rescued."""
+    def corrected_seeds(self) -> np.ndarray:
+        """In how many seeds each image is corrected."""
         return self.only_other.sum(axis=0)
 
     @property
-    def lost_seeds(self) -> np.ndarray:
+    def broken_seeds(self) -> np.ndarray:
         """In how many seeds each image is lost."""
         return self.only_flat.sum(axis=0)
 
-    def rescued(self, most: int) -> list[int]:
-        """Give the images rescued in most seeds, those with the largest gain first among equals."""
-        return _foremost(self.rescued_seeds, self.gain, most)
+    def corrected(self, most: int) -> list[int]:
+        """Return the images corrected in most seeds, those with the largest gain first among equals."""
+        return _foremost(self.corrected_seeds, self.gain, most)
 
-    def lost(self, most: int) -> list[int]:
-        """Give the images lost in most seeds, those with the largest fall first among equals."""
-        return _foremost(self.lost_seeds, -self.gain, most)
+    def broken(self, most: int) -> list[int]:
+        """Return the images lost in most seeds, those with the largest fall first among equals."""
+        return _foremost(self.broken_seeds, -self.gain, most)
 
 
-def mean_confusion(run: Run, contestant: str) -> np.ndarray:
+def mean_confusion(run: Run, method: str) -> np.ndarray:
     """Count images by true class (row) and answered class (column), mean over seeds, in class order."""
-    answers, n = run.answers(contestant), len(run.classes)
+    answers, n = run.answers(method), len(run.classes)
     cells = np.bincount((run.truth * n + answers).ravel(), minlength=n * n)
     return cells.reshape(n, n) / len(answers)
 
 
-def class_changes(run: Run, contestant: str) -> ClassChanges:
-    """Set a contestant beside flat, class by class."""
-    flat, other = mean_confusion(run, FLAT), mean_confusion(run, contestant)
+def class_changes(run: Run, method: str) -> ClassChanges:
+    """Set a method beside flat, class by class."""
+    flat, other = mean_confusion(run, FLAT), mean_confusion(run, method)
     support, given, right = flat.sum(axis=1), other.sum(axis=0), np.diag(other)
-    only_other, only_flat = _hands(run, contestant)
+    only_other, only_flat = _hands(run, method)
     wrong = other - np.diag(right)
     confused = wrong.max(axis=1)
     return ClassChanges(
@@ -101,31 +101,31 @@ def class_changes(run: Run, contestant: str) -> ClassChanges:
         recall=_share(right, support),
         precision=_share(right, given),
         f1=_share(2 * right, support + given),
-        rescued=_per_class(run, only_other),
-        lost=_per_class(run, only_flat),
+        corrected=_per_class(run, only_other),
+        broken=_per_class(run, only_flat),
         confused_with=np.where(confused > 0, wrong.argmax(axis=1), -1),
         confused=confused,
     )
 
 
-def image_changes(run: Run, contestant: str) -> ImageChanges:
-    """Set a contestant beside flat, image by image."""
-    only_other, only_flat = _hands(run, contestant)
+def image_changes(run: Run, method: str) -> ImageChanges:
+    """Set a method beside flat, image by image."""
+    only_other, only_flat = _hands(run, method)
     rows = np.arange(len(run.truth))
-    of_truth = [run.classes_by[name][:, rows, run.truth].mean(axis=0) for name in (FLAT, contestant)]
+    of_truth = [run.classes_by[name][:, rows, run.truth].mean(axis=0) for name in (FLAT, method)]
     return ImageChanges(only_other, only_flat, of_truth[1] - of_truth[0])
 
 
-def common_seeds(run: Run, *contestants: str) -> list[list[int]]:
-    """Give, for each contestant, the positions of the seeds that all of them have."""
-    shared = set.intersection(*(set(run.seeds[name]) for name in contestants))
-    return [[i for i, seed in enumerate(run.seeds[name]) if seed in shared] for name in contestants]
+def common_seeds(run: Run, *methods: str) -> list[list[int]]:
+    """Give, for each method, the positions of the seeds that all of them have."""
+    shared = set.intersection(*(set(run.seeds[name]) for name in methods))
+    return [[i for i, seed in enumerate(run.seeds[name]) if seed in shared] for name in methods]
 
 
-def _hands(run: Run, contestant: str) -> tuple[np.ndarray, np.ndarray]:
-    """Say which images only the other, and only flat, gets right: two arrays of shape (n_seeds, n_test)."""
-    ours, theirs = common_seeds(run, contestant, FLAT)
-    other, flat = run.correct(contestant)[ours], run.correct(FLAT)[theirs]
+def _hands(run: Run, method: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return which images only the other, and only flat, gets right: two arrays of shape (n_seeds, n_test)."""
+    ours, theirs = common_seeds(run, method, FLAT)
+    other, flat = run.correct(method)[ours], run.correct(FLAT)[theirs]
     return other & ~flat, flat & ~other
 
 

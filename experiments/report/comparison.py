@@ -9,8 +9,8 @@ import numpy as np
 
 from aisles.data_prep.images.manifest import shortened
 from aisles.data_prep.io.errors import DataError
-from aisles.experiments.report.plots.verdict import difference_figure
-from aisles.experiments.report.render.document import Block, Column, Document, Figure, Section, Table, Text
+from aisles.experiments.report.plots.verdict import difference_plot
+from aisles.experiments.report.render.document import Block, Column, Document, Plot, Section, Table, Text
 from aisles.experiments.stats.verdict import Comparison, apply_holm, compare
 
 from .run import FLAT, Run, read_run
@@ -28,7 +28,7 @@ class RunComparison:
     names : tuple of str
         Folder names, told apart by their parents where equal.
     comparisons : tuple of Comparison
-        For each later run its flat model and its primary contestant against the first run's, Holm-corrected
+        For each later run its flat model and its primary method against the first run's, Holm-corrected
         together.
     """
 
@@ -67,7 +67,7 @@ def compare_runs(folders: Sequence[str | Path]) -> RunComparison:
 
 
 def write_comparison(folders: Sequence[str | Path], output: str | Path) -> tuple[RunComparison, ReportFiles]:
-    """Compare runs and write `comparison.html`, `comparison.md`, tables and figures into a folder."""
+    """Compare runs and write `comparison.html`, `comparison.md`, tables and metrics into a folder."""
     compared = compare_runs(folders)
     return compared, write_document(comparison_document(compared), Path(output), "comparison")
 
@@ -97,7 +97,7 @@ def comparison_document(compared: RunComparison) -> Document:
         verdict=" ".join(_short(comparison) for comparison in compared.comparisons),
         facts=facts + _unhashed(compared),
         opening=(
-            Figure("between-runs", f"Differences in accuracy against {compared.names[0]}.", _figure(drawn)),
+            Plot("between-runs", f"Differences in accuracy against {compared.names[0]}.", _figure(drawn)),
         ),
         sections=(
             Section(
@@ -111,7 +111,7 @@ def comparison_document(compared: RunComparison) -> Document:
     )
 
 
-_TESTS = "Rescued: images that only the later run gets right; lost: that only the first gets right (means over seeds)."
+_TESTS = "Corrected: images that only the later run gets right; broken: only the first gets right (means over seeds)."
 _TEST_COLUMNS = (
     Column("later run"),
     Column("first run"),
@@ -120,14 +120,14 @@ _TEST_COLUMNS = (
     Column("high", "points"),
     Column("p", "p"),
     Column("verdict", "word"),
-    Column("rescued", "count"),
-    Column("lost", "count"),
+    Column("corrected", "count"),
+    Column("broken", "count"),
     Column("smallest difference shown", "spread"),
 )
 
 
 def _figure(drawn: list[dict[str, Any]]):
-    return difference_figure(drawn, against="the first run")
+    return difference_plot(drawn, against="the first run")
 
 
 def _short(comparison: Comparison) -> str:
@@ -142,8 +142,8 @@ def _test_row(comparison: Comparison) -> tuple:
         *comparison.interval,
         comparison.p_corrected,
         comparison.verdict,
-        float(np.mean(comparison.rescued)),
-        float(np.mean(comparison.lost)),
+        float(np.mean(comparison.corrected)),
+        float(np.mean(comparison.broken)),
         comparison.smallest_detectable,
     )
 
@@ -165,7 +165,7 @@ def _run_row(run: Run, name: str) -> tuple:
 def _compared(
     first: Run, ours: str, other: Run, theirs: str, place: np.ndarray, names: tuple[str, str]
 ) -> Comparison:
-    """Judge another run's contestant against the first run's, on the seeds of both."""
+    """Judge another run's method against the first run's, on the seeds of both."""
     shared = [seed for seed in first.seeds[ours] if seed in other.seeds[theirs]]
     if not shared:
         raise DataError(
@@ -180,7 +180,7 @@ def _compared(
 
 
 def _same_images(first: Run, other: Run) -> np.ndarray:
-    """Give where the first run's test images stand in another, or refuse."""
+    """Return where the first run's test images stand in another, or refuse."""
     ours = list(zip(first.file_names, first.labels, strict=True))
     theirs = list(zip(other.file_names, other.labels, strict=True))
     if sorted(ours) != sorted(theirs):
@@ -206,12 +206,12 @@ def _same_images(first: Run, other: Run) -> np.ndarray:
 
 
 def _hash_of_test_images(run: Run) -> str | None:
-    """Give the hash of names, labels and bytes; None of a run that kept none."""
+    """Return the hash of names, labels and bytes; None of a run that kept none."""
     return run.metrics.get("data", {}).get("test_images")
 
 
 def _unhashed(compared: RunComparison) -> str:
-    """Say which runs' test images are known by name and label only."""
+    """Return which runs' test images are known by name and label only."""
     without = [
         name for run, name in zip(compared.runs, compared.names, strict=True) if not _hash_of_test_images(run)
     ]

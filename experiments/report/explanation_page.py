@@ -1,4 +1,4 @@
-"""One page that shows why: a single HTML file with every picture inside, which needs no network."""
+"""One page that shows why: a single HTML file with every image inside, which needs no network."""
 
 import base64
 import io
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from aisles.models.prediction.two_stage import Classifier, FlatClassifier
 
 logger = logging.getLogger(__name__)
-SIDE = 320  # pixels of the longer side of a picture on the page
+SIDE = 320  # pixels of the longer side of an image on the page
 MOST_AT_HAND = 20_000  # training images that are looked through without being asked to
 _COLORS = np.array(
     [(0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164)], float
@@ -44,14 +44,14 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
  margin: 1.2rem 0; }
 .answer { font-size: 1.05rem; margin: 0 0 1rem; } .soft { color: var(--soft); font-size: .86rem; }
 .row { display: flex; flex-wrap: wrap; gap: 1.4rem; align-items: flex-start; }
-figure { margin: 0; } figcaption { color: var(--soft); font-size: .82rem; max-width: 20rem; overflow-wrap: anywhere; }
+plot { margin: 0; } figcaption { color: var(--soft); font-size: .82rem; max-width: 20rem; overflow-wrap: anywhere; }
 img { border-radius: 6px; display: block; max-width: 100%; }
 .stage { flex: 1 1 15rem; max-width: 26rem; min-width: 0; }
 table { border-collapse: collapse; width: 100%; font-size: .86rem; margin-bottom: .6rem; }
 td { padding: .12rem .4rem .12rem 0; vertical-align: middle; } td.name { width: 46%; overflow-wrap: anywhere; }
 td.value { width: 3.2rem; text-align: right; font-variant-numeric: tabular-nums; }
 .bar { height: .7rem; border-radius: 3px; background: var(--fill); min-width: 1px; }
-.near { display: flex; flex-wrap: wrap; gap: .7rem; } .near figure { width: 7rem; }
+.near { display: flex; flex-wrap: wrap; gap: .7rem; } .near plot { width: 7rem; }
 svg text { fill: var(--ink); font: 12px system-ui, sans-serif; } svg .soft { fill: var(--soft); }
 svg .path { stroke: var(--fill); stroke-width: 3; fill: none; } svg .other { stroke: var(--soft); fill: none; }
 svg .dot { fill: var(--fill); } svg { max-width: 100%; height: auto; }
@@ -163,8 +163,8 @@ def section(name: str, found: "Explanation", classifier: "Classifier", tree: "Cl
     parts = [
         f"<section><h2>{escape(name)}</h2>",
         f'<p class="answer">{answer} <span class="soft">rule {escape(prediction.rule)}</span></p>',
-        f'<div class="row"><figure>{_image(found.picture, f"{name}, the picture")}</figure>',
-        *[_stage(stage, found.picture) for stage in found.stages],
+        f'<div class="row"><plot>{_image(found.image, f"{name}, the image")}</plot>',
+        *[_stage(stage, found.image) for stage in found.stages],
         "</div>",
         _path(found, classifier, tree),
         _neighbors(found.neighbors),
@@ -173,7 +173,7 @@ def section(name: str, found: "Explanation", classifier: "Classifier", tree: "Cl
     return "\n".join(parts)
 
 
-def _stage(stage: "StageView", picture: Image.Image) -> str:
+def _stage(stage: "StageView", image: Image.Image) -> str:
     rows = "".join(
         f'<tr><td class="name">{escape(label)}</td><td><div class="bar" style="width:{100 * share:.1f}%"></div></td>'
         f'<td class="value">{share:.1%}</td></tr>'
@@ -185,7 +185,9 @@ def _stage(stage: "StageView", picture: Image.Image) -> str:
         heat = '<p class="soft">No heat map: one label only, or a model that can\'t be looked into.</p>'
     else:
         text = f"Grad-CAM: what speaks for {stage.about}"
-        heat = f"<figure>{_image(_heated(picture, stage.heat), text)}<figcaption>{escape(text)}</figcaption></figure>"
+        heat = (
+            f"<plot>{_image(_heated(image, stage.heat), text)}<figcaption>{escape(text)}</figcaption></plot>"
+        )
     return f'<div class="stage"><h3>{escape(stage.title)}</h3><table>{rows}</table>{more}{heat}</div>'
 
 
@@ -198,23 +200,23 @@ def _path(found: "Explanation", classifier: "Classifier", tree: "ClassTree | Non
 
 
 def _neighbors(neighbors: "tuple[Neighbor, ...]") -> str:
-    from aisles.models.prediction.images import open_picture
+    from aisles.models.prediction.images import open_image
 
     if not neighbors:
         return ""
-    figures = []
+    metrics = []
     for neighbor in neighbors:
         caption = f"{escape(neighbor.label)} {neighbor.cosine:.2f}"
         try:
-            picture = _image(open_picture(neighbor.path), f"training image of {neighbor.label}", 112)
+            image = _image(open_image(neighbor.path), f"training image of {neighbor.label}", 112)
         except (OSError, ValueError):
-            picture = ""
-        figures.append(f"<figure>{picture}<figcaption>{caption}</figcaption></figure>")
-    return f'<h3>Nearest training images (cosine of features)</h3><div class="near">{"".join(figures)}</div>'
+            image = ""
+        metrics.append(f"<plot>{image}<figcaption>{caption}</figcaption></plot>")
+    return f'<h3>Nearest training images (cosine of features)</h3><div class="near">{"".join(metrics)}</div>'
 
 
-def _image(picture: Image.Image, text: str, side: int = SIDE) -> str:
-    small = picture.copy()
+def _image(image: Image.Image, text: str, side: int = SIDE) -> str:
+    small = image.copy()
     small.thumbnail((side, side))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=85)
@@ -222,9 +224,9 @@ def _image(picture: Image.Image, text: str, side: int = SIDE) -> str:
     return f'<img alt="{escape(text, quote=True)}" src="data:image/jpeg;base64,{data}">'
 
 
-def _heated(picture: Image.Image, heat: np.ndarray) -> Image.Image:
-    """Lay a heat map over a picture, of which the network saw all, squashed to its input."""
-    small = picture.copy()
+def _heated(image: Image.Image, heat: np.ndarray) -> Image.Image:
+    """Lay a heat map over an image, of which the network saw all, squashed to its input."""
+    small = image.copy()
     small.thumbnail((SIDE, SIDE))
     mask = Image.fromarray((255 * heat).astype(np.uint8)).resize(small.size, Image.Resampling.BICUBIC)
     share = np.asarray(mask, float) / 255

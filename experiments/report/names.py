@@ -1,4 +1,4 @@
-"""What the contestants and the macros are called in a report, and what they are."""
+"""What the methods and the macros are called in a report, and what they are."""
 
 import re
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ _CONTROL = re.compile(r"random(\W\d+)?$", re.IGNORECASE)
 
 
 def products_known(metrics: Mapping[str, Any]) -> bool:
-    """Say whether products are more than names of images: some product has several images."""
+    """Return whether products are more than names of images: some product has several images."""
     data = metrics.get("data", {})
     images, products = data.get("images"), data.get("products")
     if images and products is not None:
@@ -47,14 +47,14 @@ def products_known(metrics: Mapping[str, Any]) -> bool:
 
 
 def is_control(name: str) -> bool:
-    """Say whether a contestant is one of the random partitions."""
+    """Return whether a method is one of the random partitions."""
     return bool(_CONTROL.match(name))
 
 
 def what_it_is(name: str, metrics: Mapping[str, Any]) -> str:
-    """Describe a contestant: as the study does, or by the routing rule in its name."""
-    figures = metrics.get("contestants", {}).get(name, {})
-    said = figures.get("what") or figures.get("description")
+    """Describe a method: as the study does, or by the routing rule in its name."""
+    of_method = metrics.get("methods", {}).get(name, {})
+    said = of_method.get("what") or of_method.get("description")
     if said:
         return str(said)
     if is_control(name):
@@ -70,13 +70,13 @@ def what_it_is(name: str, metrics: Mapping[str, Any]) -> str:
 
 
 def judged(comparison: Mapping[str, Any]) -> str:
-    """Give a comparison's verdict, with the rival's name if it isn't flat."""
-    rival = "" if comparison["a"] == FLAT else f" (against {comparison['a']})"
-    return f"{comparison['verdict']}{rival}"
+    """Return a comparison's verdict, with the baseline's name if it isn't flat."""
+    baseline = "" if comparison["a"] == FLAT else f" (against {comparison['a']})"
+    return f"{comparison['verdict']}{baseline}"
 
 
 def pair_name(comparison: Mapping[str, Any]) -> str:
-    """Name who is compared: the contestant alone where its rival is flat."""
+    """Name who is compared: the method alone where its baseline is flat."""
     return comparison["b"] if comparison["a"] == FLAT else f"{comparison['b']} against {comparison['a']}"
 
 
@@ -87,10 +87,10 @@ def seeds_in_words(metrics: Mapping[str, Any]) -> str:
 
 
 def color_class(run: Run, name: str) -> str:
-    """Give the drawing class of a contestant: flat and the primary have colors of their own."""
+    """Return the drawing class of a method: flat and the primary have colors of their own."""
     return {FLAT: "flat", run.primary: "two"}.get(name, "other")
 
 
 def macro_tag(index: int) -> str:
-    """Give the short name that ties a macro's places in the report together."""
+    """Return the short name that ties a macro's places in the report together."""
     return f"M{index + 1}"

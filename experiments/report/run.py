@@ -1,4 +1,4 @@
-"""A run folder read back: settings, figures, and every test image's probabilities."""
+"""A run folder read back: settings, metrics, and every test image's probabilities."""
 
 import json
 from collections.abc import Mapping
@@ -37,13 +37,13 @@ class Run:
     paths : tuple of (Path or None)
         Where their files are; None if `manifest.csv` does not tell.
     seeds : mapping of str to tuple of int
-        Of each contestant.
+        Of each method.
     answers_by : mapping of str to ndarray of int of shape (n_seeds, n_test)
-        Each contestant's answers as indices into `classes`.
+        Each method's answers as indices into `classes`.
     classes_by : mapping of str to ndarray of shape (n_seeds, n_test, n_classes)
-        The class distributions of those contestants whose distributions were kept; flat and the primary at least.
+        The class distributions of those methods whose distributions were kept; flat and the primary at least.
     router_by : mapping of str to ndarray of shape (n_seeds, n_test, n_macros)
-        Of the contestants that have a router.
+        Of the methods that have a router.
     """
 
     folder: Path
@@ -69,7 +69,7 @@ class Run:
 
     @property
     def primary(self) -> str:
-        """The contestant whose comparison with flat was named beforehand."""
+        """The method whose comparison with flat was pre-specified."""
         return self.metrics["comparisons"][0]["b"]
 
     @property
@@ -96,13 +96,13 @@ class Run:
             place = np.argsort(self.tree.leaves)
         return np.lexsort((place, self.macro_of))
 
-    def answers(self, contestant: str) -> np.ndarray:
-        """Give the answered classes as indices, of shape (n_seeds, n_test)."""
-        return self.answers_by[contestant]
+    def answers(self, method: str) -> np.ndarray:
+        """Return the answered classes as indices, of shape (n_seeds, n_test)."""
+        return self.answers_by[method]
 
-    def correct(self, contestant: str) -> np.ndarray:
-        """Say which answers are right, of shape (n_seeds, n_test)."""
-        return self.answers(contestant) == self.truth
+    def correct(self, method: str) -> np.ndarray:
+        """Return which answers are right, of shape (n_seeds, n_test)."""
+        return self.answers(method) == self.truth
 
 
 def read_run(folder: str | Path) -> Run:
@@ -116,7 +116,7 @@ def read_run(folder: str | Path) -> Run:
     folder = Path(folder)
     metrics, hierarchy = _json(folder, "metrics.json", needed=True), _hierarchy(folder)
     table = _predictions(folder)
-    groups = {str(name): _by_seed(rows) for name, rows in table.groupby("contestant", sort=False)}
+    groups = {str(name): _by_seed(rows) for name, rows in table.groupby("method", sort=False)}
     if FLAT not in groups or not metrics.get("comparisons"):
         raise DataError(f"{folder} holds no comparison with {FLAT!r}. Run the study again: aisles benchmark.")
     first = next(iter(groups[FLAT].values()))
@@ -133,7 +133,7 @@ def read_run(folder: str | Path) -> Run:
     classes_by, router_by = _distributions(folder, groups, hierarchy)
     if FLAT not in classes_by or metrics["comparisons"][0]["b"] not in classes_by:
         raise DataError(
-            f"{folder} lacks the probabilities of flat or the primary contestant. Run the study again."
+            f"{folder} lacks the probabilities of flat or the primary method. Run the study again."
         )
     names, labels, products = (
         first[column].to_numpy(dtype=object) for column in ("file_name", "label", "product")
@@ -165,7 +165,7 @@ def _answers(parts: dict[int, pd.DataFrame], hierarchy: Hierarchy) -> np.ndarray
 def _distributions(
     folder: Path, groups: dict[str, dict[int, pd.DataFrame]], hierarchy: Hierarchy
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Give the class and macro distributions of contestants, from their archives or else from the table."""
+    """Return the class and macro distributions of methods, from their archives or else from the table."""
     classes_by, router_by = {}, {}
     for name, parts in groups.items():
         shape = (len(parts), len(next(iter(parts.values()))))
@@ -182,19 +182,17 @@ def _distributions(
     return classes_by, router_by
 
 
-def _archive(folder: Path, contestant: str) -> dict[str, np.ndarray]:
+def _archive(folder: Path, method: str) -> dict[str, np.ndarray]:
     try:
-        with np.load(
-            folder / "probabilities" / f"{_file_name_of(contestant)}.npz", allow_pickle=False
-        ) as arrays:
+        with np.load(folder / "probabilities" / f"{_file_name_of(method)}.npz", allow_pickle=False) as arrays:
             return {key: arrays[key] for key in ("probs", "macro_probs") if key in arrays}
     except (OSError, ValueError, BadZipFile):
         return {}
 
 
-def _file_name_of(contestant: str) -> str:
-    """Name a contestant's file as the study does: `beam:2` is `beam-2`."""
-    return "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in contestant)
+def _file_name_of(method: str) -> str:
+    """Name a method's file as the study does: `beam:2` is `beam-2`."""
+    return "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in method)
 
 
 def _json(folder: Path, name: str, needed: bool = False) -> dict[str, Any]:
@@ -229,7 +227,7 @@ def _tree(folder: Path, hierarchy: Hierarchy) -> ClassTree | None:
 
 
 def _predictions(folder: Path) -> pd.DataFrame:
-    text = {"file_name", "product", "label", "macro", "contestant", "answer", "router_macro"}
+    text = {"file_name", "product", "label", "macro", "method", "answer", "router_macro"}
     numbers = {"seed": np.int64}
     try:
         heads = pd.read_csv(folder / "predictions.csv", nrows=0).columns

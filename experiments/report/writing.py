@@ -1,4 +1,4 @@
-"""The report, written: from a run folder to `report.html`, `report.md`, tables and figures."""
+"""The report, written: from a run folder to `report.html`, `report.md`, tables and metrics."""
 
 import csv
 import io
@@ -25,13 +25,13 @@ class ReportFiles:
     Attributes
     ----------
     html, markdown : Path
-    tables, figures : tuple of Path
+    tables, metrics : tuple of Path
     """
 
     html: Path
     markdown: Path
     tables: tuple[Path, ...]
-    figures: tuple[Path, ...]
+    metrics: tuple[Path, ...]
 
 
 def write_report(run_folder: str | Path, output: str | Path | None = None) -> ReportFiles:
@@ -40,14 +40,14 @@ def write_report(run_folder: str | Path, output: str | Path | None = None) -> Re
     Parameters
     ----------
     run_folder : path
-        What `run_study` wrote. What the study did not run is left out of the report and named in it.
+        What `run_benchmark` wrote. What the study did not run is left out of the report and named in it.
     output : path, optional
         The folder to write to; the run folder unless given.
 
     Returns
     -------
     ReportFiles
-        `report.html` (one file, no request), `report.md`, `tables/*.csv`, `figures/*.svg`.
+        `report.html` (one file, no request), `report.md`, `tables/*.csv`, `metrics/*.svg`.
 
     Raises
     ------
@@ -59,14 +59,14 @@ def write_report(run_folder: str | Path, output: str | Path | None = None) -> Re
 
 
 def write_document(document: Document, folder: Path, name: str) -> ReportFiles:
-    """Write a document as HTML and Markdown, with its tables and figures beside it."""
+    """Write a document as HTML and Markdown, with its tables and metrics beside it."""
     tables = [write_whole(folder / "tables" / f"{t.name}.csv", table_csv(t)) for t in document.tables]
-    figures = [write_whole(folder / "figures" / f"{f.name}.svg", f.drawing.file()) for f in document.figures]
+    metrics = [write_whole(folder / "metrics" / f"{f.name}.svg", f.drawing.file()) for f in document.metrics]
     files = ReportFiles(
         write_whole(folder / f"{name}.html", html_page(document)),
         write_whole(folder / f"{name}.md", markdown_page(document)),
         tuple(tables),
-        tuple(figures),
+        tuple(metrics),
     )
     logger.info("Wrote %s (%.1f MB).", files.html, files.html.stat().st_size / 1e6)
     return files

@@ -1,4 +1,4 @@
-"""Every test image's answers and probabilities, from which anyone can recompute every figure."""
+"""Every test image's answers and probabilities, from which anyone can recompute every plot."""
 
 import csv
 import io
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from aisles.data_prep.io.files import write_whole
-from aisles.experiments.methods.roster import Contestant
+from aisles.experiments.methods.roster import MethodResult
 from aisles.hierarchy.hierarchy import Hierarchy
 
 DIGITS = 9
@@ -21,7 +21,7 @@ LISTED = ("flat", "hard", "soft")
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What the contestants of a study say of its validation and test images.
+    """What the methods of a study say of its validation and test images.
 
     Attributes
     ----------
@@ -30,7 +30,7 @@ class Predictions:
     hierarchy : Hierarchy
         The study's. Its `classes` are the columns of every class distribution.
     seeds : tuple of int
-    contestants : mapping of str to Contestant
+    methods : mapping of str to MethodResult
     val_labels : ndarray of str, of shape (n_val,)
     router, val_router : ndarray of shape (n_seeds, n_images, n_macros)
         What the study's router says of test and validation images.
@@ -45,7 +45,7 @@ class Predictions:
     labels: np.ndarray
     hierarchy: Hierarchy
     seeds: tuple[int, ...]
-    contestants: Mapping[str, Contestant]
+    methods: Mapping[str, MethodResult]
     val_labels: np.ndarray
     router: np.ndarray
     val_router: np.ndarray
@@ -63,56 +63,56 @@ class Predictions:
         """The same of the validation images."""
         return np.searchsorted(np.array(self.hierarchy.classes), self.val_labels.astype(str))
 
-    def probs(self, contestant: str) -> np.ndarray:
-        """Give a contestant's class distributions, of shape (n_seeds, n_test, n_classes)."""
-        return self.contestants[contestant].probs
+    def probs(self, method: str) -> np.ndarray:
+        """Return a method's class distributions, of shape (n_seeds, n_test, n_classes)."""
+        return self.methods[method].probs
 
-    def answers(self, contestant: str) -> np.ndarray:
-        """Give the answered classes as indices, of shape (n_seeds, n_test); ties go to the first class."""
-        return self.probs(contestant).argmax(2)
+    def answers(self, method: str) -> np.ndarray:
+        """Return the answered classes as indices, of shape (n_seeds, n_test); ties go to the first class."""
+        return self.probs(method).argmax(2)
 
-    def correct(self, contestant: str) -> np.ndarray:
-        """Say which answers are right, of shape (n_seeds, n_test)."""
-        return self.answers(contestant) == self.truth
+    def correct(self, method: str) -> np.ndarray:
+        """Return which answers are right, of shape (n_seeds, n_test)."""
+        return self.answers(method) == self.truth
 
     def write(self, folder: str | Path) -> None:
-        """Write `predictions.csv` and `probabilities/<contestant>.npz` into a run folder.
+        """Write `predictions.csv` and `probabilities/<method>.npz` into a run folder.
 
-        The table has one row per contestant, seed and test image: file_name, product, label, macro, seed, contestant,
+        The table has one row per method, seed and test image: file_name, product, label, macro, seed, method,
         answer, router_macro, then `p:<class>` for each class and `m:<macro>` for each macro of the study. The
-        probabilities of contestants that are not in `LISTED` stay empty there. The archives hold every contestant's
+        probabilities of methods that are not in `LISTED` stay empty there. The archives hold every method's
         `probs` and `val_probs` (float32, to the last bit), its `macro_probs` and `val_macro_probs` if it has a router,
         what it says `inside` macros before routing if `probs` doesn't tell, `truth` and `val_truth`; they are what the
-        figures are computed from.
+        metrics are computed from.
         """
         folder = Path(folder)
         write_whole(folder / "predictions.csv", self._table())
         (folder / "probabilities").mkdir(exist_ok=True)
-        for name, contestant in self.contestants.items():
-            write_whole(folder / "probabilities" / f"{file_name_of(name)}.npz", self._archive(contestant))
+        for name, method in self.methods.items():
+            write_whole(folder / "probabilities" / f"{file_name_of(name)}.npz", self._archive(method))
 
-    def _archive(self, contestant: Contestant) -> bytes:
+    def _archive(self, method: MethodResult) -> bytes:
         arrays: dict[str, Any] = {
-            "probs": contestant.probs, "val_probs": contestant.val_probs, "truth": self.truth,
+            "probs": method.probs, "val_probs": method.val_probs, "truth": self.truth,
             "val_truth": self.val_truth, "seeds": np.array(self.seeds), "classes": np.array(self.hierarchy.classes),
         }  # fmt: skip
-        if contestant.macro_probs is not None:
-            arrays |= {"macro_probs": contestant.macro_probs, "val_macro_probs": contestant.val_macro_probs}
-        if contestant.inside is not None:
-            arrays["inside"] = contestant.inside
-        if contestant.hierarchy is not None:
-            arrays["macro_of"] = contestant.hierarchy.macro_of
+        if method.macro_probs is not None:
+            arrays |= {"macro_probs": method.macro_probs, "val_macro_probs": method.val_macro_probs}
+        if method.inside is not None:
+            arrays["inside"] = method.inside
+        if method.hierarchy is not None:
+            arrays["macro_of"] = method.hierarchy.macro_of
         buffer = io.BytesIO()
         np.savez_compressed(buffer, **arrays)
         return buffer.getvalue()
 
     def _table(self) -> str:
         classes, macros = self.hierarchy.classes, self.hierarchy.macros
-        facts = ["file_name", "product", "label", "macro", "seed", "contestant", "answer", "router_macro"]
+        facts = ["file_name", "product", "label", "macro", "seed", "method", "answer", "router_macro"]
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
         writer.writerow([*facts, *(f"p:{name}" for name in classes), *(f"m:{name}" for name in macros)])
-        for name in self.contestants:
+        for name in self.methods:
             for row in range(len(self.seeds)):
                 numbers = self._numbers(name, row)
                 writer.writerows(
@@ -121,7 +121,7 @@ class Predictions:
         return buffer.getvalue()
 
     def _numbers(self, name: str, row: int) -> Iterable[list[str]]:
-        """Give the cells of each image's probabilities; without any where the contestant isn't listed with them."""
+        """Return the cells of each image's probabilities; without any where the method isn't listed with them."""
         n_classes, n_macros = self.hierarchy.n_classes, self.hierarchy.n_macros
         if name not in LISTED:
             return repeat([""] * (n_classes + n_macros), len(self.labels))
@@ -132,8 +132,8 @@ class Predictions:
 
     def _facts(self, name: str, row: int) -> Iterable[tuple]:
         classes, macros = np.array(self.hierarchy.classes), np.array(self.hierarchy.macros)
-        contestant = self.contestants[name]
-        router = contestant.macro_probs if contestant.role == "two-stage" else None
+        method = self.methods[name]
+        router = method.macro_probs if method.role == "two-stage" else None
         router_macro = repeat("") if router is None else macros[router[row].argmax(1)].tolist()
         true_macro = macros[self.hierarchy.macro_of[self.truth]].tolist()
         answers = classes[self.answers(name)[row]].tolist()
@@ -148,6 +148,6 @@ class Predictions:
         return zip(*columns, answers, router_macro)  # noqa: B905 - some columns repeat for ever
 
 
-def file_name_of(contestant: str) -> str:
-    """Give a contestant's name as a file name: `beam:2` is `beam-2`."""
-    return "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in contestant)
+def file_name_of(method: str) -> str:
+    """Return a method's name as a file name: `beam:2` is `beam-2`."""
+    return "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in method)

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from aisles.experiments.settings.benchmark import StudySettings, explained_difference
+from aisles.experiments.settings.benchmark import BenchmarkSettings, explained_difference
 
 PACKAGES = ("aisles", "keras", "tensorflow", "numpy", "scipy", "scikit-learn", "pandas", "pillow")
 
@@ -26,7 +26,7 @@ def environment() -> dict[str, Any]:
 
 
 def revision() -> str | None:
-    """Give the git revision of this code, with "+" after it if files were changed since; None outside git."""
+    """Return the git revision of this code, with "+" after it if files were changed since; None outside git."""
     here = Path(__file__).resolve().parent
     try:
         _git(here, "ls-files", "--error-unmatch", Path(__file__).name)  # not somebody else's repository
@@ -39,18 +39,18 @@ def revision() -> str | None:
 
 def check_resumable(
     output: Path,
-    settings: StudySettings,
+    settings: BenchmarkSettings,
     facts: Mapping[str, str],
     *,
     resume: bool = False,
     replace: bool = False,
 ) -> bool:
-    """See that the run folder holds the same study, or none.
+    """Check that the run folder holds the same study, or none.
 
     Parameters
     ----------
     output : Path
-    settings : StudySettings
+    settings : BenchmarkSettings
     facts : mapping of str to str
         `data` (the images' fingerprint) and `backbone` (its key).
     resume : bool
@@ -82,12 +82,12 @@ def check_resumable(
     return bool(differing)
 
 
-def _differences(output: Path, settings: StudySettings, facts: Mapping[str, str]) -> list[str]:
+def _differences(output: Path, settings: BenchmarkSettings, facts: Mapping[str, str]) -> list[str]:
     """List in what the study in a folder differs from the one that is asked for."""
     try:
         content = json.loads((output / "settings.json").read_text(encoding="utf-8"))
         # A study on a backbone of one's own names none in its settings: its key in `inputs.json` tells it apart.
-        held = StudySettings.model_validate({"backbone": settings.backbone.model_dump(), **content})
+        held = BenchmarkSettings.model_validate({"backbone": settings.backbone.model_dump(), **content})
     except (OSError, ValueError, TypeError):
         return ["settings.json, which can't be read"]
     try:

@@ -61,22 +61,22 @@ def stage(folder: str | Path, inputs: Mapping[str, Any], make: Callable[[Path], 
 
 
 def is_made(folder: str | Path, inputs: Mapping[str, Any]) -> bool:
-    """Say whether a stage was made from these inputs."""
+    """Return whether a stage was made from these inputs."""
     return _made_from(Path(folder)) == fingerprint(inputs)
 
 
 def made_from(folder: str | Path) -> dict[str, Any]:
-    """Give the inputs that a stage was made from, as the stage itself records them."""
+    """Return the inputs that a stage was made from, as the stage itself records them."""
     return json.loads((Path(folder) / STAMP).read_text())["inputs"]
 
 
 def fingerprint(inputs: Mapping[str, Any]) -> str:
-    """Give the SHA-256 of values that JSON can hold, independent of the order of keys."""
+    """Return the SHA-256 of values that JSON can hold, independent of the order of keys."""
     return hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _made_from(folder: Path) -> str | None:
-    """Give the key of what a folder was made from; None if it isn't there, or a file of it was cut short or lost."""
+    """Return the key of what a folder was made from; None if it isn't there, or a file of it was cut short or lost."""
     try:
         stamp = json.loads((folder / STAMP).read_text())
         sizes = stamp.get("sizes", {})
@@ -101,7 +101,7 @@ def _remove_left_over(folder: Path) -> None:
 
 
 def _runs_elsewhere(number: int) -> bool:
-    """Say whether a process other than this one has the number; where that can't be asked safely, yes."""
+    """Return whether a process other than this one has the number; where that can't be asked safely, yes."""
     if number == os.getpid():
         return False
     if os.name == "nt":  # there, signal 0 would end it

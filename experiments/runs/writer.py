@@ -15,19 +15,19 @@ from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.files import write_whole
 from aisles.data_prep.io.tables import write_table
 from aisles.experiments.benchmark.preparation import FoundHierarchy, PreparedData
-from aisles.experiments.settings.benchmark import StudySettings
+from aisles.experiments.settings.benchmark import BenchmarkSettings
 from aisles.hierarchy.dendrogram import draw_dendrogram
 
 logger = logging.getLogger(__name__)
 RESULTS = (
-    "metrics.json", "report.html", "report.md", "tables", "figures", "bundles", "audit", "predictions.csv",
+    "metrics.json", "report.html", "report.md", "tables", "metrics", "bundles", "audit", "predictions.csv",
     "probabilities", "forecast.json", "costs.json", "environment.json",
 )  # fmt: skip
 """What a study finds, apart from its stages, which belong to whatever inputs they were made from."""
 
 
 def check_apart(data: Path, output: Path) -> None:
-    """Refuse a run folder among the class folders, where its pictures would be taken for a class.
+    """Refuse a run folder among the class folders, where its images would be taken for a class.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def remove_results(output: Path) -> None:
 
 def write_inputs(
     output: Path,
-    settings: StudySettings,
+    settings: BenchmarkSettings,
     prepared: PreparedData,
     found: FoundHierarchy,
     facts: Mapping[str, str],

@@ -16,8 +16,8 @@ FULL = (
     "flat", "ensemble", "hard", "soft", "beam:2", "threshold:0.1", "implied", "hie", "masked", "random", "logistic",
     "hiclass", "discriminant", "flat-discriminant",
 )  # fmt: skip
-"""Contestants of a full study; those of the quick one are the defaults of `ComparisonSettings`."""
-OTHER_CONTESTANTS = ("flat", "ensemble", "random", "logistic", "hiclass", "discriminant", "flat-discriminant")
+"""Methods of a full study; those of the quick one are the defaults of `ComparisonSettings`."""
+OTHER_METHODS = ("flat", "ensemble", "random", "logistic", "hiclass", "discriminant", "flat-discriminant")
 OTHER_HIERARCHIES = ("column", "file", "backbone")
 FLAT_TUNED, FLAT_TUNED_AGAIN = "flat-tuned", "flat-tuned-again"
 ENSEMBLES = {
@@ -25,14 +25,14 @@ ENSEMBLES = {
     "flat-tuned-again-ensemble": ("trunk:separate-from-flat", FLAT_TUNED_AGAIN),
 }
 """Flat ensembles of fine-tuned networks: whose prediction cost they have, and what their members are."""
-RIVALS = {
+BASELINES = {
     FLAT_TUNED_AGAIN: FLAT_TUNED, "trunk:tuned": FLAT_TUNED,
     "trunk:separate": FLAT_TUNED, "trunk:separate-from-flat": FLAT_TUNED_AGAIN,
     **{name: trunk for name, (trunk, _) in ENSEMBLES.items()},
 }  # fmt: skip
-"""Contestants judged against another one than `flat`: a flat model fine-tuned alike, or what costs as much."""
-FINE_TUNED = (FLAT_TUNED, *RIVALS)
-"""Contestants with networks fine-tuned on the images, whoever needs another one after it."""
+"""Methods judged against another one than `flat`: a flat model fine-tuned alike, or what costs as much."""
+FINE_TUNED = (FLAT_TUNED, *BASELINES)
+"""Methods with networks fine-tuned on the images, whoever needs another one after it."""
 Head = Literal["v1.1", "v1.2", "v1.3", "v1.4", "v2.1", "v2.2", "vgg"]
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -112,7 +112,7 @@ class HierarchySettings(Section):
 
 
 class TrainingSettings(Section):
-    """How every head is trained; the same for all contestants."""
+    """How every head is trained; the same for all methods."""
 
     head: Head = "v1.3"
     epochs: int = Field(default=100, ge=1)
@@ -127,32 +127,32 @@ class TrainingSettings(Section):
 class ComparisonSettings(Section):
     """Who is compared, and how; named before anything is measured.
 
-    Contestants are `flat`; routing rules (`soft`, `hard`, `beam:2`, `threshold:0.1`, `implied`, `hie`, `masked`);
+    Methods are `flat`; routing rules (`soft`, `hard`, `beam:2`, `threshold:0.1`, `implied`, `hie`, `masked`);
     `ensemble` (as many flat heads as the two-stage classifier has heads, averaged); `random` (random partitions of
     the same sizes, under the primary rule); `discriminant` (the router that flat implies, and a linear discriminant a
-    macro) and `flat-discriminant` (its flat rival of the same cost); `logistic` and `hiclass` (other libraries on the
-    same features); other hierarchies under the primary rule: `column:NAME` of the manifest, `file:PATH`,
+    macro) and `flat-discriminant` (its flat baseline of the same cost); `logistic` and `hiclass` (other libraries on
+    the same features); other hierarchies under the primary rule: `column:NAME` of the manifest, `file:PATH`,
     `backbone:NAME` or `backbone:NAME:gray` (learned from that backbone's features, while the heads keep the study's);
     and networks fine-tuned on the images: `flat-tuned` and, under the primary rule, `trunk:tuned`, `trunk:separate`
     and `trunk:separate-from-flat`, judged against `flat-tuned`, the last one against `flat-tuned-again`, which was
     fine-tuned twice as well. As the separate ones pass an image through several networks, they also meet as many flat
-    ones, averaged: `flat-tuned-ensemble` and `flat-tuned-again-ensemble`. All these rivals take part unasked.
+    ones, averaged: `flat-tuned-ensemble` and `flat-tuned-again-ensemble`. All these baselines take part unasked.
     """
 
-    contestants: tuple[str, ...] = ("flat", "hard", "soft", "implied", "hie", "masked")
+    methods: tuple[str, ...] = ("flat", "hard", "soft", "implied", "hie", "masked")
     seeds: int = Field(default=3, ge=1)
     margin: float = Field(default=0.01, gt=0, lt=1)
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     primary: str = "soft"
     random_partitions: int = Field(default=5, ge=1)
 
-    @field_validator("contestants")
+    @field_validator("methods")
     @classmethod
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         for name in names:
-            _check_contestant(name)
+            _check_method(name)
         if len(set(names)) < len(names):
-            raise ValueError("every contestant may be named once")
+            raise ValueError("every method may be named once")
         return names
 
     @field_validator("primary")
@@ -164,14 +164,14 @@ class ComparisonSettings(Section):
 
     @property
     def everyone(self) -> tuple[str, ...]:
-        """The contestants' names, flat, the primary rule and everybody's rivals among them in any case."""
-        names = dict.fromkeys(("flat", *self.contestants, self.primary))
+        """The methods' names, flat, the primary rule and everybody's baselines among them in any case."""
+        names = dict.fromkeys(("flat", *self.methods, self.primary))
         ensembles = {trunk: name for name, (trunk, _) in ENSEMBLES.items()}
         wanted, todo = set(), list(names)
         while todo:
             name = todo.pop()
             wanted.add(name)
-            met = (RIVALS.get(name), ensembles.get(name))
+            met = (BASELINES.get(name), ensembles.get(name))
             todo += [other for other in met if other is not None and other not in wanted]
         others = (name for name in names if name not in FINE_TUNED)
         return (*others, *(name for name in FINE_TUNED if name in wanted))
@@ -220,7 +220,7 @@ class ImageSettings(Section):
 
 
 class AugmentationSettings(Section):
-    """How much pictures are changed where `images.augment` is true; see `aisles.models.fine_tuning.augmentation`."""
+    """How much images are changed where `images.augment` is true; see `aisles.models.fine_tuning.augmentation`."""
 
     flip: bool = True
     rotation: float = Field(default=15.0, ge=0, le=180)
@@ -237,7 +237,7 @@ class SweepSettings(Section):
     linkages: tuple[Literal["ward", "average", "complete"], ...] = ("ward",)
 
 
-class StudySettings(Section):
+class BenchmarkSettings(Section):
     """Everything that decides a study, apart from the images."""
 
     data: DataSettings = DataSettings()
@@ -250,29 +250,29 @@ class StudySettings(Section):
     augmentation: AugmentationSettings = AugmentationSettings()
 
 
-def with_all_contestants(settings: StudySettings) -> StudySettings:
-    """Give the settings with every contestant that can run here (HiClass only if it is installed) added."""
+def with_all_methods(settings: BenchmarkSettings) -> BenchmarkSettings:
+    """Return the settings with every method that can run here (HiClass only if it is installed) added."""
     outside = () if find_spec("hiclass") else ("hiclass",)
-    names = (*settings.comparison.contestants, *(name for name in FULL if name not in outside))
-    comparison = settings.comparison.model_copy(update={"contestants": tuple(dict.fromkeys(names))})
+    names = (*settings.comparison.methods, *(name for name in FULL if name not in outside))
+    comparison = settings.comparison.model_copy(update={"methods": tuple(dict.fromkeys(names))})
     return settings.model_copy(update={"comparison": comparison})
 
 
-def _check_contestant(name: str) -> None:
+def _check_method(name: str) -> None:
     kind, _, rest = name.partition(":")
-    if name in OTHER_CONTESTANTS or name in FINE_TUNED or (kind in OTHER_HIERARCHIES and rest):
+    if name in OTHER_METHODS or name in FINE_TUNED or (kind in OTHER_HIERARCHIES and rest):
         return
     if kind not in NEEDS:
-        others = (*OTHER_CONTESTANTS, *FINE_TUNED, *(rule for rule in NEEDS if rule != "climb"))
+        others = (*OTHER_METHODS, *FINE_TUNED, *(rule for rule in NEEDS if rule != "climb"))
         meant = get_close_matches(name, others, n=1)
         raise ValueError(
-            f"{name!r} is no contestant. {f'Did you mean {meant[0]}? ' if meant else ''}There are: "
+            f"{name!r} is no method. {f'Did you mean {meant[0]}? ' if meant else ''}There are: "
             f"{', '.join(others)}; column:NAME, file:PATH, backbone:NAME"
         )
     rule = parse_rule(name)
     if rule.name == "climb":
         raise ValueError(
-            "climb answers at two levels; its figures belong to soft, it is no contestant of its own"
+            "climb answers at two levels; its metrics belong to soft, it is no method of its own"
         )
 
 
@@ -282,7 +282,7 @@ def recipe_names() -> tuple[str, ...]:
 
 
 def read_settings(
-    path: str | Path | None = None, changes: Iterable[str] = (), kind: type[Settings] = StudySettings
+    path: str | Path | None = None, changes: Iterable[str] = (), kind: type[Settings] = BenchmarkSettings
 ) -> Settings:
     """Read settings from TOML and apply changes.
 
@@ -294,7 +294,7 @@ def read_settings(
     changes : iterable of str
         Such as `training.epochs=40` or `hierarchy.macros=auto`, applied in order.
     kind : type
-        Which settings: `StudySettings`, or another model made of sections.
+        Which settings: `BenchmarkSettings`, or another model made of sections.
 
     Raises
     ------
@@ -348,7 +348,7 @@ def _value(text: str) -> Any:
         return text
 
 
-def explained_difference(before: StudySettings, after: StudySettings) -> list[str]:
+def explained_difference(before: BenchmarkSettings, after: BenchmarkSettings) -> list[str]:
     """List the settings that differ and matter, as `section.key: before -> after`."""
     old, new = before.model_dump(), after.model_dump()
     del new["data"]["note"]

@@ -25,7 +25,7 @@ class ClassifierSettings(Section):
     """What is trained.
 
     `trunk` and `start` are explained in `aisles.models.fine_tuning.sharing`. `published` names the study
-    whose figures stand beside the measured ones in an evaluation.
+    whose metrics stand beside the measured ones in an evaluation.
     """
 
     model: Literal["flat", "two-stage"] = "two-stage"
@@ -58,7 +58,7 @@ class TrainSettings(Section):
 
 
 def two_phase(images: ImageSettings, augmentation: AugmentationSettings) -> TwoPhaseTraining:
-    """Give settings in the form that the training takes."""
+    """Return settings in the form that the training takes."""
     chosen = Augmentation(**augmentation.model_dump()) if images.augment else None
     return TwoPhaseTraining(**images.model_dump(exclude={"augment"}), augmentation=chosen)
 

@@ -89,7 +89,7 @@ def cluster_sign_flip(
     n_flips: int = 20_000,
     seed: int = 0,
 ) -> float:
-    """Give the two-sided p-value of the mean paired difference by flipping the signs of whole products.
+    """Return the two-sided p-value of the mean paired difference by flipping the signs of whole products.
 
     If the two systems are exchangeable, each product's sum D_g is as likely to be +D_g as -D_g. The p-value
     is P(|sum s_g D_g| >= |sum D_g|) over all signs s_g in {-1, +1}. It is exact, by convolution, where the
@@ -132,7 +132,7 @@ def cluster_sign_flip(
 
 
 def _on_grid(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.int64] | None:
-    """Give the sums as whole multiples of 1/k for the smallest k that fits, or None."""
+    """Return the sums as whole multiples of 1/k for the smallest k that fits, or None."""
     for step in range(1, _LARGEST_GRID_STEP + 1):
         whole = np.rint(sums * step)
         if np.abs(sums * step - whole).max() < 1e-6:
@@ -170,7 +170,7 @@ def product_bootstrap(
     n_resamples: int = 5_000,
     seed: int = 0,
 ) -> Interval:
-    """Give the mean of `values` over images with a percentile bootstrap interval that resamples products.
+    """Return the mean of `values` over images with a percentile bootstrap interval that resamples products.
 
     Each resample draws n_products products with replacement and takes the ratio (sum of the drawn products'
     sums) / (sum of their sizes). The interval runs between the (1 - level) / 2 and (1 + level) / 2
@@ -218,7 +218,7 @@ def paired_bootstrap(
     n_resamples: int = 5_000,
     seed: int = 0,
 ) -> Interval:
-    """Give accuracy of b minus accuracy of a with a product bootstrap interval (see `product_bootstrap`).
+    """Return accuracy of b minus accuracy of a with a product bootstrap interval (see `product_bootstrap`).
 
     Parameters
     ----------

@@ -11,10 +11,10 @@ from .resampling import Interval, check_share, product_sums
 
 @dataclass(frozen=True)
 class McNemar:
-    """Images that only b (`rescued`) or only a (`lost`) gets right, and the exact two-sided p-value."""
+    """Images that only b (`corrected`) or only a (`broken`) gets right, and the exact two-sided p-value."""
 
-    rescued: int
-    lost: int
+    corrected: int
+    broken: int
     p_value: float
 
 
@@ -29,7 +29,7 @@ class Equivalence:
 
 
 def mcnemar_exact(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> McNemar:
-    """Test whether rescued and lost images are equally likely: two-sided binomial(rescued + lost, 1/2).
+    """Test whether corrected and broken images are equally likely: two-sided binomial(corrected + broken, 1/2).
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def mcnemar_exact(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> McNemar
 
     Notes
     -----
-    p = min(1, 2 P(X <= min(rescued, lost))). McNemar, Psychometrika 12 (1947); Dietterich, Neural
+    p = min(1, 2 P(X <= min(corrected, broken))). McNemar, Psychometrika 12 (1947); Dietterich, Neural
     Computation 10 (1998). It takes images as independent; where products have several, read
     `cluster_sign_flip`.
     """
@@ -57,10 +57,10 @@ def mcnemar_exact(correct_a: npt.ArrayLike, correct_b: npt.ArrayLike) -> McNemar
         raise ValueError(
             f"Both systems must have shape (n_images,). Received: {a.shape[1:]} and {b.shape[1:]}."
         )
-    rescued, lost = int((b & ~a).sum()), int((a & ~b).sum())
-    n = rescued + lost
-    p_value = float(stats.binomtest(rescued, n, 0.5).pvalue) if n else 1.0
-    return McNemar(rescued, lost, p_value)
+    corrected, broken = int((b & ~a).sum()), int((a & ~b).sum())
+    n = corrected + broken
+    p_value = float(stats.binomtest(corrected, n, 0.5).pvalue) if n else 1.0
+    return McNemar(corrected, broken, p_value)
 
 
 def holm(p_values: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -116,7 +116,7 @@ def tost(
     products : array-like of shape (n_images,), optional
         The product of each image. Without it every image is its own product.
     margin : float
-        Largest difference that does not matter, named beforehand; positive.
+        Largest difference that does not matter, pre-specified; positive.
     alpha : float
         Level of each one-sided test; the interval has level 1 - 2 alpha.
 
@@ -150,7 +150,7 @@ def tost(
 
 
 def wilson(successes: float, n: float, *, level: float = 0.95) -> Interval:
-    """Give Wilson's score interval for a proportion of independent images.
+    """Return Wilson's score interval for a proportion of independent images.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def wilson(successes: float, n: float, *, level: float = 0.95) -> Interval:
 def minimum_detectable_difference(
     n: float, discordant_share: float, *, alpha: float = 0.05, power: float = 0.8
 ) -> float:
-    """Give the smallest difference in accuracy that n paired images show with the given power.
+    """Return the smallest difference in accuracy that n paired images show with the given power.
 
     Solves n d^2 = (z_{1 - alpha/2} sqrt(s) + z_power sqrt(s - d^2))^2 for d, s the share of images on which
     the two systems disagree in correctness. A difference cannot exceed s, so where the solution would, s
@@ -231,7 +231,7 @@ def minimum_detectable_difference(
 
 
 def correctness_table(name: str, values: npt.ArrayLike) -> npt.NDArray[np.bool_]:
-    """Give correctness as booleans of shape (n_seeds, n_images).
+    """Return correctness as booleans of shape (n_seeds, n_images).
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """Is b better than a, worse, equal for practical purposes, or is nothing shown? Arrays in, a verdict out.
 
 Everything that a verdict rests on can be imported from here; the tests live in `significance`, what draws
-products in `resampling`, the figures on probabilities in `calibration_figures`.
+products in `resampling`, the metrics on probabilities in `calibration_metrics`.
 """
 
 from collections.abc import Sequence
@@ -115,14 +115,14 @@ class Comparison:
     family: int = 1
 
     @property
-    def rescued(self) -> tuple[int, ...]:
+    def corrected(self) -> tuple[int, ...]:
         """Images that only b gets right, per seed."""
-        return tuple(test.rescued for test in self.mcnemar)
+        return tuple(test.corrected for test in self.mcnemar)
 
     @property
-    def lost(self) -> tuple[int, ...]:
+    def broken(self) -> tuple[int, ...]:
         """Images that only a gets right, per seed."""
-        return tuple(test.lost for test in self.mcnemar)
+        return tuple(test.broken for test in self.mcnemar)
 
     @property
     def difference_sd(self) -> float | None:
@@ -179,7 +179,7 @@ def compare(
     names : tuple of str
         What to call a and b.
     margin : float
-        Largest difference in accuracy that does not matter, named beforehand.
+        Largest difference in accuracy that does not matter, pre-specified.
     alpha, power : float
         Level of the tests (the interval has level 1 - alpha), and power of `smallest_detectable`.
     n_resamples, seed : int
@@ -218,7 +218,7 @@ def compare(
             n_products=len(sums),
             n_seeds=n_seeds,
             difference=(int(b.sum()) - int(a.sum())) / b.size,
-            difference_per_seed=tuple((test.rescued - test.lost) / n_images for test in tests),
+            difference_per_seed=tuple((test.corrected - test.broken) / n_images for test in tests),
             interval=(interval.low, interval.high),
             p_value=p_value,
             p_corrected=p_value,
@@ -263,7 +263,7 @@ def apply_holm(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
-    """Give a comparison as `metrics.json` holds it: its attributes, its counts, and its sentence."""
+    """Return a comparison as `metrics.json` holds it: its attributes, its counts, and its sentence."""
     return {
         "a": comparison.a,
         "b": comparison.b,
@@ -274,8 +274,8 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "p_value": comparison.p_value,
         "p_corrected": comparison.p_corrected,
         "mcnemar": [asdict(test) for test in comparison.mcnemar],
-        "rescued": list(comparison.rescued),
-        "lost": list(comparison.lost),
+        "corrected": list(comparison.corrected),
+        "broken": list(comparison.broken),
         "equivalence_interval": list(comparison.equivalence_interval),
         "equivalence_p": comparison.equivalence_p,
         "equivalence_p_corrected": comparison.equivalence_p_corrected,

@@ -85,9 +85,9 @@ class BundleEvaluation:
         return confusion(self.truth, self.answers, len(self.classes))
 
     def per_class(self) -> pd.DataFrame:
-        """Give the table of the classes that occur, lowest F1 first: class, precision, recall, f1, support.
+        """Return the table of the classes that occur, lowest F1 first: class, precision, recall, f1, support.
 
-        Where figures are published: `published_f1` and `difference` too.
+        Where metrics are published: `published_f1` and `difference` too.
         """
         table = pd.DataFrame(
             {
@@ -104,7 +104,7 @@ class BundleEvaluation:
         return table.loc[table["support"] > 0].sort_values(by=["f1", "class"], ignore_index=True)
 
     def mistakes(self, most: int) -> np.ndarray:
-        """Give the wrong answers that were most confident, as rows of the manifest."""
+        """Return the wrong answers that were most confident, as rows of the manifest."""
         wrong = np.flatnonzero(self.answers != self.truth)
         sure = self.probs[wrong, self.answers[wrong]]
         return wrong[np.argsort(-sure, kind="stable")[:most]]
@@ -143,7 +143,7 @@ def evaluate_bundle(
     manifest = read_manifest(data, label_column=label_column, min_classes=1)
     if split is None and not (manifest.splits == "test").any():
         logger.warning(
-            "%s has no split, so all images are evaluated. If the bundle was trained on some of them, its figures are "
+            "%s has no split, so all images are evaluated. If the bundle was trained on some of them, its metrics are "
             "too good: give the manifest.csv of its run.",
             data,
         )
@@ -191,7 +191,7 @@ def _measured_on(manifest: Manifest, split: str) -> str:
 
 
 def published_f1(study: str | None) -> dict[str, float]:
-    """Give the F1 that a study published for each class; empty for None."""
+    """Return the F1 that a study published for each class; empty for None."""
     if study is None:
         return {}
     with (files("aisles.experiments") / "published" / f"{study}_flat_per_class.csv").open() as file:

@@ -144,7 +144,7 @@ def finish(
     }
     facts = {
         "data": {"fingerprint": prepared.fingerprint, **_counts(prepared)},
-        "figures": {
+        "metrics": {
             f"{split} {name}": value for split, e in measured.items() for name, value in _few(e).items()
         },
         "settings": _flat(settings),

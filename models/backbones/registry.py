@@ -63,7 +63,7 @@ class Backbone:
 
     @property
     def input_size(self) -> tuple[int, int]:
-        """Height and width of the pictures, in pixels."""
+        """Height and width of the images, in pixels."""
         return tuple(self.model.input_shape[1:3])
 
     @property
@@ -170,7 +170,7 @@ def build_backbone(
     size = input_size or recipe.input_size
     if min(size) < recipe.smallest:
         raise ValueError(
-            f"{name} needs pictures of at least {recipe.smallest} pixels a side. Received: {size}."
+            f"{name} needs images of at least {recipe.smallest} pixels a side. Received: {size}."
         )
     file = _weights_file(name, str(weights))
     keras.utils.set_random_seed(seed)
@@ -190,7 +190,7 @@ def wrap_backbone(
     Parameters
     ----------
     network : keras.Model
-        From pictures (n, height, width, 3) of a fixed size to maps (n, h, w, d), which are averaged over h and w,
+        From images (n, height, width, 3) of a fixed size to maps (n, h, w, d), which are averaged over h and w,
         or to vectors (n, d).
     name : str
         How reports and cached features shall call it.
@@ -208,13 +208,13 @@ def wrap_backbone(
     shape = network.input_shape
     if len(shape) != 4 or shape[-1] != 3 or None in shape[1:]:
         raise ValueError(
-            f"A backbone takes pictures of a fixed size, (n, height, width, 3). Received: {shape}."
+            f"A backbone takes images of a fixed size, (n, height, width, 3). Received: {shape}."
         )
     return Backbone(name, _with_preprocessing(network, preprocessing, color), preprocessing, color)
 
 
 def in_precision(backbone: Backbone, precision: str) -> Backbone:
-    """Give the same backbone computing in another precision.
+    """Return the same backbone computing in another precision.
 
     Parameters
     ----------
@@ -252,7 +252,7 @@ def in_precision(backbone: Backbone, precision: str) -> Backbone:
 
 
 def offers_bfloat16() -> bool:
-    """Say whether this processor multiplies bfloat16 in hardware (AVX512-BF16 or AMX; Linux only)."""
+    """Return whether this processor multiplies bfloat16 in hardware (AVX512-BF16 or AMX; Linux only)."""
     try:
         flags = Path("/proc/cpuinfo").read_text().split()
     except OSError:
@@ -261,7 +261,7 @@ def offers_bfloat16() -> bool:
 
 
 def digest(model: keras.Model) -> str:
-    """Give the SHA-256 of a model's weights: their shapes and values, in order."""
+    """Return the SHA-256 of a model's weights: their shapes and values, in order."""
     total = hashlib.sha256()
     for weight in model.get_weights():
         total.update(str((weight.shape, weight.dtype.str)).encode())

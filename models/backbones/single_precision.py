@@ -12,7 +12,7 @@ from .registry import in_precision
 
 
 def in_float32(classifier: Classifier) -> Classifier:
-    """Give the classifier with every trunk computing in float32; itself if they all do already."""
+    """Return the classifier with every trunk computing in float32; itself if they all do already."""
     trunks: dict[int, Any] = {}
 
     def convert(model: AnyModel) -> AnyModel:

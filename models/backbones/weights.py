@@ -78,7 +78,7 @@ def find_weights(backbone: str) -> Path:
 
 
 def md5_of(path: Path) -> str:
-    """Give a file's MD5 as hexadecimal text."""
+    """Return a file's MD5 as hexadecimal text."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "md5").hexdigest()
 

@@ -49,7 +49,7 @@ def save_bundle(
         Temperatures and what `set_confidence` found are saved with it.
     folder : path
     facts : mapping, optional
-        What the model card shall tell: `data` (fingerprint, counts), `figures` (name to value), `settings`,
+        What the model card shall tell: `data` (fingerprint, counts), `metrics` (name to value), `settings`,
         `license`.
     tree : ClassTree, optional
         The tree of classes that the hierarchy was cut from; explanations show the path through it.

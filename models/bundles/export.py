@@ -47,7 +47,7 @@ class ExportResult:
     largest_difference : float
         Between probabilities of the written model and of the classifier under soft, calibrated.
     n_compared : int
-        On how many pictures.
+        On how many images.
     """
 
     path: str
@@ -62,7 +62,7 @@ class ExportResult:
 def export_classifier(classifier: Classifier, path: str | Path, format: str) -> ExportResult:
     """Write a classifier as one model, run that, and compare.
 
-    The model takes uint8 pictures (n, height, width, 3), RGB, and gives float32 (n, n_classes): soft's distribution
+    The model takes uint8 images (n, height, width, 3), RGB, and gives float32 (n, n_classes): soft's distribution
     with all temperatures applied (a flat classifier's own distribution). Beside it goes `<path>.classes.json`.
 
     Parameters
@@ -86,15 +86,15 @@ def export_classifier(classifier: Classifier, path: str | Path, format: str) -> 
     exact = precise(classifier) if format in ("onnx", "litert") else classifier
     network = soft_network(classifier, precision="float32" if exact is not classifier else None)
     size = network.input_shape[1:3]
-    pictures = test_pictures(size)
-    wanted = soft_probabilities(exact, pictures)
+    images = test_images(size)
+    wanted = soft_probabilities(exact, images)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".part-{path.name}-", dir=path.parent))
     try:
         part = aside / f"model{ENDINGS[format]}"
         with _quiet():
             _WRITERS[format](network, part)
-            found = run_exported(part, format, pictures)
+            found = run_exported(part, format, images)
         difference = float(np.abs(found - wanted).max())
         if not difference <= TOLERANCE:
             raise RuntimeError(
@@ -109,13 +109,13 @@ def export_classifier(classifier: Classifier, path: str | Path, format: str) -> 
         classes, json.dumps([str(name) for name in classifier.classes_], ensure_ascii=False, indent=1) + "\n"
     )
     return ExportResult(
-        str(path), format, size, len(classifier.classes_), str(classes), difference, len(pictures)
+        str(path), format, size, len(classifier.classes_), str(classes), difference, len(images)
     )
 
 
-def run_exported(path: str | Path, format: str, pictures: np.ndarray) -> np.ndarray:
+def run_exported(path: str | Path, format: str, images: np.ndarray) -> np.ndarray:
     """Run an exported model: uint8 (n, height, width, 3) to float32 (n, n_classes)."""
-    return _RUNNERS[format](Path(path), pictures)
+    return _RUNNERS[format](Path(path), images)
 
 
 def default_output(bundle: str | Path, format: str) -> Path:
@@ -124,8 +124,8 @@ def default_output(bundle: str | Path, format: str) -> Path:
     return bundle.with_name(f"{bundle.name}{ENDINGS[format] or '-saved-model'}")
 
 
-def test_pictures(size: tuple[int, int], n: int = N_COMPARED) -> np.ndarray:
-    """Draw pictures to compare on: colored gradients with noise, uint8 (n, height, width, 3)."""
+def test_images(size: tuple[int, int], n: int = N_COMPARED) -> np.ndarray:
+    """Draw images to compare on: colored gradients with noise, uint8 (n, height, width, 3)."""
     rng = np.random.default_rng(0)
     rows, columns = np.linspace(0, 1, size[0])[:, None, None], np.linspace(0, 1, size[1])[None, :, None]
     plain = [rng.uniform(0, 255, 3) * (1 - rows) + rng.uniform(0, 255, 3) * columns for _ in range(n)]
@@ -133,17 +133,17 @@ def test_pictures(size: tuple[int, int], n: int = N_COMPARED) -> np.ndarray:
     return noisy.clip(0, 255).astype(np.uint8)
 
 
-test_pictures.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever its name
+test_images.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever its name
 
 
-def soft_probabilities(classifier: Classifier, pictures: np.ndarray) -> np.ndarray:
-    """Give what an export has to give."""
+def soft_probabilities(classifier: Classifier, images: np.ndarray) -> np.ndarray:
+    """Return what an export has to give."""
     rule = "soft" if isinstance(classifier, TwoStageClassifier) else None
-    return classifier.predict_proba(pictures, rule=rule)
+    return classifier.predict_proba(images, rule=rule)
 
 
 def precise(classifier: Classifier) -> Classifier:
-    """Give the classifier computing in float32, which ONNX and LiteRT are written in; itself if it does already."""
+    """Return the classifier computing in float32, which ONNX and LiteRT are written in; itself if it does already."""
     from aisles.models.backbones.single_precision import in_float32
 
     return in_float32(classifier)
@@ -201,31 +201,31 @@ def _write_litert(network: keras.Model, path: Path) -> None:
     network.export(path, format="litert", verbose=False)
 
 
-def _run_keras(path: Path, pictures: np.ndarray) -> np.ndarray:
+def _run_keras(path: Path, images: np.ndarray) -> np.ndarray:
     network: Any = keras.saving.load_model(path, compile=False, safe_mode=True)
-    return compiled(lambda pixels: network(pixels, training=False), pictures.shape[1:3])(pictures)
+    return compiled(lambda pixels: network(pixels, training=False), images.shape[1:3])(images)
 
 
-def _run_saved_model(path: Path, pictures: np.ndarray) -> np.ndarray:
+def _run_saved_model(path: Path, images: np.ndarray) -> np.ndarray:
     loaded: Any = tf.saved_model.load(str(path))
-    return loaded.serve(tf.convert_to_tensor(pictures)).numpy()
+    return loaded.serve(tf.convert_to_tensor(images)).numpy()
 
 
-def _run_onnx(path: Path, pictures: np.ndarray) -> np.ndarray:
+def _run_onnx(path: Path, images: np.ndarray) -> np.ndarray:
     import onnxruntime  # pyright: ignore[reportMissingImports]
 
     session: Any = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return session.run(None, {session.get_inputs()[0].name: pictures})[0]
+    return session.run(None, {session.get_inputs()[0].name: images})[0]
 
 
-def _run_litert(path: Path, pictures: np.ndarray) -> np.ndarray:
+def _run_litert(path: Path, images: np.ndarray) -> np.ndarray:
     from ai_edge_litert.interpreter import Interpreter  # pyright: ignore[reportMissingImports]
 
     interpreter = Interpreter(str(path))
     place = interpreter.get_input_details()[0]["index"]
-    interpreter.resize_tensor_input(place, pictures.shape)
+    interpreter.resize_tensor_input(place, images.shape)
     interpreter.allocate_tensors()
-    interpreter.set_tensor(place, pictures)
+    interpreter.set_tensor(place, images)
     interpreter.invoke()
     return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
 

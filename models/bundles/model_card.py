@@ -25,8 +25,8 @@ def model_card(content: Mapping[str, Any]) -> str:
         "aisles predict . photo.jpg",
         "```",
         "",
-        "Meant for photographs like those that it was trained on, one product a picture. It always names one of its",
-        "classes, whatever the picture shows; the rule `climb` may answer with the macro-category or not at all. Not",
+        "Meant for photographs like those that it was trained on, one product an image. It always names one of its",
+        "classes, whatever the image shows; the rule `climb` may answer with the macro-category or not at all. Not",
         "meant for decisions about people.",
         "",
         "## Made of",
@@ -38,7 +38,7 @@ def model_card(content: Mapping[str, Any]) -> str:
         "",
         *_calibration(content),
     ]
-    for title, key in (("Data", "data"), ("Figures on test images", "figures"), ("Settings", "settings")):
+    for title, key in (("Data", "data"), ("Metrics on test images", "metrics"), ("Settings", "settings")):
         lines += ["", f"## {title}", "", *_listed(facts.get(key))]
     lines += ["", "## License", "", facts.get("license", _LICENSE)]
     return "\n".join(lines) + "\n"
@@ -64,15 +64,15 @@ def _calibration(content: Mapping[str, Any]) -> list[str]:
     named = [("router", models.get("router")), ("flat model", models.get("flat"))]
     named += [(f"sub-model {i + 1}", model) for i, model in enumerate(models.get("submodels", []))]
     lines = [f"- temperature of the {name}: {model['temperature']:.3f}" for name, model in named if model]
-    promised = content.get("confidence")
-    if promised and promised["climb"]:
-        climb = promised["climb"]
+    guaranteed = content.get("confidence")
+    if guaranteed and guaranteed["climb"]:
+        climb = guaranteed["climb"]
         lines.append(
             f"- climb answers above {climb['threshold']:.3f}: at least {climb['target']:.0%} of given answers right, "
             f"with a chance of {1 - climb['delta']:.0%} ({climb['n_images']} calibration images)"
         )
-    if promised:
-        sets = promised["sets"]
+    if guaranteed:
+        sets = guaranteed["sets"]
         lines.append(
             f"- prediction sets ({sets['method']}) hold the true class of {sets['coverage']:.0%} of images"
         )

@@ -1,4 +1,4 @@
-"""A whole classifier as one Keras network: uint8 pictures in, soft's calibrated class distribution out.
+"""A whole classifier as one Keras network: uint8 images in, soft's calibrated class distribution out.
 
 Built from ordinary Keras layers and operations, so that what is saved needs nothing of ours to be loaded.
 """
@@ -23,7 +23,7 @@ def soft_network(classifier: Classifier, *, precision: str | None = None) -> ker
     Parameters
     ----------
     classifier : FlatClassifier or TwoStageClassifier
-        All of its models must take pictures of the same size.
+        All of its models must take images of the same size.
     precision : {'float32', 'bfloat16'}, optional
         Of the trunks' arithmetic; their own unless given.
 
@@ -35,7 +35,7 @@ def soft_network(classifier: Classifier, *, precision: str | None = None) -> ker
     Raises
     ------
     ValueError
-        If a model is no Keras model, or models take pictures of different sizes.
+        If a model is no Keras model, or models take images of different sizes.
     """
     parts = _parts(classifier)
     size = _common_size(parts)
@@ -75,7 +75,7 @@ def _common_size(parts: list[AnyModel]) -> tuple[int, int]:
         raise ValueError("Every model of this classifier is a constant; there is nothing to export.")
     if len(sizes) > 1:
         raise ValueError(
-            f"One model takes pictures of one size. The networks of this classifier take {sorted(sizes)}; "
+            f"One model takes images of one size. The networks of this classifier take {sorted(sizes)}; "
             "train them on the same size, or export them one by one."
         )
     return sizes.pop()
@@ -90,7 +90,7 @@ class _Builder:
         self.n = 0
 
     def probabilities(self, model: AnyModel) -> Any:
-        """Give a model's calibrated probabilities, (n, n_labels)."""
+        """Return a model's calibrated probabilities, (n, n_labels)."""
         if isinstance(model, GivenModel):
             probs = self._given(model)
         elif model.trunk is None:

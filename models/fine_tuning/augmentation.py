@@ -1,7 +1,7 @@
-"""Augmentation: training pictures changed a little, in the input pipeline and never in a saved model.
+"""Augmentation: training images changed a little, in the input pipeline and never in a saved model.
 
-What happens to a picture depends on (draw, image number) alone, so neither the order of images nor an
-interruption changes it. Pictures go in and come out as uint8, as a network sees them at prediction.
+What happens to an image depends on (draw, image number) alone, so neither the order of images nor an
+interruption changes it. Images go in and come out as uint8, as a network sees them at prediction.
 """
 
 from collections.abc import Callable
@@ -13,12 +13,12 @@ import tensorflow as tf
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How much a picture may be changed; each change is drawn uniformly, either way.
+    """How much an image may be changed; each change is drawn uniformly, either way.
 
     Attributes
     ----------
     flip : bool
-        Left and right exchanged in half of the pictures.
+        Left and right exchanged in half of the images.
     rotation : float
         Largest angle in degrees.
     zoom : float
@@ -26,7 +26,7 @@ class Augmentation:
     translation : float
         Largest shift, as a share of height and width.
     contrast : float
-        Largest relative change of the distance from the picture's mean color.
+        Largest relative change of the distance from the image's mean color.
     brightness : float
         Largest change of all values, as a share of the full range.
     """
@@ -56,7 +56,7 @@ class Augmentation:
         return f"flip{int(self.flip)}-" + "-".join(f"{size:g}" for size in sizes)
 
     def change(self, pixels: tf.Tensor, draw: tf.Tensor | int, number: tf.Tensor | int) -> tf.Tensor:
-        """Change one picture.
+        """Change one image.
 
         Parameters
         ----------
@@ -69,7 +69,7 @@ class Augmentation:
         Returns
         -------
         uint8 tensor of the same shape
-            What lies outside the picture is filled with its mirror image.
+            What lies outside the image is filled with its mirror image.
         """
         seed = tf.stack([tf.cast(draw, tf.int64), tf.cast(number, tf.int64)])
         flip, angle, size, across, down, contrast, brightness = tf.unstack(
@@ -92,7 +92,7 @@ class Augmentation:
         return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
 
     def changer(self, seed: int, epoch: int, numbers: np.ndarray | None = None) -> Callable:
-        """Give the function (pixels, index) -> pixels that `pixel_batches` takes.
+        """Return the function (pixels, index) -> pixels that `pixel_batches` takes.
 
         Parameters
         ----------
@@ -109,7 +109,7 @@ class Augmentation:
 
 
 def draw_of(seed: int, epoch: int) -> int:
-    """Give one number for a seed and an epoch."""
+    """Return one number for a seed and an epoch."""
     return int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 

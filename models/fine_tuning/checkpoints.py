@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Progress:
-    """The state of stopping and of the rate, and what happened so far.
+    """The state of stopping and of the rate, and what was observed so far.
 
     Attributes
     ----------
@@ -68,7 +68,7 @@ def write_checkpoint(
 
 
 def read_checkpoint(path: Path, key: str) -> tuple[Progress, dict[str, np.ndarray], list[np.ndarray]] | None:
-    """Give what `write_checkpoint` wrote, or None if there is nothing of this training."""
+    """Return what `write_checkpoint` wrote, or None if there is nothing of this training."""
     if not path.exists():
         return None
     with np.load(path, allow_pickle=False) as arrays:

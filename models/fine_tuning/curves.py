@@ -37,14 +37,14 @@ class Epoch:
 
 
 def epochs_of(phase: str, history: History, seconds: float = 0.0) -> tuple[Epoch, ...]:
-    """Give a head's history as epochs of a phase, each with its share of the seconds that all of them took."""
+    """Return a head's history as epochs of a phase, each with its share of the seconds that all of them took."""
     each = seconds / max(1, len(history.loss))
     rows = zip(history.loss, history.accuracy, history.val_loss, history.val_accuracy, strict=True)
     return tuple(Epoch(phase, *row, each) for row in rows)
 
 
 def best_accuracy(epochs: Sequence[Epoch], phase: str) -> float | None:
-    """Give the validation accuracy of a phase's best epoch (lowest validation loss), None without epochs."""
+    """Return the validation accuracy of a phase's best epoch (lowest validation loss), None without epochs."""
     own = [epoch for epoch in epochs if epoch.phase == phase]
     return min(own, key=lambda epoch: epoch.val_loss).val_accuracy if own else None
 

@@ -1,8 +1,8 @@
-"""The training loop on pictures: one compiled step, one state that can be written down after every epoch.
+"""The training loop on images: one compiled step, one state that can be written down after every epoch.
 
 Everything random in an epoch (order of images, augmentation) is derived from the seed and the epoch's
 number, and everything else that the next epoch depends on is in `ImageTrainer.state`. So training that was
-killed goes on from its last finished epoch as if nothing had happened.
+killed goes on from its last finished epoch as if nothing had observed.
 """
 
 import math
@@ -48,7 +48,7 @@ class LabeledImages:
 
 @dataclass(frozen=True)
 class PhaseSettings:
-    """How one phase on pictures is trained; the fields are those of `TwoPhaseTraining`."""
+    """How one phase on images is trained; the fields are those of `TwoPhaseTraining`."""
 
     rate: float
     epochs: int
@@ -62,7 +62,7 @@ class PhaseSettings:
 
 
 def copied(backbone: Backbone, precision: str) -> Backbone:
-    """Give the same backbone with weights of its own, all of them trainable, computing in `precision`."""
+    """Return the same backbone with weights of its own, all of them trainable, computing in `precision`."""
 
     def convert(layer):
         if isinstance(layer, keras.Model):
@@ -79,7 +79,7 @@ def copied(backbone: Backbone, precision: str) -> Backbone:
 
 
 def weights_from(network: keras.Model, layer: str | None) -> list[keras.Variable]:
-    """Give the trainable weights of a network from a layer on, in the order of its layers; all for None.
+    """Return the trainable weights of a network from a layer on, in the order of its layers; all for None.
 
     Raises
     ------
@@ -97,7 +97,7 @@ def weights_from(network: keras.Model, layer: str | None) -> list[keras.Variable
 
 
 class ImageTrainer:
-    """A trunk and a head on pictures, some of whose weights are trained.
+    """A trunk and a head on images, some of whose weights are trained.
 
     Batch statistics of the trunk stay as they are, whatever is trained: it is called with `training=False`.
 
@@ -146,8 +146,8 @@ class ImageTrainer:
         for number, pixels in enumerate(progress(batches, description, self.n_steps, "steps")):
             rows = order[number * size : (number + 1) * size]
             self.optimizer.learning_rate.assign(self._rate(epoch * self.n_steps + number) * factor)
-            figures = self.step(pixels, self.train.targets[rows].astype(np.int32), self.image_weights[rows])
-            total += figures.numpy()
+            metrics = self.step(pixels, self.train.targets[rows].astype(np.int32), self.image_weights[rows])
+            total += metrics.numpy()
         if not np.isfinite(total).all():
             raise ValueError(
                 f"The training loss became {total[0]} in epoch {epoch + 1}. Lower the learning rate "
@@ -156,7 +156,7 @@ class ImageTrainer:
         return float(total[0] / len(order)), float(total[1] / len(order))
 
     def evaluate(self, images: LabeledImages) -> tuple[float, float]:
-        """Give mean loss and accuracy of images as they are; a loss that is no number is a ValueError."""
+        """Return mean loss and accuracy of images as they are; a loss that is no number is a ValueError."""
         if self._checked is None or self._checked[0] is not images:
             batches = pixel_batches(images.paths, self.trunk.input_size, self.settings.batch_size)
             self._checked = (images, batches)
@@ -172,7 +172,7 @@ class ImageTrainer:
         return float(total[0] / len(images)), float(total[1] / len(images))
 
     def weights(self) -> list[np.ndarray]:
-        """Give the values of everything that training changes in trunk and head."""
+        """Return the values of everything that training changes in trunk and head."""
         return [variable.numpy() for variable in self.kept]
 
     def set_weights(self, values: Sequence[np.ndarray]) -> None:
@@ -181,7 +181,7 @@ class ImageTrainer:
             variable.assign(value)
 
     def state(self) -> dict[str, np.ndarray]:
-        """Give everything that the next epoch depends on, by name."""
+        """Return everything that the next epoch depends on, by name."""
         optimizer = {f"optimizer/{i:04d}": v.numpy() for i, v in enumerate(self.optimizer.variables)}
         return {f"weight/{i:04d}": value for i, value in enumerate(self.weights())} | optimizer
 

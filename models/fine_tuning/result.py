@@ -1,4 +1,4 @@
-"""Models that were trained on pictures: a folder with trunk, head, curves and what they were trained with."""
+"""Models that were trained on images: a folder with trunk, head, curves and what they were trained with."""
 
 import json
 import logging
@@ -26,7 +26,7 @@ TRUNK_FACTS = ("name", "preprocessing", "color", "weights", "precision")
 
 @dataclass(frozen=True, eq=False)
 class TrainedModel:
-    """A model that was trained on pictures.
+    """A model that was trained on images.
 
     Attributes
     ----------
@@ -55,7 +55,7 @@ class TrainedModel:
         return join(self.trunk.load(), self.head.load())
 
     def accuracy(self, phase: str) -> float | None:
-        """Give the validation accuracy of a phase's best epoch, None if the phase was left out."""
+        """Return the validation accuracy of a phase's best epoch, None if the phase was left out."""
         return best_accuracy(self.epochs, phase)
 
 
@@ -69,7 +69,7 @@ def join(trunk: Backbone, head: keras.Model) -> keras.Model:
 
 
 def load_trained(folder: str | Path, key: str | None = None) -> TrainedModel | None:
-    """Give the model that lies finished in `folder`; None if there is none (of this `key`)."""
+    """Return the model that lies finished in `folder`; None if there is none (of this `key`)."""
     folder = Path(folder) / "trained"
     try:
         facts = json.loads((folder / "training.json").read_text(encoding="utf-8"))

@@ -2,7 +2,7 @@
 
 `shared`: one frozen pretrained network, all models are heads on its features. `tuned`: one network, fine-tuned once
 as the flat model's; its features are extracted once more, and router and sub-models are heads on them. `separate`:
-each model fine-tunes a network of its own, in a process of its own, from ImageNet's weights or the flat model's.
+each model fine-tunes a network of its own, in a subprocess of its own, from ImageNet's weights or the flat model's.
 """
 
 import logging
@@ -68,7 +68,7 @@ class ImageTable:
         return tuple(sorted(set(map(str, self.labels))))
 
     def of_split(self, split: str, labels: Sequence[str], image_labels: np.ndarray) -> LabeledImages:
-        """Give the images of a split whose label is among `labels`."""
+        """Return the images of a split whose label is among `labels`."""
         place = {label: i for i, label in enumerate(labels)}
         rows = [i for i in np.flatnonzero(self.splits == split).tolist() if image_labels[i] in place]
         targets = np.array([place[image_labels[i]] for i in rows], np.int64)
@@ -77,7 +77,7 @@ class ImageTable:
 
 @dataclass(frozen=True, eq=False)
 class TrunkTrainer:
-    """Trains classifiers on pictures; what is finished in `folder` is not trained again.
+    """Trains classifiers on images; what is finished in `folder` is not trained again.
 
     Attributes
     ----------
@@ -151,13 +151,13 @@ class TrunkTrainer:
         return self._assemble(hierarchy, rule, flat, lambda *model: self._head_on(network, trunk, *model))
 
     def tuned_flat(self) -> TrainedModel:
-        """Fine-tune the flat model, in a process of its own."""
+        """Fine-tune the flat model, in a subprocess of its own."""
         return self._in_own_process(self._stored_start(), self.images.classes, self.images.labels, "flat")
 
     def flat_again(self) -> FlatClassifier:
         """Fine-tune the flat model once more, from its own network, as `separate` from flat does its models.
 
-        With the same further epochs as router and sub-models it is their fair rival.
+        With the same further epochs as router and sub-models it is their fair baseline.
         """
         start = self.tuned_flat().trunk
         name = "flat-from-flat"
@@ -193,7 +193,7 @@ class TrunkTrainer:
             tf.config.experimental.enable_op_determinism()
         if kind == "shared" and self.training.augmentation is not None:
             logger.warning(
-                "%s is a head on features of the pictures as they are: augmentation takes no part.", name
+                "%s is a head on features of the images as they are: augmentation takes no part.", name
             )
         rows = np.flatnonzero(images.splits != "test")
         paths, hashes = [images.paths[i] for i in rows.tolist()], list(map(str, images.sha256[rows]))

@@ -1,4 +1,4 @@
-"""Training one model in a process of its own, so that its memory goes back to the system when it is done.
+"""Training one model in a subprocess of its own, so that its memory goes back to the system when it is done.
 
 The process is started afresh, never forked: TensorFlow doesn't survive a fork. It gets its task as a JSON file and
 leaves its result in the model's folder, so nothing is pickled.

@@ -1,7 +1,7 @@
-"""Two-phase training on pictures, as the published study did: the head on the frozen network, then both.
+"""Two-phase training on images, as the published study did: the head on the frozen network, then both.
 
-The frozen phase works on features that are extracted once (of the pictures themselves, or of `views`
-augmented copies of each), or passes augmented pictures through the frozen network in every epoch. The
+The frozen phase works on features that are extracted once (of the images themselves, or of `views`
+augmented copies of each), or passes augmented images through the frozen network in every epoch. The
 second phase fine-tunes the network, by default all of it, with a lower rate. A model that was trained lies
 in its folder as `trained/`; one whose training was interrupted goes on from its last finished epoch.
 """
@@ -37,7 +37,7 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 @dataclass(frozen=True)
 class TwoPhaseTraining:
-    """How a model is trained on pictures.
+    """How a model is trained on images.
 
     Attributes
     ----------
@@ -49,7 +49,7 @@ class TwoPhaseTraining:
         Learning rates. The second should be an order of magnitude lower.
     batch_size : int
     optimizer : str
-        Of Keras, by name, on pictures; the frozen phase on cached features always takes Adam.
+        Of Keras, by name, on images; the frozen phase on cached features always takes Adam.
     cosine : bool
         Whether the rate of the second phase falls to zero along a half cosine.
     patience : int
@@ -69,11 +69,11 @@ class TwoPhaseTraining:
     augmentation : Augmentation, optional
         None for none.
     views : int
-        0: the frozen phase passes augmented pictures through the network in every epoch. k: it takes the
-        features of k augmented views of each picture, extracted once. Without augmentation it takes the
-        pictures' own.
+        0: the frozen phase passes augmented images through the network in every epoch. k: it takes the
+        features of k augmented views of each image, extracted once. Without augmentation it takes the
+        images' own.
     max_steps : int, optional
-        At most so many steps in an epoch on pictures.
+        At most so many steps in an epoch on images.
     deterministic : bool
         Whether the same seed shall give the same model bit for bit on the same machine. This is for the whole
         process: TensorFlow can't switch it off again.
@@ -116,11 +116,11 @@ class TwoPhaseTraining:
             )
 
     def identity(self) -> dict[str, Any]:
-        """Give the settings that the trained model depends on."""
+        """Return the settings that the trained model depends on."""
         return {name: value for name, value in asdict(self).items() if name != "tensorboard"}
 
     def head_training(self) -> HeadTraining:
-        """Give the frozen phase's settings for heads on features."""
+        """Return the frozen phase's settings for heads on features."""
         return HeadTraining(
             epochs=self.frozen_epochs,
             patience=self.patience,
@@ -132,7 +132,7 @@ class TwoPhaseTraining:
         )
 
     def phase(self, name: str) -> PhaseSettings:
-        """Give the settings of a phase on pictures, `frozen` or `tuned`."""
+        """Return the settings of a phase on images, `frozen` or `tuned`."""
         tuned = name == "tuned"
         return PhaseSettings(
             rate=self.tuned_rate if tuned else self.frozen_rate,
@@ -224,7 +224,7 @@ def log_finished(trained: TrainedModel, training: TwoPhaseTraining, folder: Path
 
 
 def gains_from_bfloat16(network: keras.Model) -> bool:
-    """Say whether bfloat16 is clearly faster: of a network of depthwise convolutions most stays in float32."""
+    """Return whether bfloat16 is clearly faster: of a network of depthwise convolutions most stays in float32."""
     return offers_bfloat16() and not _has_depthwise(network)
 
 
@@ -274,10 +274,10 @@ class _Run:
             if training.augmentation is None or training.views:
                 self._on_features(head, progress)
             else:
-                self._on_pictures(trunk, head, progress, found)
+                self._on_images(trunk, head, progress, found)
             found = None
             progress = Progress("tuned", best=progress.best, epochs=progress.epochs)
-        self._on_pictures(trunk, head, progress, found)
+        self._on_images(trunk, head, progress, found)
         return self._finish(trunk, head, progress.epochs)
 
     def _on_features(self, head: keras.Model, progress: Progress) -> None:
@@ -303,7 +303,7 @@ class _Run:
             for epoch in progress.epochs:
                 self.log.add(epoch)
 
-    def _on_pictures(self, trunk: Backbone, head: keras.Model, progress: Progress, found) -> None:
+    def _on_images(self, trunk: Backbone, head: keras.Model, progress: Progress, found) -> None:
         """Run the phase that `progress` names to its end; leave trunk and head with their best weights."""
         settings = self.training.phase(progress.phase)
         tuned = weights_from(trunk.network, self.training.tune_from)
@@ -320,11 +320,11 @@ class _Run:
             logger.info("Going on after epoch %d of the %s phase.", progress.epoch, progress.phase)
         while progress.epoch < settings.epochs and progress.waited < self.training.patience:
             started = time.perf_counter()
-            figures = trainer.run_epoch(
+            metrics = trainer.run_epoch(
                 progress.epoch, progress.factor, f"{progress.phase} {progress.epoch + 1}/{settings.epochs}"
             )
             epoch = Epoch(
-                progress.phase, *figures, *trainer.evaluate(self.val), time.perf_counter() - started
+                progress.phase, *metrics, *trainer.evaluate(self.val), time.perf_counter() - started
             )
             logger.info(
                 "%s: accuracy %.4f, validation %.4f", self.folder.name, epoch.accuracy, epoch.val_accuracy

@@ -28,7 +28,7 @@ def extract_views(
     cache: str | Path | None = None,
     batch_size: int = BATCH_SIZE,
 ) -> np.ndarray:
-    """Give the features of augmented views, from the cache where they are known.
+    """Return the features of augmented views, from the cache where they are known.
 
     Parameters
     ----------

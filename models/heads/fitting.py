@@ -44,7 +44,7 @@ class FittedModel:
     n_train: int
 
     def on(self, trunk: Backbone | None, temperature: float = 1.0) -> LabelModel:
-        """Give the model for pictures: this head on the trunk whose features it was trained on.
+        """Return the model for images: this head on the trunk whose features it was trained on.
 
         Without a trunk it predicts from features only.
         """
@@ -52,7 +52,7 @@ class FittedModel:
         return LabelModel(self.labels, None if head is None else trunk, head, temperature)
 
     def network(self) -> Any:
-        """Give the head as a Keras model, read from its file if need be; None for a constant."""
+        """Return the head as a Keras model, read from its file if need be; None for a constant."""
         return keras.saving.load_model(self.head, compile=False) if isinstance(self.head, Path) else self.head
 
 
@@ -146,13 +146,13 @@ class FittedTwoStage:
 
 
 def macro_labels(hierarchy: Hierarchy, image_labels: Sequence[str] | np.ndarray) -> np.ndarray:
-    """Give each image's macro by name; overlapping hierarchies have none."""
+    """Return each image's macro by name; overlapping hierarchies have none."""
     macro_of = dict(zip(hierarchy.classes, hierarchy.macro_of, strict=True))
     return np.array([hierarchy.macros[macro_of[label]] for label in image_labels], dtype=object)
 
 
 def predict_features(head: keras.Model, features: np.ndarray) -> np.ndarray:
-    """Give a head's probabilities for features, float64, rows sum to 1."""
+    """Return a head's probabilities for features, float64, rows sum to 1."""
     model = LabelModel(tuple(map(str, range(head.output_shape[-1]))), None, head)
     return model.from_features(features)
 

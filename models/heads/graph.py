@@ -36,7 +36,7 @@ class Block:
 
 
 def read_structure(head: keras.Model) -> tuple[Block, ...]:
-    """Say which blocks a head consists of.
+    """Return which blocks a head consists of.
 
     Raises
     ------
@@ -75,12 +75,12 @@ class Adam:
         return cls([tf.Variable(zero) for zero in zeros], [tf.Variable(zero) for zero in zeros])
 
     def handles(self) -> tuple[list, list]:
-        """Give the resources behind the averages."""
+        """Return the resources behind the averages."""
         return [v.handle for v in self.first], [v.handle for v in self.second]
 
 
 def handles_of(head: keras.Model) -> tuple[list, list]:
-    """Give the resources behind a head's trainable weights and behind its moving averages, in their order."""
+    """Return the resources behind a head's trainable weights and behind its moving averages, in their order."""
     norms = [layer for layer in head.layers if isinstance(layer, layers.BatchNormalization)]
     moving: list[Any] = [weight for layer in norms for weight in (layer.moving_mean, layer.moving_variance)]
     return [weight.value.handle for weight in head.trainable_variables], [
@@ -138,7 +138,7 @@ def epoch_of(structure: tuple[Block, ...]):
 
 @lru_cache(maxsize=64)
 def evaluation_of(structure: tuple[Block, ...]):
-    """Compile the figures without training: (trainable, moving, x, y) -> (loss, accuracy), means of rows."""
+    """Compile the metrics without training: (trainable, moving, x, y) -> (loss, accuracy), means of rows."""
     n_trainable = sum(2 + 2 * bool(block.norm) for block in structure)
     n_moving = sum(2 * bool(block.norm) for block in structure)
     trainable, moving, _, _, x, y, *_ = _signature(n_trainable, n_moving)
@@ -152,7 +152,7 @@ def evaluation_of(structure: tuple[Block, ...]):
 
 
 def cross_entropy(labels: tf.Tensor, logits: tf.Tensor, smoothing: tf.Tensor | float) -> tf.Tensor:
-    """Give each image's loss (n,), with `smoothing` of the probability spread evenly over all labels."""
+    """Return each image's loss (n,), with `smoothing` of the probability spread evenly over all labels."""
     n_outputs = tf.shape(logits)[1]
     wanted = tf.one_hot(labels, n_outputs) * (1 - smoothing) + smoothing / tf.cast(n_outputs, tf.float32)
     return tf.nn.softmax_cross_entropy_with_logits(wanted, logits)
@@ -171,7 +171,7 @@ def _signature(n_trainable: int, n_moving: int) -> tuple:
 
 
 def _forward(structure, x, trainable, moving, key):
-    """Give the logits; `key` is the seed of dropout, or None when not training."""
+    """Return the logits; `key` is the seed of dropout, or None when not training."""
     weights, averages = iter(trainable), iter(moving)
     for number, block in enumerate(structure):
         kernel, bias = tf.ensure_shape(next(weights), (None, None)), tf.ensure_shape(next(weights), (None,))

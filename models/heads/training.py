@@ -46,12 +46,12 @@ class HeadTraining:
 
 @dataclass(frozen=True)
 class History:
-    """What happened, one entry an epoch.
+    """What observed, one entry an epoch.
 
     Attributes
     ----------
     loss, accuracy, val_loss, val_accuracy : tuple of float
-        Training figures are means over the epoch's images, with dropout; validation figures are taken at its
+        Training metrics are means over the epoch's images, with dropout; validation metrics are taken at its
         end (empty after `refit_head`).
     best_epoch : int
         Index of the epoch whose weights were kept.
@@ -160,7 +160,7 @@ def refit_head(
     Returns
     -------
     History
-        Without validation figures; `best_epoch` is the last.
+        Without validation metrics; `best_epoch` is the last.
     """
     if len(features) == 0 or epochs < 1:
         raise ValueError(
@@ -174,7 +174,7 @@ def refit_head(
 
 
 def balanced_weights(targets: np.ndarray) -> np.ndarray:
-    """Give each image the weight n_images / (n_labels * images of its label); their mean is 1."""
+    """Return each image the weight n_images / (n_labels * images of its label); their mean is 1."""
     counts = np.bincount(targets)
     return (len(targets) / (np.count_nonzero(counts) * counts[targets])).astype(np.float32)
 

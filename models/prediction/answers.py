@@ -1,4 +1,4 @@
-"""From distributions to the answer for one picture."""
+"""From distributions to the answer for one image."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from aisles.hierarchy.rules import ClimbAnswers, RoutingRule
 
 @dataclass(frozen=True)
 class HierarchicalPrediction:
-    """The answer for one picture.
+    """The answer for one image.
 
     Attributes
     ----------
@@ -107,7 +107,7 @@ def _top(outcome: Outcome, row: int, classes: np.ndarray, top: int) -> tuple[tup
 
 
 def macro_holding(hierarchy: Hierarchy, label: int, macro_probs: np.ndarray) -> int:
-    """Give the macro that holds a class: the most probable one where several do."""
+    """Return the macro that holds a class: the most probable one where several do."""
     holders = hierarchy.slot_macro[hierarchy.slot_class == label]
     return int(holders[macro_probs[holders].argmax()])
 

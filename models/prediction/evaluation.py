@@ -1,4 +1,4 @@
-"""How good a classifier is on labelled images, in the few figures that fit on a screen."""
+"""How good a classifier is on labelled images, in the few metrics that fit on a screen."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ ZERO: Any = 0  # scikit-learn's annotation knows only 'warn'
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures of one classifier under one rule on n images.
+    """Metrics of one classifier under one rule on n images.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ def summarize(
     hierarchy: Hierarchy | None,
     rule: str,
 ) -> Evaluation:
-    """Compute the figures; `truth` holds indices into `classes`, one a row of `probs`."""
+    """Compute the metrics; `truth` holds indices into `classes`, one a row of `probs`."""
     best = probs.argmax(1)
     rank = (probs > probs[np.arange(len(truth)), truth][:, None]).sum(1)
     parts: Any = precision_recall_fscore_support(

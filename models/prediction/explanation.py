@@ -14,7 +14,7 @@ from aisles.models.features import extract
 
 from .answers import HierarchicalPrediction
 from .grad_cam import heat_map_of
-from .images import Picture, open_picture, picture_pixels
+from .images import ImageInput, image_pixels, open_image
 from .label_model import AnyModel, LabelModel
 from .predictor import Classifier
 from .stored import StoredTrunk, opened
@@ -37,7 +37,7 @@ class StageView:
     about : str
         The label that the heat map speaks for.
     heat : ndarray of shape (h, w), or None
-        0 to 1: where the picture speaks for that label. None if the model can't be looked into.
+        0 to 1: where the image speaks for that label. None if the model can't be looked into.
     """
 
     title: str
@@ -49,7 +49,7 @@ class StageView:
 
 @dataclass(frozen=True, eq=False)
 class Neighbor:
-    """A training image and its cosine to the picture, in the trunk's features."""
+    """A training image and its cosine to the image, in the trunk's features."""
 
     path: Path
     label: str
@@ -58,11 +58,11 @@ class Neighbor:
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """Everything that the page shows of one picture.
+    """Everything that the page shows of one image.
 
     Attributes
     ----------
-    picture : PIL.Image.Image
+    image : PIL.Image.Image
         RGB.
     prediction : HierarchicalPrediction
     stages : tuple of StageView
@@ -71,7 +71,7 @@ class Explanation:
         Nearest first.
     """
 
-    picture: Image.Image
+    image: Image.Image
     prediction: HierarchicalPrediction
     stages: tuple[StageView, ...]
     neighbors: tuple[Neighbor, ...]
@@ -102,35 +102,35 @@ class TrainingImages:
         self.paths, self.labels = list(paths), list(labels)
         self.vectors = unit_rows(extract(self.trunk, self.paths, cache=cache).vectors)
 
-    def nearest(self, picture: Picture, n: int = N_NEAREST) -> tuple[Neighbor, ...]:
-        """Give the training images with the highest cosine; the earlier one first on ties."""
-        (pixels,) = picture_pixels(picture, [self.trunk.input_size])
+    def nearest(self, image: ImageInput, n: int = N_NEAREST) -> tuple[Neighbor, ...]:
+        """Return the training images with the highest cosine; the earlier one first on ties."""
+        (pixels,) = image_pixels(image, [self.trunk.input_size])
         cosines = self.vectors @ unit_rows(self.trunk.forward(pixels[None]).numpy())[0]
         order = np.argsort(-cosines, kind="stable")[:n]
         return tuple(Neighbor(self.paths[i], str(self.labels[i]), float(cosines[i])) for i in order)
 
 
 def first_trunk(classifier: Classifier) -> Backbone | StoredTrunk | None:
-    """Give the trunk of the model that is asked first; None if it has none."""
+    """Return the trunk of the model that is asked first; None if it has none."""
     model = classifier.router if isinstance(classifier, TwoStageClassifier) else _flat_of(classifier)
     return model.trunk if isinstance(model, LabelModel) else None
 
 
 def explain(
     classifier: Classifier,
-    picture: Picture,
+    image: ImageInput,
     *,
     rule: str | None = None,
     flat: FlatClassifier | None = None,
     training: TrainingImages | None = None,
     calibrated: bool = True,
 ) -> Explanation:
-    """Explain the answer for one picture.
+    """Explain the answer for one image.
 
     Parameters
     ----------
     classifier : FlatClassifier or TwoStageClassifier
-    picture
+    image
         As `Classifier.predict` takes it.
     rule : str, optional
     flat : FlatClassifier, optional
@@ -141,43 +141,43 @@ def explain(
     Raises
     ------
     UnreadableImage
-        If the picture can't be decoded.
+        If the image can't be decoded.
     """
-    image = open_picture(picture)
-    (prediction,) = classifier.predict([picture], rule=rule, calibrated=calibrated)
+    image = open_image(image)
+    (prediction,) = classifier.predict([image], rule=rule, calibrated=calibrated)
     stages = []
     if isinstance(classifier, TwoStageClassifier):
-        stages += _two_stages(classifier, picture, prediction, calibrated)
+        stages += _two_stages(classifier, image, prediction, calibrated)
     else:
-        stages.append(_flat_view(classifier, picture, calibrated))
+        stages.append(_flat_view(classifier, image, calibrated))
     if flat is not None:
-        stages.append(_flat_view(flat, picture, calibrated))
+        stages.append(_flat_view(flat, image, calibrated))
     elif isinstance(classifier, TwoStageClassifier) and classifier.flat is not None:
-        probs = classifier.model_proba("flat", [picture], calibrated=calibrated)[0]
-        stages.append(_view(classifier, "Flat model", classifier.flat, picture, probs, int(probs.argmax())))
-    neighbors = () if training is None else training.nearest(picture)
+        probs = classifier.model_proba("flat", [image], calibrated=calibrated)[0]
+        stages.append(_view(classifier, "Flat model", classifier.flat, image, probs, int(probs.argmax())))
+    neighbors = () if training is None else training.nearest(image)
     return Explanation(image, prediction, tuple(stages), neighbors)
 
 
 def _two_stages(
-    classifier: TwoStageClassifier, picture: Picture, prediction: HierarchicalPrediction, calibrated: bool
+    classifier: TwoStageClassifier, image: ImageInput, prediction: HierarchicalPrediction, calibrated: bool
 ) -> list[StageView]:
     hierarchy = classifier.hierarchy
-    router = classifier.predict_macro_proba([picture], calibrated=calibrated)[0]
+    router = classifier.predict_macro_proba([image], calibrated=calibrated)[0]
     macro = hierarchy.macros.index(prediction.macro) if prediction.macro else int(router.argmax())
-    within = classifier.model_proba(f"submodel {macro}", [picture], calibrated=calibrated)[0]
+    within = classifier.model_proba(f"submodel {macro}", [image], calibrated=calibrated)[0]
     members = hierarchy.members[macro]
     chosen = members.index(prediction.label) if prediction.label in members else int(within.argmax())
     title = f"Sub-model of {hierarchy.macros[macro]}"
     return [
-        _view(classifier, "Router", classifier.router, picture, router, macro),
-        _view(classifier, title, classifier.submodels[macro], picture, within, chosen),
+        _view(classifier, "Router", classifier.router, image, router, macro),
+        _view(classifier, title, classifier.submodels[macro], image, within, chosen),
     ]
 
 
-def _flat_view(flat: Classifier, picture: Picture, calibrated: bool) -> StageView:
-    probs = flat.predict_proba([picture], calibrated=calibrated)[0]
-    return _view(flat, "Flat model", _flat_of(flat), picture, probs, int(probs.argmax()))
+def _flat_view(flat: Classifier, image: ImageInput, calibrated: bool) -> StageView:
+    probs = flat.predict_proba([image], calibrated=calibrated)[0]
+    return _view(flat, "Flat model", _flat_of(flat), image, probs, int(probs.argmax()))
 
 
 def _flat_of(classifier: Classifier) -> AnyModel:
@@ -187,14 +187,14 @@ def _flat_of(classifier: Classifier) -> AnyModel:
 
 
 def _view(
-    classifier: Classifier, title: str, model: AnyModel, picture: Picture, probs: np.ndarray, about: int
+    classifier: Classifier, title: str, model: AnyModel, image: ImageInput, probs: np.ndarray, about: int
 ) -> StageView:
     heat = None
     # Networks opened for heat maps count as networks in memory like all others.
     draw = classifier.residents.get(("heat map", title), lambda: heat_map_of(model))
     if draw is not None:
         network: Any = model.trunk if isinstance(model, LabelModel) else model
-        heat = draw(picture_pixels(picture, [network.input_size])[0], about)
+        heat = draw(image_pixels(image, [network.input_size])[0], about)
     order = np.argsort(-probs, kind="stable")[:N_BARS]
     bars = tuple((str(model.labels[i]), float(probs[i])) for i in order)
     return StageView(title, bars, len(model.labels), str(model.labels[about]), heat)

@@ -11,7 +11,7 @@ from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rules import climb
 
 from .answers import Outcome, macro_sums
-from .images import Picture
+from .images import ImageInput
 from .label_model import AnyModel, given_model, in_order
 from .predictor import BATCH_SIZE, Classifier, check_counts
 from .stored import Residents
@@ -55,7 +55,7 @@ class FlatClassifier(Classifier):
         return cls(in_order(given, sorted(classes)), hierarchy)
 
     def calibrate(
-        self, images: Iterable[Picture], labels: Sequence[str], *, batch_size: int = BATCH_SIZE
+        self, images: Iterable[ImageInput], labels: Sequence[str], *, batch_size: int = BATCH_SIZE
     ) -> Self:
         """Fit the temperature on labelled images that the weights were not trained on; give itself."""
         truth = self._codes(labels)
@@ -80,7 +80,7 @@ class FlatClassifier(Classifier):
             f"overlap. Received: rule={str(rule)!r}; leave it out."
         )
 
-    def _promised_rule(self):
+    def _guaranteed_rule(self):
         return None
 
     def _climbs(self):
@@ -104,5 +104,5 @@ class FlatClassifier(Classifier):
 
 
 def log_of(probs: np.ndarray) -> np.ndarray:
-    """Give log probabilities, of at least 1e-12."""
+    """Return log probabilities, of at least 1e-12."""
     return np.log(np.maximum(probs, 1e-12))

@@ -1,4 +1,4 @@
-"""Grad-CAM: where in the picture a network saw what speaks for a label.
+"""Grad-CAM: where in the image a network saw what speaks for a label.
 
 Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization" (ICCV 2017): the
 last maps that still have a height and a width, each weighed by the mean gradient of the label's score, summed, what
@@ -59,7 +59,7 @@ def heat_map_of(model: AnyModel) -> HeatMap | None:
 
 
 def _network_of(model: AnyModel) -> tuple[keras.Model, Callable] | None:
-    """Give one network from float pixels to (last maps, scores), and what is done to the pixels before."""
+    """Return one network from float pixels to (last maps, scores), and what is done to the pixels before."""
     inside = _Inside()
     loaded: Any = model.loaded()
     if isinstance(loaded, GivenModel):
@@ -85,7 +85,7 @@ class _Inside:
         self.size: tuple[int, int] | None = None
 
     def run(self, network: keras.Model, x: Any) -> Any:
-        """Give the network's output for the symbolic input `x`."""
+        """Return the network's output for the symbolic input `x`."""
         if self.size is None:
             self.size = tuple(x.shape[1:3])
         if isinstance(network, keras.Sequential):

@@ -1,4 +1,4 @@
-"""What a classifier promises after it has seen calibration images, as it is stored in a bundle."""
+"""What a classifier guarantees after it has seen calibration images, as it is stored in a bundle."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -8,7 +8,7 @@ from aisles.hierarchy.guarantees import ClimbGuarantee, SetRule
 
 @dataclass(frozen=True)
 class Confidence:
-    """Promises that hold for images drawn like the calibration images.
+    """Guarantees that hold for images drawn like the calibration images.
 
     Attributes
     ----------
@@ -22,7 +22,7 @@ class Confidence:
     sets: SetRule
 
     def to_dict(self) -> dict[str, Any]:
-        """Give it as plain numbers, for JSON."""
+        """Return it as plain numbers, for JSON."""
         return {"climb": asdict(self.climb) if self.climb else None, "sets": asdict(self.sets)}
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Pictures of every accepted kind to pixels: decoded by threads ahead of the network, in order, in bounded memory."""
+"""Images of every accepted kind to pixels: decoded by threads ahead of the network, in order, in bounded memory."""
 
 import os
 from collections import deque
@@ -20,23 +20,23 @@ from aisles.data_prep.images.decoding import (
 )
 from aisles.data_prep.io.errors import UnreadableImage
 
-Picture = str | Path | bytes | Image.Image | np.ndarray
+ImageInput = str | Path | bytes | Image.Image | np.ndarray
 Size = tuple[int, int]
 DECODERS = max(2, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, eq=False)
-class PictureWindow:
-    """Some successive pictures as pixels.
+class ImageWindow:
+    """Some successive images as pixels.
 
     Attributes
     ----------
     pixels : dict of (height, width) to ndarray of shape (n_readable, height, width, 3)
-        uint8 RGB of the pictures that could be decoded, in order, in every size that was asked for.
+        uint8 RGB of the images that could be decoded, in order, in every size that was asked for.
     errors : tuple of (UnreadableImage or None)
-        One entry a picture, in order; None where it could be decoded.
+        One entry an image, in order; None where it could be decoded.
     start : int
-        How many pictures came before.
+        How many images came before.
     """
 
     pixels: dict[Size, np.ndarray]
@@ -45,27 +45,27 @@ class PictureWindow:
 
     @property
     def n_readable(self) -> int:
-        """How many pictures could be decoded."""
+        """How many images could be decoded."""
         return sum(error is None for error in self.errors)
 
 
 def read_windows(
-    pictures: Iterable[Picture], sizes: Sequence[Size], window: int, *, ahead: int | None = None
-) -> Iterator[PictureWindow]:
-    """Decode pictures into windows, lazily and in order.
+    images: Iterable[ImageInput], sizes: Sequence[Size], window: int, *, ahead: int | None = None
+) -> Iterator[ImageWindow]:
+    """Decode images into windows, lazily and in order.
 
-    The iterable is advanced by the caller's thread, at most `ahead` pictures before they are needed.
+    The iterable is advanced by the caller's thread, at most `ahead` images before they are needed.
 
     Parameters
     ----------
-    pictures : iterable
+    images : iterable
         Paths, bytes of image files, PIL images or uint8 arrays.
     sizes : sequence of (height, width)
         Every size that some network wants.
     window : int
-        Pictures a window; the last may be smaller.
+        Images a window; the last may be smaller.
     ahead : int, optional
-        Pictures decoded while the network computes; one window, at most 64, unless given.
+        Images decoded while the network computes; one window, at most 64, unless given.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def read_windows(
     """
     sizes = list(dict.fromkeys(sizes))
     ahead = min(window, 64) if ahead is None else ahead
-    source = iter(pictures)
+    source = iter(images)
     pending: deque[Future] = deque()
     start = 0
     with ThreadPoolExecutor(DECODERS, thread_name_prefix="decode") as pool:
@@ -97,36 +97,36 @@ def read_windows(
 
 
 def _top_up(
-    pending: deque, source: Iterator[Picture], pool: ThreadPoolExecutor, sizes: list, most: int
+    pending: deque, source: Iterator[ImageInput], pool: ThreadPoolExecutor, sizes: list, most: int
 ) -> None:
     while len(pending) < most:
         try:
-            picture = next(source)
+            image = next(source)
         except StopIteration:
             return
-        pending.append(pool.submit(_decoded, picture, sizes))
+        pending.append(pool.submit(_decoded, image, sizes))
 
 
-def _decoded(picture: Picture, sizes: list[Size]) -> list[np.ndarray] | UnreadableImage:
+def _decoded(image: ImageInput, sizes: list[Size]) -> list[np.ndarray] | UnreadableImage:
     try:
-        return picture_pixels(picture, sizes)
+        return image_pixels(image, sizes)
     except UnreadableImage as error:
-        error.path = picture if isinstance(picture, str | Path) else None
+        error.path = image if isinstance(image, str | Path) else None
         return error
 
 
-def _window(done: list, sizes: list[Size], start: int) -> PictureWindow:
+def _window(done: list, sizes: list[Size], start: int) -> ImageWindow:
     readable = [item for item in done if not isinstance(item, UnreadableImage)]
     pixels = {
         size: np.stack([item[i] for item in readable]) if readable else np.zeros((0, *size, 3), np.uint8)
         for i, size in enumerate(sizes)
     }
     errors = tuple(item if isinstance(item, UnreadableImage) else None for item in done)
-    return PictureWindow(pixels, errors, start)
+    return ImageWindow(pixels, errors, start)
 
 
-def picture_pixels(picture: Picture, sizes: Sequence[Size]) -> list[np.ndarray]:
-    """Give a picture's pixels, uint8 RGB (height, width, 3), in each of the sizes.
+def image_pixels(image: ImageInput, sizes: Sequence[Size]) -> list[np.ndarray]:
+    """Return an image's pixels, uint8 RGB (height, width, 3), in each of the sizes.
 
     Raises
     ------
@@ -135,64 +135,62 @@ def picture_pixels(picture: Picture, sizes: Sequence[Size]) -> list[np.ndarray]:
     TypeError
         If it is none of the accepted types.
     """
-    if isinstance(picture, str | Path):
-        picture = read_image_bytes(picture)
-    if isinstance(picture, bytes | bytearray | memoryview):
-        return [load_pixels(bytes(picture), size) for size in sizes]
-    image = open_picture(picture)
+    if isinstance(image, str | Path):
+        image = read_image_bytes(image)
+    if isinstance(image, bytes | bytearray | memoryview):
+        return [load_pixels(bytes(image), size) for size in sizes]
+    image = open_image(image)
     return [
         np.asarray(image) if (image.height, image.width) == size else np.asarray(resize_image(image, size))
         for size in sizes
     ]
 
 
-def open_picture(picture: Any) -> Image.Image:
-    """Give a picture as PIL image in RGB; raises as `picture_pixels`."""
-    if isinstance(picture, str | Path):
-        return decode_image(read_image_bytes(picture))
-    if isinstance(picture, bytes | bytearray | memoryview):
-        return decode_image(bytes(picture))
-    if isinstance(picture, Image.Image):
-        return upright_rgb(picture)
-    if _is_pixels(picture):
-        one_channel = picture.ndim == 3 and picture.shape[2] == 1
-        image = Image.fromarray(picture[:, :, 0] if one_channel else picture)
+def open_image(image: Any) -> Image.Image:
+    """Return an image as PIL image in RGB; raises as `image_pixels`."""
+    if isinstance(image, str | Path):
+        return decode_image(read_image_bytes(image))
+    if isinstance(image, bytes | bytearray | memoryview):
+        return decode_image(bytes(image))
+    if isinstance(image, Image.Image):
+        return upright_rgb(image)
+    if _is_pixels(image):
+        one_channel = image.ndim == 3 and image.shape[2] == 1
+        image = Image.fromarray(image[:, :, 0] if one_channel else image)
         return image if image.mode == "RGB" else upright_rgb(image)
     raise TypeError(
-        "A picture is a path, the bytes of an image file, a PIL image or a uint8 array (height, width, 3). "
-        f"Received: {type(picture).__name__}{_array_facts(picture)}."
+        "An image is a path, the bytes of an image file, a PIL image or a uint8 array (height, width, 3). "
+        f"Received: {type(image).__name__}{_array_facts(image)}."
     )
 
 
-def check_iterable(pictures: object) -> Iterable[Picture]:
-    """Refuse one picture where several are expected; a 4-d uint8 array is several.
+def check_iterable(images: object) -> Iterable[ImageInput]:
+    """Refuse one image where several are expected; a 4-d uint8 array is several.
 
     Raises
     ------
     TypeError
-        If it is one picture, or nothing that can be gone through.
+        If it is one image, or nothing that can be gone through.
     """
-    several = isinstance(pictures, Iterable) and not isinstance(
-        pictures, str | bytes | bytearray | memoryview
-    )
-    if isinstance(pictures, np.ndarray) and pictures.ndim != 4 and pictures.dtype != object:
+    several = isinstance(images, Iterable) and not isinstance(images, str | bytes | bytearray | memoryview)
+    if isinstance(images, np.ndarray) and images.ndim != 4 and images.dtype != object:
         several = False
     if not several:
         raise TypeError(
-            "Give a list of pictures, even if it is one: predict([picture]). "
-            f"Received: {type(pictures).__name__}{_array_facts(pictures)}."
+            "Give a list of images, even if it is one: predict([image]). "
+            f"Received: {type(images).__name__}{_array_facts(images)}."
         )
-    return pictures  # type: ignore[return-value]
+    return images  # type: ignore[return-value]
 
 
-def _is_pixels(picture: object) -> bool:
+def _is_pixels(image: object) -> bool:
     return (
-        isinstance(picture, np.ndarray)
-        and picture.dtype == np.uint8
-        and (picture.ndim == 2 or (picture.ndim == 3 and picture.shape[2] in (1, 3, 4)))
-        and 0 not in picture.shape
+        isinstance(image, np.ndarray)
+        and image.dtype == np.uint8
+        and (image.ndim == 2 or (image.ndim == 3 and image.shape[2] in (1, 3, 4)))
+        and 0 not in image.shape
     )
 
 
-def _array_facts(picture: object) -> str:
-    return f" of {picture.dtype}, shape {picture.shape}" if isinstance(picture, np.ndarray) else ""
+def _array_facts(image: object) -> str:
+    return f" of {image.dtype}, shape {image.shape}" if isinstance(image, np.ndarray) else ""

@@ -49,11 +49,11 @@ class LabelModel:
         return self.head is None
 
     def loaded(self) -> "LabelModel":
-        """Give the model with its networks in memory."""
+        """Return the model with its networks in memory."""
         return replace(self, trunk=opened(self.trunk), head=opened(self.head))
 
     def from_features(self, features: np.ndarray, *, calibrated: bool = True) -> np.ndarray:
-        """Give probabilities (n, n_labels), float64, rows sum to 1, from features (n, dimension)."""
+        """Return probabilities (n, n_labels), float64, rows sum to 1, from features (n, dimension)."""
         if self.constant:
             return np.ones((len(features), 1))
         inputs = tf.convert_to_tensor(features, tf.float32)
@@ -73,7 +73,7 @@ class LabelModel:
         if not sound.all():
             raise ValueError(
                 f"The model of {list(self.labels)[:3]} gave probabilities that are not finite, or all 0, for "
-                f"{int((~sound).sum())} of {len(sound)} pictures: its weights are spoiled. Train it again."
+                f"{int((~sound).sum())} of {len(sound)} images: its weights are spoiled. Train it again."
             )
         probs /= totals
         return apply_temperature(probs, self.temperature) if calibrated and self.temperature != 1 else probs
@@ -81,12 +81,12 @@ class LabelModel:
 
 @dataclass(frozen=True, eq=False)
 class GivenModel:
-    """A model that was made elsewhere: a whole network from pictures to probabilities.
+    """A model that was made elsewhere: a whole network from images to probabilities.
 
     Attributes
     ----------
     network : keras.Model, StoredNetwork or callable
-        A Keras model from pictures (n, height, width, 3) of a fixed size, RGB, 0-255 (float32, or uint8 if that is
+        A Keras model from images (n, height, width, 3) of a fixed size, RGB, 0-255 (float32, or uint8 if that is
         what its input says), one in a bundle, or a callable that gets such a uint8 array.
     labels : sequence of str
         The class of each output, in the order of the outputs.
@@ -121,7 +121,7 @@ class GivenModel:
             object.__setattr__(self, "input_size", _keras_size(self.network, self.input_size))
         if self.input_size is None:
             raise ValueError(
-                "A callable doesn't say which size of picture it takes. Give input_size=(height, width)."
+                "A callable doesn't say which size of image it takes. Give input_size=(height, width)."
             )
 
     @property
@@ -130,7 +130,7 @@ class GivenModel:
         return isinstance(self.network, keras.Model | StoredNetwork)
 
     def reordered(self, labels: tuple[str, ...]) -> "GivenModel":
-        """Give the same model with its outputs put in the order of `labels`, which are the same names."""
+        """Return the same model with its outputs put in the order of `labels`, which are the same names."""
         if labels == self.labels:
             return self
         columns = range(len(labels)) if self.order is None else self.order
@@ -138,12 +138,12 @@ class GivenModel:
         return replace(self, labels=labels, order=tuple(place[label] for label in labels))
 
     def loaded(self) -> "GivenModel":
-        """Give the model with its network in memory.
+        """Return the model with its network in memory.
 
         Raises
         ------
         BundleError
-            If a network from a bundle can't be loaded, or has other outputs or pictures than `bundle.json` says.
+            If a network from a bundle can't be loaded, or has other outputs or images than `bundle.json` says.
         """
         if not isinstance(self.network, StoredNetwork):
             return self
@@ -218,7 +218,7 @@ def given_model(
 
 
 def in_order(model: AnyModel, labels: Sequence[str]) -> AnyModel:
-    """Give a model with its outputs in the order of `labels`, which are the same names."""
+    """Return a model with its outputs in the order of `labels`, which are the same names."""
     return model.reordered(tuple(labels)) if isinstance(model, GivenModel) else model
 
 
@@ -242,11 +242,11 @@ def _keras_width(network: keras.Model) -> int:
 def _keras_size(network: keras.Model, given: tuple[int, int] | None) -> tuple[int, int]:
     shape = network.input_shape
     if not isinstance(shape, tuple) or len(shape) != 4 or shape[-1] != 3:
-        raise ValueError(f"A model must take pictures (n, height, width, 3). Its input is {shape}.")
+        raise ValueError(f"A model must take images (n, height, width, 3). Its input is {shape}.")
     if None not in shape[1:3]:
         if given is not None and tuple(given) != shape[1:3]:
-            raise ValueError(f"input_size={given} doesn't fit a model that takes pictures of {shape[1:3]}.")
+            raise ValueError(f"input_size={given} doesn't fit a model that takes images of {shape[1:3]}.")
         return shape[1:3]
     if given is None:
-        raise ValueError(f"The model takes pictures of any size: {shape}. Give input_size=(height, width).")
+        raise ValueError(f"The model takes images of any size: {shape}. Give input_size=(height, width).")
     return given[0], given[1]

@@ -1,4 +1,4 @@
-"""What flat and two-stage classifiers share: prediction from pictures, lazily, in order, in constant memory.
+"""What flat and two-stage classifiers share: prediction from images, lazily, in order, in constant memory.
 
 Networks are compiled once and called batch by batch; `keras.Model.predict`, which leaks in a loop, is never used.
 """
@@ -18,17 +18,17 @@ from aisles.hierarchy.rules import ClimbAnswers, RoutingRule, parse_rule
 from .answers import HierarchicalPrediction, Outcome, make_prediction
 from .evaluation import Evaluation, summarize
 from .guarantee import Confidence
-from .images import Picture, Size, check_iterable, read_windows
+from .images import ImageInput, Size, check_iterable, read_windows
 from .label_model import AnyModel
-from .stacks import PictureBatch, Stack, make_stacks
+from .stacks import ImageBatch, Stack, make_stacks
 from .stored import Residents
 
 BATCH_SIZE = 32
-WINDOW = 256  # pictures over which those routed to the same sub-model are gathered into full batches
+WINDOW = 256  # images over which those routed to the same sub-model are gathered into full batches
 
 
 class Classifier(ABC):
-    """Prediction from pictures.
+    """Prediction from images.
 
     Attributes
     ----------
@@ -57,14 +57,14 @@ class Classifier(ABC):
 
     def predict(
         self,
-        images: Iterable[Picture],
+        images: Iterable[ImageInput],
         *,
         rule: str | RoutingRule | None = None,
         top: int = 5,
         batch_size: int = BATCH_SIZE,
         calibrated: bool = True,
     ) -> list[HierarchicalPrediction]:
-        """Predict pictures.
+        """Predict images.
 
         Parameters
         ----------
@@ -77,7 +77,7 @@ class Classifier(ABC):
         top : int
             How many classes `top` lists.
         batch_size : int
-            Pictures a pass.
+            Images a pass.
         calibrated : bool
             Whether temperatures are applied.
 
@@ -89,11 +89,11 @@ class Classifier(ABC):
         Raises
         ------
         UnreadableImage
-            If a picture can't be decoded; `iter_predict` can go on instead.
+            If an image can't be decoded; `iter_predict` can go on instead.
         ValueError
             For a rule that is unknown or that this classifier can't follow.
         TypeError
-            For a single picture in place of several, or an item of another type.
+            For a single image in place of several, or an item of another type.
         """
         answers: Iterator[Any] = self.iter_predict(
             images, rule=rule, top=top, batch_size=batch_size, calibrated=calibrated
@@ -102,7 +102,7 @@ class Classifier(ABC):
 
     def iter_predict(
         self,
-        images: Iterable[Picture],
+        images: Iterable[ImageInput],
         *,
         rule: str | RoutingRule | None = None,
         top: int = 5,
@@ -117,7 +117,7 @@ class Classifier(ABC):
         images, rule, top, batch_size, calibrated
             As in `predict`.
         unreadable : {'raise', 'give'}
-            Whether a picture that can't be decoded ends the run, or its error is given in its place.
+            Whether an image that can't be decoded ends the run, or its error is given in its place.
         """
         if unreadable not in ("raise", "give"):
             raise ValueError(f"unreadable must be 'raise' or 'give'. Received: {unreadable!r}.")
@@ -138,13 +138,13 @@ class Classifier(ABC):
 
     def predict_proba(
         self,
-        images: Iterable[Picture],
+        images: Iterable[ImageInput],
         *,
         rule: str | RoutingRule | None = None,
         batch_size: int = BATCH_SIZE,
         calibrated: bool = True,
     ) -> np.ndarray:
-        """Give the class distribution, of shape (n, n_classes), columns in the order of `classes_`.
+        """Return the class distribution, of shape (n, n_classes), columns in the order of `classes_`.
 
         climb's distribution is soft's. Parameters as in `predict`.
         """
@@ -152,9 +152,9 @@ class Classifier(ABC):
         return probs
 
     def predict_macro_proba(
-        self, images: Iterable[Picture], *, batch_size: int = BATCH_SIZE, calibrated: bool = True
+        self, images: Iterable[ImageInput], *, batch_size: int = BATCH_SIZE, calibrated: bool = True
     ) -> np.ndarray:
-        """Give the macro distribution, of shape (n, n_macros), columns in the order of `hierarchy.macros`.
+        """Return the macro distribution, of shape (n, n_macros), columns in the order of `hierarchy.macros`.
 
         The router's; for a flat model the sums of its class probabilities. Parameters as in `predict`.
         """
@@ -167,9 +167,9 @@ class Classifier(ABC):
         return np.concatenate(parts) if parts else np.zeros((0, self.hierarchy.n_macros))
 
     def predict_sets(
-        self, images: Iterable[Picture], *, batch_size: int = BATCH_SIZE
+        self, images: Iterable[ImageInput], *, batch_size: int = BATCH_SIZE
     ) -> list[tuple[str, ...]]:
-        """Give each picture the set of classes that holds the true one as often as `set_confidence` promised.
+        """Return each image the set of classes that holds the true one as often as `set_confidence` guaranteed.
 
         Returns
         -------
@@ -178,7 +178,7 @@ class Classifier(ABC):
         """
         if self.confidence is None:
             raise ValueError("Prediction sets need calibration images. Call set_confidence first.")
-        probs = self.predict_proba(images, rule=self._promised_rule(), batch_size=batch_size)
+        probs = self.predict_proba(images, rule=self._guaranteed_rule(), batch_size=batch_size)
         chosen = self.confidence.sets.sets(probs) if len(probs) else probs.astype(bool)
         order = np.argsort(-probs, axis=1, kind="stable")
         return [
@@ -186,7 +186,7 @@ class Classifier(ABC):
             for ranks, inside in zip(order, chosen, strict=True)
         ]
 
-    # ---- figures and promises -----------------------------------------------------------------
+    # ---- metrics and guarantees -----------------------------------------------------------------
 
     def evaluate(
         self,
@@ -197,7 +197,7 @@ class Classifier(ABC):
         batch_size: int = BATCH_SIZE,
         calibrated: bool = True,
     ) -> Evaluation:
-        """Compute figures on labelled images.
+        """Compute metrics on labelled images.
 
         Parameters
         ----------
@@ -227,7 +227,7 @@ class Classifier(ABC):
     def set_confidence(
         self,
         share: float,
-        images: Iterable[Picture],
+        images: Iterable[ImageInput],
         labels: Sequence[str],
         *,
         delta: float = 0.1,
@@ -235,7 +235,7 @@ class Classifier(ABC):
         method: str = "lac",
         batch_size: int = BATCH_SIZE,
     ) -> Self:
-        """Promise that the stated share of given answers is right, and that sets hold the true class.
+        """Guarantee that the stated share of given answers is right, and that sets hold the true class.
 
         From now on `rule="climb"` answers with the threshold found here, and `predict_sets` works. The threshold
         is found by Learn then Test (Angelopoulos et al., Annals of Applied Statistics 2025): with probability at
@@ -266,7 +266,7 @@ class Classifier(ABC):
         """
         check_share(share, "share")
         truth = self._codes(labels)
-        probs, macro_probs, _ = self._arrays(images, self._promised_rule(), batch_size, True)
+        probs, macro_probs, _ = self._arrays(images, self._guaranteed_rule(), batch_size, True)
         check_counts(len(probs), len(truth))
         climb, hierarchy = None, self.hierarchy
         if self._climbs() and hierarchy is not None and macro_probs is not None:
@@ -289,7 +289,7 @@ class Classifier(ABC):
     # ---- machinery ----------------------------------------------------------------------------
 
     def _arrays(self, images, rule, batch_size, calibrated):
-        """Give class distributions, macro distributions (or None) and climb's answers (or None) of all pictures."""
+        """Return class distributions, macro distributions (or None) and climb's answers (or None) of all images."""
         found = [
             outcome
             for outcome, _ in self._outcomes(
@@ -320,14 +320,14 @@ class Classifier(ABC):
         for read in read_windows(check_iterable(images), sizes, window):
             for position, error in enumerate(read.errors):
                 if error is not None and strict:
-                    which = f"Picture {read.start + position}" if error.path is None else error.path
+                    which = f"Image {read.start + position}" if error.path is None else error.path
                     raise UnreadableImage(f"{which} {error}. Repair it, or leave it out.") from error
-            yield PictureBatch(read.pixels, read.n_readable, batch_size), read.errors
+            yield ImageBatch(read.pixels, read.n_readable, batch_size), read.errors
 
     def _passed(
-        self, name: str, batch: PictureBatch, rows: np.ndarray | None = None, calibrated=True
+        self, name: str, batch: ImageBatch, rows: np.ndarray | None = None, calibrated=True
     ) -> np.ndarray:
-        """Give the probabilities (len(rows), n_labels) of the model of that name."""
+        """Return the probabilities (len(rows), n_labels) of the model of that name."""
         rows = np.arange(len(batch)) if rows is None else rows
         if name not in self._places:
             return np.ones((len(rows), 1))
@@ -342,11 +342,11 @@ class Classifier(ABC):
             return parse_rule(rule)
         if self.confidence is None or self.confidence.climb is None:
             raise ValueError(
-                "The rule 'climb' without a threshold needs a promise: call set_confidence first, or write climb:0.9."
+                "The rule 'climb' without a threshold needs a guarantee: call set_confidence first, or write climb:0.9."
             )
         if not calibrated:
             raise ValueError(
-                "The promised threshold holds for calibrated probabilities. Write climb:0.9 instead."
+                "The guaranteed threshold holds for calibrated probabilities. Write climb:0.9 instead."
             )
         threshold = self.confidence.climb.threshold
         return RoutingRule("climb", (threshold, threshold))
@@ -358,7 +358,7 @@ class Classifier(ABC):
     def _rule(self, rule: str | RoutingRule | None, calibrated: bool) -> RoutingRule | None: ...
 
     @abstractmethod
-    def _promised_rule(self) -> RoutingRule | None: ...
+    def _guaranteed_rule(self) -> RoutingRule | None: ...
 
     @abstractmethod
     def _stacks_for(self, rule: RoutingRule | None) -> list[Stack]: ...
@@ -374,21 +374,21 @@ class Classifier(ABC):
 
     @abstractmethod
     def _outcome(
-        self, batch: PictureBatch, rule: RoutingRule | None, calibrated: bool, complete: bool
+        self, batch: ImageBatch, rule: RoutingRule | None, calibrated: bool, complete: bool
     ) -> Outcome: ...
 
     @abstractmethod
-    def _macro_probs(self, batch: PictureBatch, calibrated: bool) -> np.ndarray: ...
+    def _macro_probs(self, batch: ImageBatch, calibrated: bool) -> np.ndarray: ...
 
 
-def check_counts(n_pictures: int, n_labels: int) -> None:
-    """Refuse labels that are not one a picture, or none at all."""
-    if n_pictures != n_labels:
+def check_counts(n_images: int, n_labels: int) -> None:
+    """Refuse labels that are not one an image, or none at all."""
+    if n_images != n_labels:
         raise ValueError(
-            f"There must be one label a picture. Received: {n_pictures} pictures and {n_labels} labels."
+            f"There must be one label an image. Received: {n_images} images and {n_labels} labels."
         )
-    if n_pictures == 0:
-        raise ValueError("Calibration needs labelled pictures. Received: none.")
+    if n_images == 0:
+        raise ValueError("Calibration needs labelled images. Received: none.")
 
 
 def _columns(answers: ClimbAnswers) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -46,7 +46,7 @@ class Stack:
         self._stored = isinstance(first.network if given else first.trunk, StoredNetwork | StoredTrunk)
 
     def run(self, pixels: np.ndarray) -> np.ndarray:
-        """Give every model's probabilities side by side: uint8 (n, height, width, 3) to (n, width)."""
+        """Return every model's probabilities side by side: uint8 (n, height, width, 3) to (n, width)."""
         return self._loaded().run(pixels)
 
     def _loaded(self) -> _Loaded:
@@ -74,7 +74,7 @@ class Stack:
 
 
 def compiled(forward: Callable, size: Size) -> Callable[[np.ndarray], np.ndarray]:
-    """Trace once for any number of pictures; the concrete function can't be traced again by accident."""
+    """Trace once for any number of images; the concrete function can't be traced again by accident."""
     spec = tf.TensorSpec((None, *size, 3), tf.uint8)
     function = tf.function(forward, input_signature=[spec], autograph=False).get_concrete_function()
     return lambda pixels: function(tf.convert_to_tensor(pixels)).numpy()
@@ -101,16 +101,16 @@ def make_stacks(models: Sequence[AnyModel], residents: Residents) -> dict[int, t
     return places
 
 
-class PictureBatch:
-    """Pixels of some pictures, and every stack's outputs for those that have passed it.
+class ImageBatch:
+    """Pixels of some images, and every stack's outputs for those that have passed it.
 
     Parameters
     ----------
     pixels : dict of (height, width) to uint8 ndarray of shape (n, height, width, 3)
     n : int
-        Number of pictures.
+        Number of images.
     batch_size : int
-        Pictures a pass.
+        Images a pass.
     """
 
     def __init__(self, pixels: dict[Size, np.ndarray], n: int, batch_size: int):
@@ -122,7 +122,7 @@ class PictureBatch:
         return self.n
 
     def outputs(self, stack: Stack, rows: np.ndarray) -> np.ndarray:
-        """Give a stack's outputs (len(rows), width); pictures that have passed don't pass again."""
+        """Return a stack's outputs (len(rows), width); images that have passed don't pass again."""
         known = self._known.setdefault(stack, np.zeros(self.n, bool))
         new = rows[~known[rows]]
         for start in range(0, len(new), self.batch_size):
@@ -134,7 +134,7 @@ class PictureBatch:
         return self._outputs[stack][rows] if len(rows) else np.zeros((0, stack.width), np.float32)
 
     def passed(self, stack: Stack) -> bool:
-        """Whether every picture has passed the stack."""
+        """Whether every image has passed the stack."""
         return stack in self._known and bool(self._known[stack].all())
 
 
@@ -148,7 +148,7 @@ def _given(model: GivenModel) -> _Loaded:
             outputs = np.asarray(network(ready))
             if outputs.shape != (len(pixels), len(model.labels)):
                 raise ValueError(
-                    f"The model of {list(model.labels)[:3]} must give one row a picture and one column a label, "
+                    f"The model of {list(model.labels)[:3]} must give one row an image and one column a label, "
                     f"{(len(pixels), len(model.labels))}. It gave {outputs.shape}."
                 )
             return outputs
@@ -158,7 +158,7 @@ def _given(model: GivenModel) -> _Loaded:
 
 
 def given_forward(model: GivenModel) -> Callable[[Any], Any]:
-    """Give a Keras model's pass from uint8 pixels, its preprocessing in front."""
+    """Return a Keras model's pass from uint8 pixels, its preprocessing in front."""
     network: Any = model.network
     prepare = model.preprocess
     wanted = network.inputs[0].dtype

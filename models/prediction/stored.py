@@ -67,14 +67,14 @@ class StoredTrunk:
         model = self.network.load()
         if model.input_shape[1:] != (*self.input_size, 3):
             raise BundleError(
-                f"{self.network.path} takes pictures of {model.input_shape[1:]}; bundle.json says "
+                f"{self.network.path} takes images of {model.input_shape[1:]}; bundle.json says "
                 f"{self.input_size}. Copy or train the bundle again."
             )
         return Backbone(self.name, model, self.preprocessing, self.color, self.weights, self.precision)
 
 
 def opened(network: Any) -> Any:
-    """Give what was stored, loaded; anything else as it is."""
+    """Return what was stored, loaded; anything else as it is."""
     return network.load() if isinstance(network, StoredNetwork | StoredTrunk) else network
 
 
@@ -100,7 +100,7 @@ class Residents:
         return len(self._held)
 
     def get(self, key: Hashable, load: Callable[[], T]) -> T:
-        """Give what `load` makes, made now if it is not in memory; room is made before loading."""
+        """Return what `load` makes, made now if it is not in memory; room is made before loading."""
         if key in self._held:
             self._held.move_to_end(key)
             return self._held[key]

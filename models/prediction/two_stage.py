@@ -12,10 +12,10 @@ from aisles.hierarchy.rules import RoutingRule, climb, macro_from_flat, parse_ru
 
 from .answers import HierarchicalPrediction, Outcome
 from .flat_model import FlatClassifier, log_of
-from .images import Picture
+from .images import ImageInput
 from .label_model import AnyModel, GivenModel, LabelModel, given_model, in_order
 from .predictor import BATCH_SIZE, Classifier, check_counts
-from .stacks import PictureBatch
+from .stacks import ImageBatch
 from .stored import Residents
 
 __all__ = ["Classifier", "FlatClassifier", "GivenModel", "HierarchicalPrediction", "TwoStageClassifier"]
@@ -25,7 +25,7 @@ class TwoStageClassifier(Classifier):
     """A router, one sub-model a macro, and the rule that makes one answer of them.
 
     Models on the same trunk share one pass. Of models with trunks of their own only those run that the rule needs
-    for a picture, on full batches gathered over some hundred pictures.
+    for an image, on full batches gathered over some hundred images.
 
     Parameters
     ----------
@@ -120,9 +120,14 @@ class TwoStageClassifier(Classifier):
         )
 
     def model_proba(
-        self, name: str, images: Iterable[Picture], *, batch_size: int = BATCH_SIZE, calibrated: bool = True
+        self,
+        name: str,
+        images: Iterable[ImageInput],
+        *,
+        batch_size: int = BATCH_SIZE,
+        calibrated: bool = True,
     ) -> np.ndarray:
-        """Give one model's distribution over its own labels, running no other network.
+        """Return one model's distribution over its own labels, running no other network.
 
         `name` is `router`, `flat`, or `submodel 0` and so on by the position of the macro.
         """
@@ -135,9 +140,9 @@ class TwoStageClassifier(Classifier):
         return np.concatenate(parts) if parts else np.zeros((0, width))
 
     def stage_proba(
-        self, images: Iterable[Picture], *, batch_size: int = BATCH_SIZE, calibrated: bool = True
+        self, images: Iterable[ImageInput], *, batch_size: int = BATCH_SIZE, calibrated: bool = True
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """Give what every model says, each picture through each network once: what any routing rule starts from.
+        """Return what every model says, each image through each network once: what any routing rule starts from.
 
         Returns
         -------
@@ -161,12 +166,12 @@ class TwoStageClassifier(Classifier):
         )
 
     def calibrate(
-        self, images: Iterable[Picture], labels: Sequence[str], *, batch_size: int = BATCH_SIZE
+        self, images: Iterable[ImageInput], labels: Sequence[str], *, batch_size: int = BATCH_SIZE
     ) -> Self:
         """Fit all temperatures on labelled images that the weights were not trained on; give itself.
 
         Those of router and sub-models maximize the likelihood of the composed (soft) distribution, the flat
-        model's that of its own. hard's answers stay as they are. A promise made before is void.
+        model's that of its own. hard's answers stay as they are. A guarantee made before is void.
         """
         truth = self._codes(labels)
         macro, within, flat = self.stage_proba(images, batch_size=batch_size, calibrated=False)
@@ -196,7 +201,7 @@ class TwoStageClassifier(Classifier):
             _ = self.hierarchy.macro_of  # raises, naming the classes that stand in several macros
         return chosen
 
-    def _promised_rule(self):
+    def _guaranteed_rule(self):
         return parse_rule("soft")
 
     def _first(self, rule: RoutingRule) -> str:
@@ -213,7 +218,7 @@ class TwoStageClassifier(Classifier):
         return self._stacks(["router"])
 
     def _gathers(self, rule: Any):
-        """Say whether the rule sends pictures to some networks and not to others."""
+        """Return whether the rule sends images to some networks and not to others."""
         chooses = rule.name in ("hard", "beam", "threshold", "climb")
         return (chooses and len(self._stacks_for(rule)) > 1) or self.residents.limit is not None
 
@@ -242,16 +247,16 @@ class TwoStageClassifier(Classifier):
         return self._passed("router", batch, calibrated=calibrated)
 
     def _needed(
-        self, batch: PictureBatch, rule: RoutingRule, macro_probs: np.ndarray, complete: bool
+        self, batch: ImageBatch, rule: RoutingRule, macro_probs: np.ndarray, complete: bool
     ) -> np.ndarray:
-        """Say which sub-models run for which pictures, as bool (n, n_macros): those on a passed stack run anyway."""
+        """Return which sub-models run for which images, as bool (n, n_macros): those on a passed stack run anyway."""
         needed = sent(rule, macro_probs, self.hierarchy, complete)
         for macro, name in enumerate(self._submodel_names):
             needed[:, macro] |= name not in self._places or batch.passed(self._places[name][0])
         return needed
 
-    def _within(self, batch: PictureBatch, needed: np.ndarray, calibrated: bool) -> np.ndarray:
-        """Run each sub-model on its pictures; elsewhere its block stays uniform."""
+    def _within(self, batch: ImageBatch, needed: np.ndarray, calibrated: bool) -> np.ndarray:
+        """Run each sub-model on its images; elsewhere its block stays uniform."""
         blocks = []
         for macro, name in enumerate(self._submodel_names):
             n_labels = self.hierarchy.sizes[macro]
@@ -263,7 +268,7 @@ class TwoStageClassifier(Classifier):
         return np.concatenate(blocks, axis=1)
 
     def _held_by(self, macros: np.ndarray) -> np.ndarray:
-        """Say which classes stand in one of the macros: bool (n, n_macros) to (n, n_classes)."""
+        """Return which classes stand in one of the macros: bool (n, n_macros) to (n, n_classes)."""
         held = np.zeros((len(macros), self.hierarchy.n_classes), bool)
         for macro, label in zip(self.hierarchy.slot_macro, self.hierarchy.slot_class, strict=True):
             held[:, label] |= macros[:, macro]
@@ -273,7 +278,7 @@ class TwoStageClassifier(Classifier):
 def sent(
     rule: RoutingRule, macro_probs: np.ndarray, hierarchy: Hierarchy, complete: bool = False
 ) -> np.ndarray:
-    """Say which sub-models a rule needs for each picture, as bool (n, n_macros).
+    """Return which sub-models a rule needs for each image, as bool (n, n_macros).
 
     hard, beam and threshold need those whose weight isn't 0. climb answers a class only where P(c) reaches the
     threshold, and P(c) is at most the summed probability of the macros that hold it: sub-models that can't lift
@@ -299,7 +304,7 @@ def sent(
 
 
 def _by_macro(submodels: Mapping[str, Any] | Sequence[Any], hierarchy: Hierarchy) -> list[Any]:
-    """Give one model a macro, None where a macro of one class needs none."""
+    """Return one model a macro, None where a macro of one class needs none."""
     if isinstance(submodels, Mapping):
         foreign = sorted(set(submodels) - set(hierarchy.macros))
         if foreign:

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.keras
 
 
 def printed_commands() -> list[str]:
-    """Give the lines of the shell blocks, without those that install, and without blocks that download."""
+    """Return the lines of the shell blocks, without those that install, and without blocks that download."""
     blocks = re.findall(r"```shell\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
     here = [block for block in blocks if "aisles data fetch" not in block]
     lines = [line for block in here for line in block.splitlines()]
@@ -49,13 +49,13 @@ def typed(line: str) -> str:
 
 
 @pytest.fixture
-def place(tmp_path, picture_folder, monkeypatch):
+def place(tmp_path, image_folder, monkeypatch):
     """Go to a folder with what the README takes for granted: `photos`, `chair.jpg` and `mine.json`."""
-    for path in picture_folder.rglob("*.png"):
+    for path in image_folder.rglob("*.png"):
         photo = tmp_path / "photos" / path.parent.name / f"{path.stem}.jpg"
         photo.parent.mkdir(parents=True, exist_ok=True)
-        with Image.open(path) as picture:
-            picture.save(photo)
+        with Image.open(path) as image:
+            image.save(photo)
     shutil.copy(tmp_path / "photos" / "sky" / "01.jpg", tmp_path / "chair.jpg")
     mine = {"macros": {"plants": ["lime", "moss"], "others": ["apple", "cherry", "sea", "sky"]}}
     (tmp_path / "mine.json").write_text(json.dumps(mine))

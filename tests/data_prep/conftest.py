@@ -1,4 +1,4 @@
-"""A drawn catalogue, and a cheap stand-in for a backbone."""
+"""A synthetic catalogue, and a cheap stand-in for a backbone."""
 
 import csv
 from pathlib import Path
@@ -19,14 +19,14 @@ def drawn(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def truth(drawn):
-    """Give the rows of truth.csv by image id."""
+    """Return the rows of truth.csv by image id."""
     with drawn.truth.open(newline="") as file:
         return {row["image_id"]: row for row in csv.DictReader(file)}
 
 
 @pytest.fixture
 def catalogue(drawn, tmp_path):
-    """Give the drawn archives in a folder of the test's own."""
+    """Return the drawn archives in a folder of the test's own."""
     folder = tmp_path / "catalogue"
     folder.mkdir()
     for name in ("abo-listings.tar", "abo-images-small.tar"):
@@ -36,7 +36,7 @@ def catalogue(drawn, tmp_path):
 
 @pytest.fixture(scope="session")
 def small_recipe():
-    """Give the sample's recipe, for eight products a type."""
+    """Return the sample's recipe, for eight products a type."""
     changes = {"selection.minimum": 7, "selection.cap": 12}
     changes["similarity.thresholds.thumbnail.default"] = 0.2
     return load_recipe("sample", {**changes, "similarity.backbone": "thumbnail"})
@@ -50,5 +50,5 @@ def thumbnail(paths) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def embed():
-    """Give the stand-in for a backbone."""
+    """Return the stand-in for a backbone."""
     return thumbnail

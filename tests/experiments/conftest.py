@@ -1,4 +1,4 @@
-"""A small study on drawn pictures, run once for all tests that read it."""
+"""A small study on drawn images, run once for all tests that read it."""
 
 import json
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 if TYPE_CHECKING:
-    from aisles.experiments.benchmark.run import StudyResult
+    from aisles.experiments.benchmark.run import BenchmarkResult
 
 COLORS = {
     "apple": (200, 40, 40), "cherry": (170, 30, 60), "grape": (120, 30, 120), "lime": (60, 190, 60),
@@ -29,11 +29,11 @@ FAST = (
 
 
 @pytest.fixture(scope="session")
-def small_study() -> "Callable[..., StudyResult]":
-    """Give a function that runs a study with six filters for a backbone, quickly; its settings can be changed."""
+def small_run() -> "Callable[..., BenchmarkResult]":
+    """Return a function that runs a study with six filters for a backbone, quickly; its settings can be changed."""
     import keras
 
-    from aisles.experiments.benchmark.run import run_study
+    from aisles.experiments.benchmark.run import run_benchmark
     from aisles.experiments.settings.benchmark import read_settings
     from aisles.models.backbones.registry import wrap_backbone
 
@@ -42,9 +42,9 @@ def small_study() -> "Callable[..., StudyResult]":
     x = keras.layers.Conv2D(6, 3, activation="relu", kernel_initializer=kernel)(inputs)
     backbone = wrap_backbone(keras.Model(inputs, x), "tiny", preprocessing="symmetric")
 
-    def run(data: Path, folder: Path, *changes: str, **more: Any) -> "StudyResult":
+    def run(data: Path, folder: Path, *changes: str, **more: Any) -> "BenchmarkResult":
         settings = read_settings(None, [*FAST, *changes])
-        return run_study(
+        return run_benchmark(
             data, folder, settings, cache=folder.parent / "cache", backbone=backbone, jobs=1, **more
         )
 
@@ -54,15 +54,15 @@ def small_study() -> "Callable[..., StudyResult]":
 
 @pytest.fixture(scope="session")
 def drawn_goods(tmp_path_factory) -> Path:
-    """Draw 8 classes of 16 pictures that are hard to tell apart, two pictures a product, with an aisle each."""
+    """Draw 8 classes of 16 images that are hard to tell apart, two images a product, with an aisle each."""
     root, rng, rows = tmp_path_factory.mktemp("goods"), np.random.default_rng(5), []
     for name, color in COLORS.items():
         for product in range(8):
             own = rng.normal(0, 28, 3)
             for view in range(2):
                 file = f"{name}-{product}-{view}.png"
-                picture = np.array(color) + own + rng.normal(0, 30, (8, 8, 3)) + rng.normal(0, 12, 3)
-                Image.fromarray(picture.clip(0, 255).astype(np.uint8)).save(root / file)
+                image = np.array(color) + own + rng.normal(0, 30, (8, 8, 3)) + rng.normal(0, 12, 3)
+                Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(root / file)
                 rows.append((file, name, f"{name}-{product}", AISLES.get(name, "outside")))
     table = pd.DataFrame(rows, columns=["file_name", "label", "product", "aisle"])
     table.to_csv(root / "metadata.csv", index=False)
@@ -70,9 +70,9 @@ def drawn_goods(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def full_run(tmp_path_factory, drawn_goods, small_study) -> Path:
+def full_run(tmp_path_factory, drawn_goods, small_run) -> Path:
     """Run a study with everybody in it, and a sweep."""
     folder = tmp_path_factory.mktemp("study") / "run"
     names = json.dumps(EVERYBODY)
-    small_study(drawn_goods, folder, f"comparison.contestants={names}", "sweep.macros=[2, 3, 4]", sweep=True)
+    small_run(drawn_goods, folder, f"comparison.methods={names}", "sweep.macros=[2, 3, 4]", sweep=True)
     return folder

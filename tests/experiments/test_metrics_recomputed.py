@@ -1,4 +1,4 @@
-"""Every figure of metrics.json again, from a run folder's predictions alone and by other means than the study's."""
+"""Every plot of metrics.json again, from a run folder's predictions alone and by other means than the study's."""
 
 import json
 import math
@@ -29,11 +29,11 @@ class Told:
         macro_of = {c: i for i, name in enumerate(self.macros) for c in self.metrics["macros"][name]}
         self.macro_of = np.array([macro_of[c] for c in self.classes])
         table = pd.read_csv(folder / "predictions.csv", keep_default_na=False, dtype={"product": str})
-        first = table[(table["contestant"] == "flat") & (table["seed"] == 0)]
+        first = table[(table["method"] == "flat") & (table["seed"] == 0)]
         self.products = first["product"].to_numpy()
         self.truth = np.array([self.classes.index(label) for label in first["label"]])
         self.table = table
-        self.names = list(self.metrics["contestants"])
+        self.names = list(self.metrics["methods"])
         self.archives = {name: self.archive(name) for name in self.names}
         manifest = pd.read_csv(folder / "manifest.csv", dtype=str)
         self.aisle_of = dict(zip(manifest["label"], manifest["aisle"], strict=True))
@@ -46,7 +46,7 @@ class Told:
         return self.archives[name]["probs"].astype(np.float64)
 
     def answers(self, name):
-        rows = self.table[self.table["contestant"] == name]
+        rows = self.table[self.table["method"] == name]
         return np.stack(
             [[self.classes.index(a) for a in rows[rows["seed"] == seed]["answer"]] for seed in (0, 1)]
         )
@@ -62,12 +62,12 @@ def told(full_run):
 
 def each(told):
     for name in told.names:
-        yield name, told.metrics["contestants"][name], told.answers(name)
+        yield name, told.metrics["methods"][name], told.answers(name)
 
 
 def test_everybody_took_part(told):
     assert told.metrics["failed"] == {}
-    roles = Counter(figures["role"] for figures in told.metrics["contestants"].values())
+    roles = Counter(metrics["role"] for metrics in told.metrics["methods"].values())
     assert roles == {
         "flat": 1, "ensemble": 2, "two-stage": 8, "control": 2, "reference": 2, "hierarchy": 1,
     }  # fmt: skip
@@ -77,8 +77,8 @@ def test_the_table_and_the_archives_agree(told):
     for name, _, answers in each(told):
         assert (told.probs(name).argmax(2) == answers).all()
         assert (told.archives[name]["truth"] == told.truth).all()
-    listed = told.table[told.table["contestant"].isin(["flat", "hard", "soft"])]
-    for name, rows in listed.groupby("contestant"):
+    listed = told.table[told.table["method"].isin(["flat", "hard", "soft"])]
+    for name, rows in listed.groupby("method"):
         written = (
             rows[[f"p:{c}" for c in told.classes]].to_numpy(dtype=float).reshape(2, -1, len(told.classes))
         )
@@ -90,34 +90,34 @@ def in_top(k, probs, y):
 
 
 def test_accuracies(told):
-    for name, figures, answers in each(told):
+    for name, metrics, answers in each(told):
         shares = [sk.accuracy_score(told.truth, row) for row in answers]
-        assert figures["accuracy"] == pytest.approx(shares)
-        assert figures["accuracy_mean"] == pytest.approx(np.mean(shares))
-        assert figures["accuracy_sd"] == pytest.approx(np.std(shares, ddof=1))
-        assert figures["balanced_accuracy"] == pytest.approx(
+        assert metrics["accuracy"] == pytest.approx(shares)
+        assert metrics["accuracy_mean"] == pytest.approx(np.mean(shares))
+        assert metrics["accuracy_sd"] == pytest.approx(np.std(shares, ddof=1))
+        assert metrics["balanced_accuracy"] == pytest.approx(
             [sk.balanced_accuracy_score(told.truth, row) for row in answers]
         )
-        assert figures["macro_f1"] == pytest.approx(
+        assert metrics["macro_f1"] == pytest.approx(
             [sk.f1_score(told.truth, row, average="macro") for row in answers]
         )
         in_macro = [(told.macro_of[row] == told.macro_of[told.truth]).mean() for row in answers]
-        assert figures["macro_accuracy"] == pytest.approx(in_macro)
-        assert figures["hierarchical_f1"] == pytest.approx((np.array(shares) + in_macro) / 2)
+        assert metrics["macro_accuracy"] == pytest.approx(in_macro)
+        assert metrics["hierarchical_f1"] == pytest.approx((np.array(shares) + in_macro) / 2)
         if name == "hiclass":  # bare answers
-            assert figures["top5_accuracy"] is None
+            assert metrics["top5_accuracy"] is None
             continue
         hits = [
             np.mean([in_top(5, p, y) for p, y in zip(rows, told.truth, strict=True)])
             for rows in told.probs(name)
         ]
-        assert figures["top5_accuracy"] == pytest.approx(hits)
+        assert metrics["top5_accuracy"] == pytest.approx(hits)
 
 
 def test_error_budgets(told):
-    for name, figures, answers in each(told):
+    for name, metrics, answers in each(told):
         for row, budget, share in zip(
-            answers, told.metrics["error_budget"][name], figures["cross_macro_share"], strict=True
+            answers, told.metrics["error_budget"][name], metrics["cross_macro_share"], strict=True
         ):
             kinds = Counter(
                 "right"
@@ -145,11 +145,11 @@ def best_in_true_macro(told, scores, macro_of):
 
 
 def test_ceilings_do_not_depend_on_where_the_images_were_routed(told):
-    for name, figures, answers in each(told):
+    for name, metrics, answers in each(told):
         archive = told.archives[name]
         macro_of = archive.get("macro_of", told.macro_of)
         unrouted = archive.get("inside", archive["probs"])
-        for seed, ceiling in enumerate(figures["ceilings"]):
+        for seed, ceiling in enumerate(metrics["ceilings"]):
             in_macro = macro_of[answers[seed]] == macro_of[told.truth]
             assert ceiling["oracle_submodels"] == pytest.approx(in_macro.mean())
             if name == "hiclass":
@@ -162,7 +162,7 @@ def test_ceilings_do_not_depend_on_where_the_images_were_routed(told):
         for seed, probs in enumerate(told.probs(whole)):
             expected = best_in_true_macro(told, probs, told.macro_of)
             for name in (whole, *others):
-                assert told.metrics["contestants"][name]["ceilings"][seed]["oracle_router"] == expected
+                assert told.metrics["methods"][name]["ceilings"][seed]["oracle_router"] == expected
     for name in ("hard", "beam:2", "threshold:0.1", "masked"):
         assert told.archives[name]["inside"].sum(2) == pytest.approx(3 if name != "masked" else 1, abs=1e-4)
 
@@ -198,11 +198,11 @@ def test_distances_on_every_tree(told):
         "learned_tree": lambda a, y: heights[a, y] / heights.max(),
         "independent": lambda a, y: 0 if a == y else 1 if aisles[a] == aisles[y] else 2,
     }
-    for _, figures, answers in each(told):
-        assert set(figures["distance"]) == set(trees)
+    for _, metrics, answers in each(told):
+        assert set(metrics["distance"]) == set(trees)
         for tree_name, distance in trees.items():
             for row, per_mistake, per_image in zip(
-                answers, *figures["distance"][tree_name].values(), strict=True
+                answers, *metrics["distance"][tree_name].values(), strict=True
             ):
                 all_ = [distance(a, y) for a, y in zip(row, told.truth, strict=True)]
                 assert per_image == pytest.approx(np.mean(all_))
@@ -229,8 +229,8 @@ def tempered(probs, temperature):
 
 
 def test_calibration_before_and_after(told):
-    for name, figures, _ in each(told):
-        said = figures["calibration"]
+    for name, metrics, _ in each(told):
+        said = metrics["calibration"]
         if name == "hiclass":
             assert said is None
             continue
@@ -253,9 +253,9 @@ def test_calibration_before_and_after(told):
 
 
 def test_risk_against_coverage(told):
-    for name, figures, _ in each(told):
+    for name, metrics, _ in each(told):
         if name == "hiclass":  # bare answers
-            assert figures["risk_coverage"] is None
+            assert metrics["risk_coverage"] is None
             continue
         risks = []
         for seed, probs in enumerate(told.probs(name)):
@@ -267,7 +267,7 @@ def test_risk_against_coverage(told):
                 wrong = (~right[above]).sum() + (~right[ties]).mean() * (k - above.sum())
                 curve.append(wrong / k)
             risks.append(curve)
-        said = figures["risk_coverage"]
+        said = metrics["risk_coverage"]
         assert said["aurc"] == pytest.approx(np.mean(risks, axis=1))
         at = [max(1, round(c * len(told.truth))) - 1 for c in said["coverage"]]
         assert said["risk"] == pytest.approx(np.mean(risks, axis=0)[at])
@@ -275,18 +275,18 @@ def test_risk_against_coverage(told):
 
 def test_every_class(told):
     flat = told.answers("flat")
-    for _, figures, answers in each(told):
+    for _, metrics, answers in each(told):
         tables = [
             sk.precision_recall_fscore_support(told.truth, row, labels=range(8), zero_division=0)
             for row in answers
         ]
-        said = figures["per_class"]
+        said = metrics["per_class"]
         for i, key in enumerate(("precision", "recall", "f1", "support")):
             assert said[key] == pytest.approx(np.mean([table[i] for table in tables], axis=0))
-        rescued = [(flat != told.truth) & (answers == told.truth) & (told.truth == c) for c in range(8)]
-        lost = [(flat == told.truth) & (answers != told.truth) & (told.truth == c) for c in range(8)]
-        assert said["rescued"] == pytest.approx([part.sum() / 2 for part in rescued])
-        assert said["lost"] == pytest.approx([part.sum() / 2 for part in lost])
+        corrected = [(flat != told.truth) & (answers == told.truth) & (told.truth == c) for c in range(8)]
+        broken = [(flat == told.truth) & (answers != told.truth) & (told.truth == c) for c in range(8)]
+        assert said["corrected"] == pytest.approx([part.sum() / 2 for part in corrected])
+        assert said["broken"] == pytest.approx([part.sum() / 2 for part in broken])
 
 
 def judged(told):
@@ -308,9 +308,9 @@ def test_differences_and_mcnemar(told):
         assert found["difference_sd"] == pytest.approx(np.std(b.mean(1) - a.mean(1), ddof=1))
         for seed, test in enumerate(found["mcnemar"]):
             table = [[(x & y).sum() for y in (b[seed], ~b[seed])] for x in (a[seed], ~a[seed])]
-            assert (test["rescued"], test["lost"]) == (table[1][0], table[0][1])
+            assert (test["corrected"], test["broken"]) == (table[1][0], table[0][1])
             assert test["p_value"] == pytest.approx(mcnemar(table, exact=True).pvalue)
-            assert (test["rescued"] - test["lost"]) / a.shape[1] == pytest.approx(
+            assert (test["corrected"] - test["broken"]) / a.shape[1] == pytest.approx(
                 found["difference_per_seed"][seed]
             )
 
@@ -325,7 +325,7 @@ def by_product(told, a, b):
 
 
 def check_quantiles(interval, draws):
-    """See that an interval's ends are the 2.5 % and 97.5 % quantiles, as far as other draws can tell."""
+    """Check that an interval's ends are the 2.5 % and 97.5 % quantiles, as far as other draws can tell."""
     for end, level in zip(interval, (0.025, 0.975), strict=True):
         low, high = np.quantile(draws, [level - 0.009, level + 0.009])
         assert low - 1e-9 <= end <= high + 1e-9
@@ -383,7 +383,7 @@ def test_holm_equivalence_and_the_smallest_difference(told):
         assert found["smallest_detectable"] == pytest.approx(smallest, rel=1e-6)
 
 
-def test_verdicts_follow_from_the_figures(told):
+def test_verdicts_follow_from_the_metrics(told):
     for found, _, _ in judged(told):
         low, high = found["interval"]
         if found["p_corrected"] < 0.05 and (low > 0 or high < 0):
@@ -398,13 +398,13 @@ def test_verdicts_follow_from_the_figures(told):
 
 def test_accuracy_intervals(told):
     rng = np.random.default_rng(79)
-    for name, figures, _ in each(told):
+    for name, metrics, _ in each(told):
         right = told.correct(name).mean(0)
         sums = (
             pd.DataFrame({"p": told.products, "r": right}).groupby("p")["r"].agg(["sum", "size"]).to_numpy()
         )
         drawn = sums[rng.integers(0, len(sums), (20_000, len(sums)))].sum(1)
-        check_quantiles(figures["accuracy_interval"], drawn[:, 0] / drawn[:, 1])
+        check_quantiles(metrics["accuracy_interval"], drawn[:, 0] / drawn[:, 1])
 
 
 def test_climb(told):
@@ -438,7 +438,7 @@ def test_climb(told):
             assert said[key] == expected
 
 
-def test_forecast_and_what_happened(told):
+def test_forecast_and_observed_outcome(told):
     said, archive = told.metrics["forecast"], told.archives["flat"]
     mass = np.zeros((8, 8))
     for probs in archive["val_probs"].astype(float):
@@ -471,25 +471,25 @@ def test_forecast_and_what_happened(told):
         for p, y in zip(probs, told.truth, strict=True):
             test_mass[y] += p
     test_mass /= test_mass.sum()
-    assert said["happened"]["mass"] == {
+    assert said["observed"]["mass"] == {
         "right": pytest.approx(np.trace(test_mass)),
         "inside": pytest.approx(test_mass[same].sum() - np.trace(test_mass)),
         "between": pytest.approx(test_mass[~same].sum()),
         "ceiling": pytest.approx(test_mass[same].sum()),
     }
     right, inside = flat == told.truth, told.macro_of[flat] == told.macro_of[told.truth]
-    happened = said["happened"]
-    assert happened["right"] == pytest.approx(right.mean())
-    assert happened["inside"] == pytest.approx((inside & ~right).mean())
-    assert happened["between"] == pytest.approx((~inside).mean())
-    assert happened["ceiling"] == pytest.approx(inside.mean())
+    observed = said["observed"]
+    assert observed["right"] == pytest.approx(right.mean())
+    assert observed["inside"] == pytest.approx((inside & ~right).mean())
+    assert observed["between"] == pytest.approx((~inside).mean())
+    assert observed["ceiling"] == pytest.approx(inside.mean())
     repaired = (soft == told.truth)[inside & ~right]
-    assert happened["repaired"] == pytest.approx(repaired.mean() if repaired.size else 0)
-    assert happened["broken"] == pytest.approx((soft != told.truth)[right].mean())
+    assert observed["repaired"] == pytest.approx(repaired.mean() if repaired.size else 0)
+    assert observed["broken"] == pytest.approx((soft != told.truth)[right].mean())
     astray = routed != told.macro_of[told.truth]
-    assert happened["routing_lost"] == pytest.approx(astray[right].mean())
-    assert happened["router_accuracy"] == pytest.approx(1 - astray.mean())
-    assert happened["difference"] == pytest.approx((soft == told.truth).mean() - right.mean())
+    assert observed["routing_lost"] == pytest.approx(astray[right].mean())
+    assert observed["router_accuracy"] == pytest.approx(1 - astray.mean())
+    assert observed["difference"] == pytest.approx((soft == told.truth).mean() - right.mean())
 
 
 def test_the_hierarchy_itself(told):
@@ -521,10 +521,10 @@ def test_controls_are_summed_up(told):
 
 
 def test_own_hierarchies_have_their_own_r_and_s(told):
-    for name, figures, answers in each(told):
-        if "own_hierarchy" not in figures:
+    for name, metrics, answers in each(told):
+        if "own_hierarchy" not in metrics:
             continue
-        archive, said = told.archives[name], figures["own_hierarchy"]
+        archive, said = told.archives[name], metrics["own_hierarchy"]
         macro_of = archive["macro_of"]
         routed = archive["macro_probs"].argmax(2)
         assert said["router_accuracy"] == pytest.approx((routed == macro_of[told.truth]).mean(1))
@@ -537,10 +537,10 @@ def test_the_sweep_is_told_cut_by_cut(told):
     sweep = told.metrics["sweep"]
     assert [cut["macros"] for cut in sweep["cuts"]] == [2, 3, 4]
     own = next(cut for cut in sweep["cuts"] if cut["macros"] == 3)
-    assert own["accuracy"] == told.metrics["contestants"]["soft"]["accuracy"]
+    assert own["accuracy"] == told.metrics["methods"]["soft"]["accuracy"]
     assert own["router_accuracy"] == told.metrics["router"]["accuracy"]
     for cut in sweep["cuts"]:
-        flat = told.metrics["contestants"]["flat"]["accuracy_mean"]
+        flat = told.metrics["methods"]["flat"]["accuracy_mean"]
         assert cut["comparison"]["difference"] == pytest.approx(np.mean(cut["accuracy"]) - flat)
         assert cut["accuracy_sd"] == pytest.approx(np.std(cut["accuracy"], ddof=1))
     for key, what in (("forecast_rank_correlation", "excess"), ("ceiling_rank_correlation", "ceiling")):
@@ -560,10 +560,10 @@ def test_costs_count_what_is_in_the_folder(told):
         path.parent.name: json.loads(path.read_text())
         for path in (told.folder / "models" / "seed-0").glob("*/budget.json")
     }
-    flat, soft = (told.metrics["contestants"][name]["cost"] for name in ("flat", "soft"))
+    flat, soft = (told.metrics["methods"][name]["cost"] for name in ("flat", "soft"))
     assert flat["head_parameters"] == budgets["flat"]["parameters"] == 6 * 256 + 256 + 256 * 8 + 8
     assert flat["heads"] == flat["head_passes"] == flat["backbone_passes"] == 1
-    ensemble = told.metrics["contestants"]["ensemble"]["cost"]
+    ensemble = told.metrics["methods"]["ensemble"]["cost"]
     assert (
         ensemble["heads"] == soft["heads"] == 1 + sum(size > 1 for size in told.metrics["hierarchy"]["sizes"])
     )
@@ -576,7 +576,7 @@ def test_costs_count_what_is_in_the_folder(told):
 
 
 def test_measured_costs_count_what_is_no_head(told):
-    measured = json.loads((told.folder / "costs.json").read_text())["contestants"]
+    measured = json.loads((told.folder / "costs.json").read_text())["methods"]
     assert all(value > 0 for value in measured["flat"].values())
     for name in ("discriminant", "flat-discriminant", "logistic", "hiclass"):
         own = json.loads((told.folder / "models" / name / "budget.json").read_text())["seconds"]

@@ -15,17 +15,17 @@ SETTINGS = (
     "comparison.seeds=1",
     "training.epochs=4",
     'hierarchy.macros="auto"',
-    'comparison.contestants=["flat", "soft", "implied", "hie", "discriminant", "flat-discriminant", "logistic"]',
+    'comparison.methods=["flat", "soft", "implied", "hie", "discriminant", "flat-discriminant", "logistic"]',
 )
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory, drawn_goods, small_study):
-    """Run one study twice: on the drawn goods, and with other pictures and labels in its test split."""
+def runs(tmp_path_factory, drawn_goods, small_run):
+    """Run one study twice: on the drawn goods, and with other images and labels in its test split."""
     root = tmp_path_factory.mktemp("leaks")
     true, false = root / "true" / "data", root / "false" / "data"
     shutil.copytree(drawn_goods, true)
-    small_study(true, root / "first", *SETTINGS)
+    small_run(true, root / "first", *SETTINGS)
     made = pd.read_csv(root / "first" / "manifest.csv", dtype=str)
     split = dict(zip(made["file_name"].str.rsplit("/", n=1).str[-1], made["split"], strict=True))
     table = pd.read_csv(true / "metadata.csv", dtype=str)
@@ -41,13 +41,13 @@ def runs(tmp_path_factory, drawn_goods, small_study):
     table.loc[test, "label"] = table.loc[test, "label"].map(following)
     table.to_csv(false / "metadata.csv", index=False)
     for data in (true, false):
-        small_study(data, data.parent / "run", *SETTINGS)
+        small_run(data, data.parent / "run", *SETTINGS)
     return true.parent / "run", false.parent / "run"
 
 
 def test_the_two_runs_do_differ_on_test_images(runs):
     first, second = (json.loads((run / "metrics.json").read_text()) for run in runs)
-    assert first["contestants"]["flat"]["accuracy"] != second["contestants"]["flat"]["accuracy"]
+    assert first["methods"]["flat"]["accuracy"] != second["methods"]["flat"]["accuracy"]
 
 
 @pytest.mark.parametrize("name", ["hierarchy.json", "tree.json"])
@@ -78,7 +78,7 @@ def test_weights_are_the_same(runs):
             np.testing.assert_array_equal(one, other, err_msg=str(file))
 
 
-def test_what_contestants_say_of_validation_images_is_the_same(runs):
+def test_what_methods_say_of_validation_images_is_the_same(runs):
     files = sorted(path.name for path in (runs[0] / "probabilities").glob("*.npz"))
     assert {"flat.npz", "soft.npz", "discriminant.npz", "flat-discriminant.npz", "logistic.npz"} <= set(files)
     for file in files:
@@ -104,20 +104,18 @@ def _temperatures(run):
     return [model["temperature"] for model in (models["router"], *models["submodels"], models["flat"])]
 
 
-@pytest.mark.parametrize(
-    ("kind", "contestant"), [("flat", "flat"), ("two-stage", "soft"), ("two-stage", "hie")]
-)
-def test_a_bundle_answers_what_the_study_wrote_down(runs, kind, contestant):
+@pytest.mark.parametrize(("kind", "method"), [("flat", "flat"), ("two-stage", "soft"), ("two-stage", "hie")])
+def test_a_bundle_answers_what_the_study_wrote_down(runs, kind, method):
     import aisles
 
     rows = pd.read_csv(runs[0] / "predictions.csv", dtype={"file_name": str})
-    rows = rows[(rows["contestant"] == contestant) & (rows["seed"] == 0)]
+    rows = rows[(rows["method"] == method) & (rows["seed"] == 0)]
     paths = [runs[0].parent / "data" / name for name in rows["file_name"]]
     classifier = aisles.load(runs[0] / "bundles" / kind)
-    rule = {} if kind == "flat" else {"rule": contestant}
+    rule = {} if kind == "flat" else {"rule": method}
     answers = classifier.predict(paths, calibrated=False, **rule)
     assert [answer.label for answer in answers] == rows["answer"].tolist()
-    if contestant in LISTED:
+    if method in LISTED:
         listed = rows[[f"p:{name}" for name in classifier.classes_]].to_numpy(float)
         probs = classifier.predict_proba(paths, calibrated=False, **rule)
         np.testing.assert_allclose(probs, listed, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Worlds whose truth is known by construction: the verdict must find it, and the figures must be it."""
+"""Worlds whose truth is known by construction: the verdict must find it, and the metrics must be it."""
 
 from collections import Counter
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from aisles.experiments.metrics.answers import accuracy, confusion, rescued_and_lost, top_k_accuracy
+from aisles.experiments.metrics.answers import accuracy, confusion, corrected_and_broken, top_k_accuracy
 from aisles.experiments.metrics.confusion_forecast import forecast
 from aisles.experiments.metrics.hierarchical import (
     ceilings,
@@ -72,7 +72,7 @@ def test_the_verdict_is_right_in_95_of_100_draws(world, gain):
     ],
 )
 def test_false_claims_stay_under_5_in_100_where_the_systems_are_equal(world, n_draws):
-    # a test at the level 0.05 keeps its promise narrowly, so 100 draws would pass or fail by luck
+    # a test at the level 0.05 keeps its guarantee narrowly, so 100 draws would pass or fail by luck
     verdicts = verdicts_of(world, 0.0, n_draws)
     assert (verdicts["better"] + verdicts["worse"]) / n_draws < 0.05
 
@@ -87,7 +87,7 @@ def answers_to_order(truth, kinds):
 
 
 def probabilities_to_order(truth, answers):
-    """Give the answer 0.8; a truth that is not the answer 0.1; the rest to the others in equal parts."""
+    """Return the answer 0.8; a truth that is not the answer 0.1; the rest to the others in equal parts."""
     wrong = truth != answers
     rows = np.arange(len(truth))
     probs = np.where(wrong, 0.1 / 18, 0.2 / 19)[:, None].repeat(20, axis=1)
@@ -98,7 +98,7 @@ def probabilities_to_order(truth, answers):
 
 @pytest.fixture(scope="module")
 def ordered():
-    """Flat: 4,000 right, 600 astray inside, 400 across. Two-stage: 300 rescued, 200 lost."""
+    """Flat: 4,000 right, 600 astray inside, 400 across. Two-stage: 300 corrected, 200 lost."""
     truth = np.random.default_rng(0).permutation(np.arange(N_IMAGES) % 20)
     flat = np.array(["="] * 4000 + ["m"] * 600 + [">"] * 400)
     staged = flat.copy()
@@ -124,16 +124,16 @@ def test_every_figure_of_a_world_to_order_is_known(ordered):
     right, wrong = 0.04 + 0.04 / 19, 0.64 + 0.81 + 0.01 / 18
     assert brier(probs, truth) == pytest.approx(0.8 * right + 0.2 * wrong)
     assert aurc(probs.max(axis=1), truth == flat) == pytest.approx(0.2)
-    promise = forecast(confusion(truth, flat, 20), MACRO_OF)
-    assert (promise.right, promise.inside, promise.between) == (0.8, 0.12, 0.08)
+    guarantee = forecast(confusion(truth, flat, 20), MACRO_OF)
+    assert (guarantee.right, guarantee.inside, guarantee.between) == (0.8, 0.12, 0.08)
 
 
 def test_the_comparison_of_a_world_to_order_is_known(ordered):
     truth, flat, staged = ordered
-    changes = rescued_and_lost(truth, flat, staged, 20)
-    assert (changes.rescued, changes.lost, changes.difference) == (300, 200, 0.02)
+    changes = corrected_and_broken(truth, flat, staged, 20)
+    assert (changes.corrected, changes.broken, changes.difference) == (300, 200, 0.02)
     comparison = compare(truth == flat, truth == staged)
-    assert (comparison.rescued, comparison.lost, comparison.difference) == ((300,), (200,), 0.02)
+    assert (comparison.corrected, comparison.broken, comparison.difference) == ((300,), (200,), 0.02)
     assert comparison.verdict == "better"
     half = 1.96 * np.sqrt((0.1 - 0.02**2) / N_IMAGES)
     assert comparison.interval == pytest.approx((0.02 - half, 0.02 + half), abs=5e-4)

@@ -1,4 +1,4 @@
-"""The picture of the tree: files, colors, legend, and odd names."""
+"""The image of the tree: files, colors, legend, and odd names."""
 
 import re
 import subprocess
@@ -37,8 +37,8 @@ def test_one_path_gives_svg_and_png_and_nothing_else(tmp_path):
     assert [path.name for path in written] == ["tree.v1.svg", "tree.v1.png"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tree.v1.png", "tree.v1.svg"]
     assert "<svg" in written[0].read_text()[:1000]
-    with Image.open(written[1]) as picture:
-        assert picture.width == 1500
+    with Image.open(written[1]) as image:
+        assert image.width == 1500
 
 
 def test_the_same_tree_gives_the_same_svg_without_a_date(tmp_path):

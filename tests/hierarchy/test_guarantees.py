@@ -1,4 +1,4 @@
-"""Promises: kept on simulated exchangeable data, and refused where data are too few."""
+"""Guarantees: kept on simulated exchangeable data, and refused where data are too few."""
 
 import numpy as np
 import pytest
@@ -46,7 +46,7 @@ def test_the_stated_share_of_given_answers_is_right_however_calibrated_the_model
         kept.append(right.mean() >= target if len(right) else True)
         given.append(share)
     assert np.mean(kept) >= 0.9 - 0.06, "0.06 is two standard errors of a share of 0.9 in 100"
-    assert np.mean(given) > 0.3, "silence would keep any promise"
+    assert np.mean(given) > 0.3, "silence would keep any guarantee"
 
 
 def test_the_guarantee_reports_what_climb_does_at_its_threshold():

@@ -26,7 +26,7 @@ def tiny_model(labels, trunk, seed=0, temperature=1.0, units=()):
         return LabelModel(tuple(labels))
     variant = HeadVariant(units, batch_norm=False, dropout=0.0, augmentation=False)
     head = build_head(variant, trunk.dimension, len(labels), seed=seed)
-    head.set_weights([weight * 6 for weight in head.get_weights()])  # so that pictures are told apart
+    head.set_weights([weight * 6 for weight in head.get_weights()])  # so that images are told apart
     return LabelModel(tuple(labels), trunk, head, temperature)
 
 
@@ -46,19 +46,19 @@ def tiny_two_stage(hierarchy, *, separate=False, flat=True, temperature=1.0, rul
 
 @pytest.fixture
 def make_two_stage():
-    """Give the function that makes a two-stage classifier of a hierarchy."""
+    """Return the function that makes a two-stage classifier of a hierarchy."""
     return tiny_two_stage
 
 
 @pytest.fixture
 def make_trunk():
-    """Give the function that makes a backbone of two filters."""
+    """Return the function that makes a backbone of two filters."""
     return tiny_trunk
 
 
 @pytest.fixture
 def make_model():
-    """Give the function that puts a head on a trunk."""
+    """Return the function that puts a head on a trunk."""
     return tiny_model
 
 
@@ -75,15 +75,15 @@ def overlapping():
 
 
 @pytest.fixture(scope="session")
-def pictures():
-    """Twelve pictures of one color each, with noise, uint8 (8, 8, 3)."""
+def images():
+    """Twelve images of one color each, with noise, uint8 (8, 8, 3)."""
     rng = np.random.default_rng(0)
     colors = rng.uniform(0, 255, (12, 1, 1, 3))
     return (colors + rng.normal(0, 20, (12, SIZE, SIZE, 3))).clip(0, 255).astype(np.uint8)
 
 
 class Table:
-    """A model that looks its answers up: picture i is the single pixel (i, 0, 0). It remembers what it was asked."""
+    """A model that looks its answers up: image i is the single pixel (i, 0, 0). It remembers what it was asked."""
 
     def __init__(self, rows):
         self.rows = np.asarray(rows, float)
@@ -114,11 +114,11 @@ class TableClassifier:
             rule=rule,
             input_size=(1, 1),
         )
-        self.pictures = [np.full((1, 1, 3), i, np.uint8) for i in range(len(macro))]
+        self.images = [np.full((1, 1, 3), i, np.uint8) for i in range(len(macro))]
 
 
 def random_tables(hierarchy, n, seed, sharpness=1.0):
-    """Draw macro, within and flat distributions for n pictures."""
+    """Draw macro, within and flat distributions for n images."""
     rng = np.random.default_rng(seed)
 
     def rows(width):
@@ -131,11 +131,11 @@ def random_tables(hierarchy, n, seed, sharpness=1.0):
 
 @pytest.fixture
 def table_classifier():
-    """Give the class of classifiers that look answers up."""
+    """Return the class of classifiers that look answers up."""
     return TableClassifier
 
 
 @pytest.fixture
 def make_tables():
-    """Give the function that draws distributions."""
+    """Return the function that draws distributions."""
     return random_tables

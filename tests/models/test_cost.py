@@ -1,4 +1,4 @@
-"""Cost follows need: which networks run for which pictures, and which are in memory."""
+"""Cost follows need: which networks run for which images, and which are in memory."""
 
 import gc
 import weakref
@@ -15,14 +15,14 @@ from aisles.models.prediction.two_stage import TwoStageClassifier
 
 @pytest.fixture
 def asked(hierarchy, table_classifier, make_tables):
-    """Fifty pictures, and a classifier that remembers which of them each model saw."""
+    """Fifty images, and a classifier that remembers which of them each model saw."""
     macro, within, flat = make_tables(hierarchy, 50, 5)
     return table_classifier(hierarchy, macro, within, flat), macro
 
 
-def test_hard_runs_only_the_submodel_a_picture_is_routed_to(asked):
+def test_hard_runs_only_the_submodel_a_image_is_routed_to(asked):
     made, macro = asked
-    made.classifier.predict(made.pictures, rule="hard")
+    made.classifier.predict(made.images, rule="hard")
     assert made.router.passes == 50 and made.flat.passes == 0
     for index, table in enumerate(made.submodels):
         routed = np.flatnonzero(macro.argmax(1) == index)
@@ -30,9 +30,9 @@ def test_hard_runs_only_the_submodel_a_picture_is_routed_to(asked):
         assert sorted(sum(table.asked, [])) == expected
 
 
-def test_pictures_routed_to_the_same_submodel_are_gathered_into_full_batches(asked):
+def test_images_routed_to_the_same_submodel_are_gathered_into_full_batches(asked):
     made, macro = asked
-    made.classifier.predict(made.pictures, rule="hard", batch_size=4)
+    made.classifier.predict(made.images, rule="hard", batch_size=4)
     for index in (0, 2):
         sizes = [len(numbers) for numbers in made.submodels[index].asked]
         assert all(size == 4 for size in sizes[:-1]) and len(sizes) == -(
@@ -40,9 +40,9 @@ def test_pictures_routed_to_the_same_submodel_are_gathered_into_full_batches(ask
         )
 
 
-def test_beam_runs_k_submodels_a_picture(asked):
+def test_beam_runs_k_submodels_a_image(asked):
     made, macro = asked
-    made.classifier.predict(made.pictures, rule="beam:2")
+    made.classifier.predict(made.images, rule="beam:2")
     kept = np.argsort(-macro, axis=1)[:, :2]
     for index in (0, 2):
         assert made.submodels[index].passes == (kept == index).sum()
@@ -50,7 +50,7 @@ def test_beam_runs_k_submodels_a_picture(asked):
 
 def test_threshold_runs_the_submodels_of_macros_above_it(asked):
     made, macro = asked
-    made.classifier.predict(made.pictures, rule="threshold:0.25")
+    made.classifier.predict(made.images, rule="threshold:0.25")
     for index in (0, 2):
         assert made.submodels[index].passes == ((macro >= 0.25)[:, index] | (macro.argmax(1) == index)).sum()
 
@@ -59,10 +59,10 @@ def test_threshold_runs_the_submodels_of_macros_above_it(asked):
 def test_climb_spares_submodels_that_cannot_lift_a_class_so_far_and_answers_the_same(asked, threshold):
     made, macro = asked
     rule = f"climb:{threshold}"
-    answers = made.classifier.predict(made.pictures, rule=rule)
+    answers = made.classifier.predict(made.images, rule=rule)
     for index in (0, 2):
         assert made.submodels[index].passes == (macro[:, index] >= threshold).sum()
-    soft = made.classifier.predict_proba(made.pictures, rule=rule)  # complete, whatever the threshold
+    soft = made.classifier.predict_proba(made.images, rule=rule)  # complete, whatever the threshold
     for answer, row, macros in zip(answers, soft, macro, strict=True):
         expected = "class" if row.max() >= threshold else "macro" if macros.max() >= threshold else "none"
         assert answer.answered == expected
@@ -75,28 +75,26 @@ def test_climb_spares_submodels_that_cannot_lift_a_class_so_far_and_answers_the_
 def test_hie_and_masked_run_no_submodel(asked):
     made, _ = asked
     for rule in ("hie", "masked"):
-        made.classifier.predict(made.pictures, rule=rule)
+        made.classifier.predict(made.images, rule=rule)
     assert [table.passes for table in made.submodels] == [0, 0, 0]
 
 
 def test_implied_runs_no_router(asked):
     made, _ = asked
-    made.classifier.predict(made.pictures, rule="implied")
+    made.classifier.predict(made.images, rule="implied")
     assert made.router.passes == 0 and made.flat.passes == 50
 
 
 def test_climb_over_overlapping_macros_spares_nothing_that_counts(overlapping, table_classifier, make_tables):
     macro, within, _ = make_tables(overlapping, 200, 1, 0.3)
     made = table_classifier(overlapping, macro, within)
-    soft = made.classifier.predict_proba(made.pictures)
-    for answer, row in zip(made.classifier.predict(made.pictures, rule="climb:0.5"), soft, strict=True):
+    soft = made.classifier.predict_proba(made.images)
+    for answer, row in zip(made.classifier.predict(made.images, rule="climb:0.5"), soft, strict=True):
         assert (answer.answered == "class") == (row.max() >= 0.5)
 
 
 @pytest.mark.keras
-def test_a_shared_trunk_passes_each_picture_once_for_everything(
-    hierarchy, make_two_stage, pictures, monkeypatch
-):
+def test_a_shared_trunk_passes_each_image_once_for_everything(hierarchy, make_two_stage, images, monkeypatch):
     classifier = make_two_stage(hierarchy)
     stacks = {stack for stack, _ in classifier._places.values()}
     assert len(stacks) == 1
@@ -105,25 +103,25 @@ def test_a_shared_trunk_passes_each_picture_once_for_everything(
     monkeypatch.setattr(stack, "run", lambda pixels: seen.append(len(pixels)) or run(pixels))
     for rule in ("soft", "hie", "climb:0.5"):
         seen.clear()
-        classifier.predict(pictures, rule=rule)
-        assert sum(seen) == len(pictures)
+        classifier.predict(images, rule=rule)
+        assert sum(seen) == len(images)
 
 
 @pytest.mark.keras
-def test_networks_load_when_needed_and_at_most_n_stay(hierarchy, make_two_stage, pictures, tmp_path):
+def test_networks_load_when_needed_and_at_most_n_stay(hierarchy, make_two_stage, images, tmp_path):
     bundle = save_bundle(make_two_stage(hierarchy, separate=True), tmp_path / "bundle")
     unlimited = load_bundle(bundle)
     assert len(unlimited.residents) == 0
-    expected = unlimited.predict_proba(pictures, rule="soft")
+    expected = unlimited.predict_proba(images, rule="soft")
     assert len(unlimited.residents) == 3  # router and two sub-models: the flat model was not needed
-    unlimited.predict(pictures, rule="hie")
+    unlimited.predict(images, rule="hie")
     assert len(unlimited.residents) == 4 and unlimited.residents.loads == 4
 
     strict = load_bundle(bundle, resident=1)
-    np.testing.assert_allclose(strict.predict_proba(pictures, rule="soft"), expected, atol=1e-6)
+    np.testing.assert_allclose(strict.predict_proba(images, rule="soft"), expected, atol=1e-6)
     assert len(strict.residents) == 1 and strict.residents.loads == 3
     held = weakref.ref(next(iter(strict.residents._held.values())))
-    strict.predict_macro_proba(pictures)  # the router takes the place
+    strict.predict_macro_proba(images)  # the router takes the place
     gc.collect()
     assert held() is None
     with pytest.raises(ValueError, match="At least 1"):
@@ -134,7 +132,7 @@ def test_networks_load_when_needed_and_at_most_n_stay(hierarchy, make_two_stage,
 
 
 @pytest.mark.keras
-def test_networks_of_ones_own_load_when_needed_too_and_at_most_n_stay(hierarchy, pictures, tmp_path):
+def test_networks_of_ones_own_load_when_needed_too_and_at_most_n_stay(hierarchy, images, tmp_path):
     def network(labels):
         keras.utils.set_random_seed(len(labels))
         parts = [keras.Input((8, 8, 3)), layers.GlobalAveragePooling2D()]
@@ -145,18 +143,18 @@ def test_networks_of_ones_own_load_when_needed_too_and_at_most_n_stay(hierarchy,
     bundle = save_bundle(given, tmp_path / "bundle")
     classifier = load_bundle(bundle, resident=1)
     assert len(classifier.residents) == 0 and classifier.residents.loads == 0
-    classifier.predict_macro_proba(pictures)
+    classifier.predict_macro_proba(images)
     assert classifier.residents.loads == 1
     held = weakref.ref(next(iter(classifier.residents._held.values())))
     np.testing.assert_allclose(
-        classifier.predict_proba(pictures, rule="soft"), given.predict_proba(pictures), atol=1e-6
+        classifier.predict_proba(images, rule="soft"), given.predict_proba(images), atol=1e-6
     )
     assert len(classifier.residents) == 1 and classifier.residents.loads == 3
     gc.collect()
     assert held() is None
     again = save_bundle(classifier, tmp_path / "again")
     np.testing.assert_allclose(
-        load_bundle(again).predict_proba(pictures), given.predict_proba(pictures), atol=1e-6
+        load_bundle(again).predict_proba(images), given.predict_proba(images), atol=1e-6
     )
 
 

@@ -123,6 +123,6 @@ def test_a_vector_of_another_length_is_not_taken_for_a_feature(backbone, paths, 
 
 
 def test_an_unreadable_image_is_named(backbone, paths, tmp_path):
-    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "text.jpg").write_text("no image")
     with pytest.raises(UnreadableImage, match="text.jpg"):
         extract(backbone, [*paths, tmp_path / "text.jpg"], cache=tmp_path / "cache")

@@ -38,14 +38,14 @@ def test_keras_models_and_callables_of_different_sizes_make_one_classifier():
         {"FRUIT": (fruit, ["apple", "pear"]), "DRINK": GivenModel(drink, ["milk", "juice"], (4, 4))},
         HIERARCHY,
     )
-    pictures = np.random.default_rng(0).integers(0, 255, (5, 24, 24, 3), dtype=np.uint8)
-    probs = classifier.predict_proba(pictures)
+    images = np.random.default_rng(0).integers(0, 255, (5, 24, 24, 3), dtype=np.uint8)
+    probs = classifier.predict_proba(images)
     np.testing.assert_allclose(probs.sum(1), 1)
 
     from PIL import Image
 
     def squashed(size):
-        return np.stack([np.asarray(Image.fromarray(p).resize((size, size), 2)) for p in pictures])
+        return np.stack([np.asarray(Image.fromarray(p).resize((size, size), 2)) for p in images])
 
     macro = router(squashed(8).astype("float32")).numpy()
     inside = fruit(squashed(12)).numpy()
@@ -63,9 +63,9 @@ def test_preprocessing_of_ones_own_is_applied():
 
     model = network(2)
     flat = FlatClassifier(GivenModel(model, ["a", "b"], preprocess=halve))
-    pictures = np.full((2, 8, 8, 3), 200, np.uint8)
+    images = np.full((2, 8, 8, 3), 200, np.uint8)
     np.testing.assert_allclose(
-        flat.predict_proba(pictures), model(np.full((2, 8, 8, 3), 100.0)).numpy(), atol=1e-6
+        flat.predict_proba(images), model(np.full((2, 8, 8, 3), 100.0)).numpy(), atol=1e-6
     )
 
 
@@ -125,7 +125,7 @@ def test_a_callable_has_to_say_its_size():
         (lambda n: np.tile([2.0, -1.0, 0.5], (n, 1)), "Row 0"),
         (lambda n: np.tile([2.0, 1.0, 0.5], (n, 1)), "not logits"),
         (lambda n: np.full((n, 2), 0.5), "one column a label"),
-        (lambda n: np.full((n + 1, 3), 1 / 3), "one row a picture"),
+        (lambda n: np.full((n + 1, 3), 1 / 3), "one row an image"),
     ],
 )  # fmt: skip
 def test_outputs_that_are_no_distributions_are_refused(outputs, message):
@@ -142,7 +142,7 @@ def test_keras_models_of_another_shape_are_refused():
     with pytest.raises(ValueError, match="doesn't fit"):
         GivenModel(network(2), ["a", "b"], (9, 9))
     vectors = keras.Sequential([keras.Input((4,)), layers.Dense(2)])
-    with pytest.raises(ValueError, match="must take pictures"):
+    with pytest.raises(ValueError, match="must take images"):
         GivenModel(vectors, ["a", "b"])
     anysize = keras.Sequential([keras.Input((None, None, 3)), layers.GlobalMaxPooling2D(), layers.Dense(2)])
     with pytest.raises(ValueError, match="any size"):

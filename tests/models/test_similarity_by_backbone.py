@@ -25,7 +25,7 @@ def embedding(name, cache):
 
 
 def golden_scores(shared, embed):
-    """Give the published pairs and their similarities by another network."""
+    """Return the published pairs and their similarities by another network."""
     folder = shared / "abo" / "golden"
     with (folder / "vgg16_scores.csv").open(newline="") as file:
         pairs = list(csv.DictReader(file))

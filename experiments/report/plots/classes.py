@@ -31,7 +31,7 @@ class GroupedClasses(Protocol):
     def order(self) -> np.ndarray: ...  # noqa: D102
 
 
-def tree_figure(run: Run, changes: ClassChanges, contestant: str) -> Drawing:
+def tree_plot(run: Run, changes: ClassChanges, method: str) -> Drawing:
     """Draw the tree of classes, root on the left, with the images won or lost at each leaf.
 
     Branches carry the color and the number of their macro; gray ones join several. Without a tree the classes are
@@ -41,8 +41,8 @@ def tree_figure(run: Run, changes: ClassChanges, contestant: str) -> Drawing:
     ----------
     run : Run
     changes : ClassChanges
-        Of the contestant.
-    contestant : str
+        Of the method.
+    method : str
     """
     order = run.order if run.tree is None else np.array(run.tree.leaves)
     longest = min(max(len(name) for name in run.classes), 30)
@@ -57,11 +57,11 @@ def tree_figure(run: Run, changes: ClassChanges, contestant: str) -> Drawing:
         WIDTH,
         bottom + 10,
         "Tree of classes with the change of each",
-        f"{contestant} wins images in {won} classes and loses images in {int((changes.net < 0).sum())} of "
+        f"{method} wins images in {won} classes and loses images in {int((changes.net < 0).sum())} of "
         f"{len(order)}; largest gains: {_extremes(run, changes, -1)}; largest losses: {_extremes(run, changes, 1)}.",
     )
     drawing.text(x(0), 12, "images won or lost", "soft small", "middle")
-    drawing.text(x(0), 23, f"by {cut(contestant, 18)}, a seed", "soft small", "middle")
+    drawing.text(x(0), 23, f"by {cut(method, 18)}, a seed", "soft small", "middle")
     _branches(drawing, run, stem, top)
     drawing.line(x(0), top - 3, x(0), bottom + 3, "axis")
     for row, index in enumerate(order.tolist()):
@@ -84,7 +84,7 @@ def _leaf(
     )
     drawing.text(left, y + 3.4, cut(run.classes[index], 30), "small")
     hint = (
-        f"{run.classes[index]}: {changes.rescued[index]:.1f} rescued, {changes.lost[index]:.1f} lost "
+        f"{run.classes[index]}: {changes.corrected[index]:.1f} corrected, {changes.broken[index]:.1f} lost "
         f"of {changes.support[index]}"
     )
     drawing.rect(min(x(0), x(net)), y - 4, abs(x(net) - x(0)), 8, "good" if net > 0 else "bad", hint)
@@ -132,7 +132,7 @@ def _stroke(macro: int | None) -> str:
     return "l lm" if macro is None else f"l s{macro % len(PALETTE)}"
 
 
-def confusion_figure(run: GroupedClasses, confusion: np.ndarray, contestant: str) -> Drawing:
+def confusion_plot(run: GroupedClasses, confusion: np.ndarray, method: str) -> Drawing:
     """Draw a confusion matrix in the hierarchy's order, macros framed; a cell holds its images, mean over seeds.
 
     Parameters
@@ -140,7 +140,7 @@ def confusion_figure(run: GroupedClasses, confusion: np.ndarray, contestant: str
     run : Run, or anything else with classes in an order
     confusion : ndarray of shape (n_classes, n_classes)
         Row true class, column answered, in class order.
-    contestant : str
+    method : str
     """
     order = run.order
     table = confusion[np.ix_(order, order)]
@@ -150,7 +150,7 @@ def confusion_figure(run: GroupedClasses, confusion: np.ndarray, contestant: str
     drawing = Drawing(
         size,
         size,
-        f"Confusion matrix of {contestant}",
+        f"Confusion matrix of {method}",
         f"Rows are true classes, columns answers, both macro by macro. Most frequent: {_worst_pairs(names, table)}.",
     )
     for i, name in enumerate(names):

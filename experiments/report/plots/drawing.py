@@ -67,11 +67,11 @@ class Drawing:
         self._parts.append(f"<text{_attributes(at | more)}>{escaped(text)}</text>")
 
     def inline(self, name: str) -> str:
-        """Give the markup for an HTML page, in which `name` is unique."""
+        """Return the markup for an HTML page, in which `name` is unique."""
         return self._markup(name, "")
 
     def file(self) -> str:
-        """Give the markup of a file of its own."""
+        """Return the markup of a file of its own."""
         head = ' xmlns="http://www.w3.org/2000/svg"'
         return self._markup("drawing", head, f"<style>{DRAWING_STYLE}</style>") + "\n"
 
@@ -102,11 +102,11 @@ class Scale:
         self.low, self.high, self.start, self.end = low, high, start, end
 
     def __call__(self, value: float) -> float:
-        """Give the place of a value."""
+        """Return the place of a value."""
         return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
 
     def ticks(self, most: int = 6) -> list[float]:
-        """Give round values inside the range, at most about so many."""
+        """Return round values inside the range, at most about so many."""
         rough = (self.high - self.low) / most
         power = 10.0 ** _floor_log10(rough)
         step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))

@@ -51,8 +51,8 @@ def reliability(confidence: np.ndarray, correct: np.ndarray, bins: int = BINS) -
     return Reliability(mean_confidence, accuracy, images[full])
 
 
-def reliability_figure(tables: Mapping[str, Reliability], classes: Mapping[str, str]) -> Drawing:
-    """Draw accuracy against confidence for each contestant; `classes` gives each one's drawing class."""
+def reliability_plot(tables: Mapping[str, Reliability], classes: Mapping[str, str]) -> Drawing:
+    """Draw accuracy against confidence for each method; `classes` gives each one's drawing class."""
     curves = [
         Curve(name, 100 * t.confidence, 100 * t.accuracy, classes[name], dashed=i > 0)
         for i, (name, t) in enumerate(tables.items())

@@ -14,7 +14,7 @@ _ROW = 40
 _EDGE = 14
 
 
-def difference_figure(comparisons: Sequence[Mapping[str, Any]], against: str = "flat") -> Drawing:
+def difference_plot(comparisons: Sequence[Mapping[str, Any]], against: str = "flat") -> Drawing:
     """Draw each comparison's difference in accuracy with its interval, its seeds, and the margin.
 
     Parameters
@@ -88,7 +88,7 @@ def _digits(ticks: Sequence[float]) -> int:
 
 @dataclass(frozen=True)
 class BudgetShares:
-    """A contestant's error budget as shares of all images, which sum to 1."""
+    """A method's error budget as shares of all images, which sum to 1."""
 
     name: str
     right: float
@@ -96,15 +96,15 @@ class BudgetShares:
     router_wrong: float
 
 
-def budget_figure(budgets: Sequence[BudgetShares]) -> Drawing:
-    """Draw each contestant's images as one bar: right, right macro but wrong class, wrong macro."""
+def budget_plot(budgets: Sequence[BudgetShares]) -> Drawing:
+    """Draw each method's images as one bar: right, right macro but wrong class, wrong macro."""
     top, bottom = 34, 34 + _ROW * len(budgets)
     said = "; ".join(
         f"{b.name}: {100 * b.right:.1f} % right, {100 * b.within_wrong:.1f} % right macro but wrong class, "
         f"{100 * b.router_wrong:.1f} % wrong macro"
         for b in budgets[:12]
     )
-    drawing = Drawing(WIDTH, bottom + 20, "Error budget of each contestant", f"{said}.")
+    drawing = Drawing(WIDTH, bottom + 20, "Error budget of each method", f"{said}.")
     x = Scale(0, 100, _EDGE, WIDTH - _EDGE)
     _budget_legend(drawing)
     for tick in range(0, 101, 20):
@@ -153,7 +153,7 @@ def _budget_legend(drawing: Drawing) -> None:
 
 @dataclass(frozen=True)
 class CostPoint:
-    """A contestant's cost, in any one unit, and its accuracy with the spread over seeds (0 with one seed)."""
+    """A method's cost, in any one unit, and its accuracy with the spread over seeds (0 with one seed)."""
 
     name: str
     cost: float
@@ -162,8 +162,8 @@ class CostPoint:
     class_: str
 
 
-def cost_figure(points: Sequence[CostPoint], unit: str) -> Drawing:
-    """Draw accuracy against cost, one point a contestant, numbered as in the list beneath."""
+def cost_plot(points: Sequence[CostPoint], unit: str) -> Drawing:
+    """Draw accuracy against cost, one point a method, numbered as in the list beneath."""
     height = 210
     low = min(100 * (p.accuracy - p.spread) for p in points)
     high = max(100 * (p.accuracy + p.spread) for p in points)

@@ -45,7 +45,7 @@ class Table:
 
 
 @dataclass(frozen=True, eq=False)
-class Figure:
+class Plot:
     """A drawing; `name` is its file's. One with much detail is `zoomable`."""
 
     name: str
@@ -74,14 +74,14 @@ class Card:
 
     Attributes
     ----------
-    picture : bytes or None
+    image : bytes or None
         A small JPEG; None if the file can't be read.
     title, file_name : str
     lines : tuple of (str, str)
         Who says so, and what.
     """
 
-    picture: bytes | None
+    image: bytes | None
     title: str
     file_name: str
     lines: tuple[tuple[str, str], ...]
@@ -95,7 +95,7 @@ class Gallery:
     cards: tuple[Card, ...]
 
 
-Block = Text | Bullets | Table | Figure | Gallery
+Block = Text | Bullets | Table | Plot | Gallery
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class Document:
     sections: tuple[Section, ...]
 
     def blocks(self) -> Iterator[Block]:
-        """Give all blocks from top to bottom."""
+        """Return all blocks from top to bottom."""
         yield from self.opening
         for section in self.sections:
             yield from section.blocks
@@ -138,9 +138,9 @@ class Document:
         return tuple(block for block in self.blocks() if isinstance(block, Table))
 
     @property
-    def figures(self) -> tuple[Figure, ...]:
+    def metrics(self) -> tuple[Plot, ...]:
         """All drawings."""
-        return tuple(block for block in self.blocks() if isinstance(block, Figure))
+        return tuple(block for block in self.blocks() if isinstance(block, Plot))
 
 
 def shown(value: Any, kind: Kind) -> str:

@@ -30,7 +30,7 @@ def markdown_escaped(text: object) -> str:
 
 
 def spreadsheet_safe(text: object) -> str:
-    """Give a text for a CSV cell that no spreadsheet takes for a formula.
+    """Return a text for a CSV cell that no spreadsheet takes for a formula.
 
     What begins with =, +, -, @, tab or return gets an apostrophe in front, unless it is a number.
     """

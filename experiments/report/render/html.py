@@ -4,7 +4,7 @@ import base64
 import hashlib
 from functools import singledispatch
 
-from .document import WORDS, Bullets, Card, Document, Figure, Gallery, Section, Table, Text, shown
+from .document import WORDS, Bullets, Card, Document, Gallery, Plot, Section, Table, Text, shown
 from .escaping import escaped
 from .style import PAGE_STYLE, SORT_SCRIPT
 
@@ -21,7 +21,7 @@ def html_page(document: Document) -> str:
     Returns
     -------
     str
-        A complete page. Its content security policy lets in data URIs as pictures, its own style, and the one
+        A complete page. Its content security policy lets in data URIs as images, its own style, and the one
         script whose hash it names.
     """
     digest = base64.b64encode(hashlib.sha256(SORT_SCRIPT.encode()).digest()).decode()
@@ -99,10 +99,10 @@ def _cells(table: Table, row: tuple) -> str:
 
 
 @_block.register
-def _(block: Figure) -> str:
+def _(block: Plot) -> str:
     drawing = block.drawing.inline(f"f-{block.name}")
     inside = _zoomer(block.name, drawing) if block.zoomable else drawing
-    return f"<figure>{inside}<figcaption>{escaped(block.caption)}</figcaption></figure>\n"
+    return f"<plot>{inside}<figcaption>{escaped(block.caption)}</figcaption></plot>\n"
 
 
 def _zoomer(name: str, drawing: str) -> str:
@@ -122,13 +122,13 @@ def _(block: Gallery) -> str:
 
 
 def _card(card: Card) -> str:
-    if card.picture is None:
-        picture = '<div class="none">no picture</div>'
+    if card.image is None:
+        image = '<div class="none">no image</div>'
     else:
-        data = base64.b64encode(card.picture).decode()
-        picture = f'<img alt="{escaped(card.title)}" src="data:image/jpeg;base64,{data}">'
+        data = base64.b64encode(card.image).decode()
+        image = f'<img alt="{escaped(card.title)}" src="data:image/jpeg;base64,{data}">'
     lines = "".join(f"<dt>{escaped(who)}</dt><dd>{escaped(what)}</dd>" for who, what in card.lines)
     return (
-        f'<li class="card">{picture}<h3>{escaped(card.title)}</h3><dl>{lines}</dl>'
+        f'<li class="card">{image}<h3>{escaped(card.title)}</h3><dl>{lines}</dl>'
         f'<p class="file">{escaped(card.file_name)}</p></li>'
     )

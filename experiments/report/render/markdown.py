@@ -2,7 +2,7 @@
 
 from functools import singledispatch
 
-from .document import WORDS, Bullets, Document, Figure, Gallery, Section, Table, Text, shown
+from .document import WORDS, Bullets, Document, Gallery, Plot, Section, Table, Text, shown
 from .escaping import markdown_escaped
 
 
@@ -12,7 +12,7 @@ def markdown_page(document: Document) -> str:
     Returns
     -------
     str
-        Figures are expected as `figures/<name>.svg`, tables as `tables/<name>.csv`; galleries become lists.
+        Metrics are expected as `metrics/<name>.svg`, tables as `tables/<name>.csv`; galleries become lists.
     """
     top = [
         f"# {markdown_escaped(document.title)}",
@@ -58,9 +58,9 @@ def _(block: Table) -> str:
 
 
 @_block.register
-def _(block: Figure) -> str:
+def _(block: Plot) -> str:
     title = markdown_escaped(block.drawing.title)
-    return f"![{title}](figures/{block.name}.svg)\n\n{markdown_escaped(block.caption)}"
+    return f"![{title}](metrics/{block.name}.svg)\n\n{markdown_escaped(block.caption)}"
 
 
 @_block.register

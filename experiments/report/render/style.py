@@ -44,8 +44,8 @@ h2{font-size:1.3rem;line-height:1.25;margin:2.6rem 0 .6rem;padding-top:.6rem;bor
 .facts,figcaption{color:var(--muted);font-size:.9rem}
 nav{font-size:.9rem;margin:1rem 0}nav a{display:inline-block;margin:0 .9rem .35rem 0}
 a{color:var(--two)}p,ul{max-width:44rem}
-figure{margin:1.2rem 0}figcaption{max-width:44rem;margin-top:.3rem}
-figure>svg{display:block;width:100%;max-width:40rem;height:auto}
+plot{margin:1.2rem 0}figcaption{max-width:44rem;margin-top:.3rem}
+plot>svg{display:block;width:100%;max-width:40rem;height:auto}
 .scroll{overflow:auto;max-width:100%;margin-bottom:1.2rem;border:1px solid var(--rule);border-radius:.4rem}
 .zoom{max-height:90vh}.z1:checked~.zoom{max-height:none}.zoom svg{display:block;width:100%;height:auto;min-width:100%}
 .zoomer label{display:inline-block;border:1px solid var(--rule);border-radius:.4rem;padding:.3rem .8rem;
@@ -73,8 +73,8 @@ list-style:none}
 .card dd{margin:0 0 .2rem}.card .file{color:var(--muted);font-size:.72rem;margin:.3rem 0 0}
 @media print{@page{margin:14mm}body{max-width:none;padding:0;font-size:10pt;--ink:#000;--paper:#fff}
 nav,.zoomer label{display:none}.scroll,.zoom{overflow:visible;max-height:none;border:0}
-.zoom svg{width:100%!important;min-width:0}figure>svg{max-width:12cm;max-height:23cm}
-h2{break-after:avoid}figure,tr{break-inside:avoid}
+.zoom svg{width:100%!important;min-width:0}plot>svg{max-width:12cm;max-height:23cm}
+h2{break-after:avoid}plot,tr{break-inside:avoid}
 table{font-size:8pt}.cards{grid-template-columns:repeat(4,1fr)}}
 """
 )

@@ -28,7 +28,7 @@ _SHOWN = 18
 
 
 def audit_section(run: Run, most: int = _SHOWN) -> Section | None:
-    """Give the audit that lies in the run folder's `audit`, or None."""
+    """Return the audit that lies in the run folder's `audit`, or None."""
     try:
         facts = json.loads((run.folder / "audit" / "audit.json").read_text(encoding="utf-8"))
         suspects = pd.read_csv(run.folder / "audit" / "suspects.csv", keep_default_na=False)
@@ -63,7 +63,7 @@ def _accuracies(run: Run, suspects: pd.DataFrame) -> Table:
     doubted = {run.folder / name for name in suspects["file_name"]}
     suspected = np.array([path in doubted for path in run.paths], dtype=bool)
     columns = (
-        Column("contestant"),
+        Column("method"),
         Column("all test images", "share"),
         Column("without suspects", "share"),
         Column("among suspects", "share"),
@@ -75,9 +75,9 @@ def _accuracies(run: Run, suspects: pd.DataFrame) -> Table:
     }
     rows = tuple((name, part.all_images, part.without, part.suspected) for name, part in found.items())
     caption = (
-        "Accuracy with and without the suspected test images. Auditor and contestants may fail on the same hard "
+        "Accuracy with and without the suspected test images. Auditor and methods may fail on the same hard "
         "photographs, so accuracy rises without them even where every label is right; what counts is whether the "
-        "order of the contestants changes."
+        "order of the methods changes."
     )
     return Table("audit", caption, columns, rows)
 

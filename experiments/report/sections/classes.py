@@ -4,12 +4,12 @@ import numpy as np
 
 from aisles.experiments.report.changes import ClassChanges, class_changes, mean_confusion
 from aisles.experiments.report.names import macro_tag
-from aisles.experiments.report.plots.classes import confusion_figure, tree_figure
+from aisles.experiments.report.plots.classes import confusion_plot, tree_plot
 from aisles.experiments.report.render.document import (
     Block,
     Bullets,
     Column,
-    Figure,
+    Plot,
     Section,
     Table,
     Text,
@@ -21,7 +21,7 @@ _PAIRS = 20
 
 
 def tree_section(run: Run, changes: ClassChanges | None = None) -> Section:
-    """Give the hierarchy with the images that each class wins or loses against flat."""
+    """Return the hierarchy with the images that each class wins or loses against flat."""
     changes = changes or class_changes(run, run.primary)
     macros = tuple(
         f"{macro_tag(i)}: {name} ({len(members)} {'class' if len(members) == 1 else 'classes'}, "
@@ -30,8 +30,8 @@ def tree_section(run: Run, changes: ClassChanges | None = None) -> Section:
     )
     origin = run.metrics.get("hierarchy", {}).get("origin", "")
     caption = (
-        f"Bars: images rescued less images lost by {run.primary} against flat, mean over seeds; over all classes they "
-        f"sum to {signed(float(changes.net.sum()))} of {len(run.truth)}. Branches and squares carry the macro's color, "
+        f"Bars: images corrected less images broken by {run.primary} against flat, mean over seeds; over all classes "
+        f"they sum to {signed(float(changes.net.sum()))} of {len(run.truth)}. Branches and squares carry the macro's color, "
         "tags its number."
     )
     blocks: tuple[Block, ...] = (
@@ -39,21 +39,21 @@ def tree_section(run: Run, changes: ClassChanges | None = None) -> Section:
             f"{len(run.classes)} classes in {run.hierarchy.n_macros} macros{f' ({origin})' if origin else ''}:"
         ),
         Bullets(macros),
-        Figure("tree", caption, tree_figure(run, changes, run.primary)),
+        Plot("tree", caption, tree_plot(run, changes, run.primary)),
     )
     return Section("tree", "The hierarchy, and what it changes", blocks)
 
 
 def confusion_section(run: Run) -> Section:
-    """Give both systems' confusion matrices in the hierarchy's order, and the most frequent confusions."""
+    """Return both systems' confusion matrices in the hierarchy's order, and the most frequent confusions."""
     names = (run.primary, FLAT)
     tables = {name: mean_confusion(run, name) for name in names}
-    figures = [
-        Figure(
+    metrics = [
+        Plot(
             f"confusion-{i}",
             f"{name}: rows are true classes, columns answers; frames are macros; cells hold images (mean over seeds, "
             "from 0.5 up), darker for a larger share of the row.",
-            confusion_figure(run, tables[name], name),
+            confusion_plot(run, tables[name], name),
             zoomable=True,
         )
         for i, name in enumerate(names)
@@ -69,7 +69,7 @@ def confusion_section(run: Run) -> Section:
         f"The {_PAIRS} most frequent confusions of {run.primary} and flat together; images, mean over seeds."
     )
     pairs = Table("confusions", caption, columns, _frequent(run, tables), sortable=True)
-    return Section("confusion", "Confusions", (pairs, *figures))
+    return Section("confusion", "Confusions", (pairs, *metrics))
 
 
 def _frequent(run: Run, tables: dict[str, np.ndarray]) -> tuple[tuple, ...]:
@@ -86,7 +86,7 @@ def _frequent(run: Run, tables: dict[str, np.ndarray]) -> tuple[tuple, ...]:
 
 
 def classes_section(run: Run, changes: ClassChanges | None = None) -> Section:
-    """Give the table of classes, the worst first."""
+    """Return the table of classes, the worst first."""
     changes = changes or class_changes(run, run.primary)
     columns = (
         Column("class"),
@@ -95,8 +95,8 @@ def classes_section(run: Run, changes: ClassChanges | None = None) -> Section:
         Column("recall, flat", "share"),
         Column(f"recall, {run.primary}", "share"),
         Column("change", "points"),
-        Column("rescued", "count"),
-        Column("lost", "count"),
+        Column("corrected", "count"),
+        Column("broken", "count"),
         Column("precision", "share"),
         Column("F1", "share"),
         Column("most often answered instead"),
@@ -123,8 +123,8 @@ def _class_row(run: Run, changes: ClassChanges, i: int) -> tuple:
         float(changes.recall_flat[i]),
         float(changes.recall[i]),
         float(changes.recall[i] - changes.recall_flat[i]),
-        float(changes.rescued[i]),
-        float(changes.lost[i]),
+        float(changes.corrected[i]),
+        float(changes.broken[i]),
         float(changes.precision[i]),
         float(changes.f1[i]),
         confused,

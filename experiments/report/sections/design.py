@@ -7,12 +7,12 @@ import numpy as np
 
 from aisles.experiments.report.names import is_control
 from aisles.experiments.report.plots.trust import Curve, chart
-from aisles.experiments.report.plots.verdict import difference_figure
+from aisles.experiments.report.plots.verdict import difference_plot
 from aisles.experiments.report.render.document import (
     Block,
     Bullets,
     Column,
-    Figure,
+    Plot,
     Section,
     Table,
     Text,
@@ -25,7 +25,7 @@ _STYLES = (("two", False), ("other", False), ("other", True))
 
 
 def controls_section(run: Run) -> Section | None:
-    """Give the study's macros against random ones and against other hierarchies."""
+    """Return the study's macros against random ones and against other hierarchies."""
     controls = run.metrics.get("controls") or {}
     random, others = controls.get("random"), controls.get("hierarchies") or []
     comparisons = [*([random["comparison"]] if random else []), *others]
@@ -44,7 +44,7 @@ def controls_section(run: Run) -> Section | None:
         )
     drawn = [dict(c) | {"b": f"against {c['a']}"} for c in comparisons]
     caption = f"Accuracy of {run.primary} on the study's macros less its accuracy on other macros."
-    blocks.append(Figure("controls", caption, difference_figure(drawn, "other macros")))
+    blocks.append(Plot("controls", caption, difference_plot(drawn, "other macros")))
     columns = (
         Column("other macros"),
         Column("the study's less these", "points"),
@@ -61,7 +61,7 @@ def controls_section(run: Run) -> Section | None:
 
 
 def forecast_section(run: Run) -> Section | None:
-    """Give the forecast from validation confusions, and set it beside what happened."""
+    """Return the forecast from validation confusions, and set it beside what observed."""
     forecast = run.metrics.get("forecast") or {}
     candidates = forecast.get("candidates") or []
     if not candidates:
@@ -77,7 +77,7 @@ def forecast_section(run: Run) -> Section | None:
     blocks += _beside(forecast)
     if best:
         blocks.append(Text(_recommended(run, best)))
-    blocks.append(_excess_figure(candidates))
+    blocks.append(_excess_plot(candidates))
     columns = (
         Column("linkage"),
         Column("macros", "count"),
@@ -103,18 +103,18 @@ def forecast_section(run: Run) -> Section | None:
         "macros of these sizes would hold; excess: the difference of the two shares, by which a cut is recommended."
     )
     blocks.append(Table("forecast", caption, columns, rows, sortable=True))
-    return Section("forecast", "The forecast, and what happened", tuple(blocks))
+    return Section("forecast", "The forecast, and what was observed", tuple(blocks))
 
 
 def _beside(forecast: Mapping[str, Any]) -> list[Block]:
-    used, happened = forecast.get("used"), forecast.get("happened")
-    if not used or not happened:
+    used, observed = forecast.get("used"), forecast.get("observed")
+    if not used or not observed:
         return []
-    mass = happened.get("mass") or {}
+    mass = observed.get("mass") or {}
     columns = (
         Column("on the study's macros"),
         Column("forecast", "share"),
-        Column("happened", "share"),
+        Column("observed", "share"),
         Column("in test answers", "share"),
     )
     named = (
@@ -128,9 +128,9 @@ def _beside(forecast: Mapping[str, Any]) -> list[Block]:
         ("right answers that routing alone lost", "routing_lost"),
     )
     rows = tuple(
-        (words, used.get(key), mass.get(key), happened.get(key)) for words, key in named if key in happened
+        (words, used.get(key), mass.get(key), observed.get(key)) for words, key in named if key in observed
     )
-    difference = happened.get("difference")
+    difference = observed.get("difference")
     end = "" if difference is None else f" The difference in accuracy was {signed(100 * difference)} points."
     caption = (
         "Forecast: flat's probability mass on validation images; happened: its mass on test images; then the answers "
@@ -153,7 +153,7 @@ def _recommended(run: Run, best: Mapping[str, Any]) -> str:
     )
 
 
-def _excess_figure(candidates: Sequence[Mapping[str, Any]]) -> Figure:
+def _excess_plot(candidates: Sequence[Mapping[str, Any]]) -> Plot:
     curves = _by_linkage(candidates, lambda c: c["excess"])
     drawing = chart(
         curves,
@@ -162,18 +162,18 @@ def _excess_figure(candidates: Sequence[Mapping[str, Any]]) -> Figure:
         x_name="macros",
         y_name="confusions inside, over chance",
     )
-    return Figure(
-        "forecast", "What each cut promises: share of confusions inside macros less chance's.", drawing
+    return Plot(
+        "forecast", "What each cut predicts: share of confusions inside macros less chance's.", drawing
     )
 
 
 def sweep_section(run: Run) -> Section | None:
-    """Give the primary rule's accuracy for every number of macros and linkage."""
+    """Return the primary rule's accuracy for every number of macros and linkage."""
     sweep = run.metrics.get("sweep") or {}
     cuts = sweep.get("cuts") or []
     if not cuts:
         return None
-    flat = 100 * float(np.mean(run.metrics["contestants"][FLAT]["accuracy"]))
+    flat = 100 * float(np.mean(run.metrics["methods"][FLAT]["accuracy"]))
     curves = _by_linkage(cuts, lambda c: 100 * c["accuracy_mean"])
     ends = [min(c["macros"] for c in cuts), max(c["macros"] for c in cuts)]
     drawing = chart(
@@ -201,7 +201,7 @@ def sweep_section(run: Run) -> Section | None:
         "All cuts are corrected together by Holm. Test images chose none: the study's cut was set beforehand."
     )
     blocks: list[Block] = [
-        Figure("sweep", f"Accuracy of {run.primary} (means over seeds) against flat's.", drawing),
+        Plot("sweep", f"Accuracy of {run.primary} (means over seeds) against flat's.", drawing),
         Table("sweep", caption, columns, tuple(_cut_row(cut) for cut in cuts), sortable=True),
     ]
     ranks = sweep.get("forecast_rank_correlation")
@@ -243,7 +243,7 @@ def _by_linkage(cuts: Sequence[Mapping[str, Any]], value) -> list[Curve]:
 
 
 def stability_section(run: Run) -> Section | None:
-    """Give how well the tree fits the classes, and how far it depends on images and backbone."""
+    """Return how well the tree fits the classes, and how far it depends on images and backbone."""
     quality = run.metrics.get("hierarchy") or {}
     stable = quality.get("stability") or {}
     if not stable:
@@ -278,11 +278,9 @@ def stability_section(run: Run) -> Section | None:
 
 
 def distances_section(run: Run) -> Section | None:
-    """Give how far mistakes fall, on the learned trees and on one that nobody learned here."""
+    """Return how far mistakes fall, on the learned trees and on one that nobody learned here."""
     known = {
-        n: f["distance"]
-        for n, f in run.metrics["contestants"].items()
-        if f.get("distance") and not is_control(n)
+        n: f["distance"] for n, f in run.metrics["methods"].items() if f.get("distance") and not is_control(n)
     }
     if not known:
         return None
@@ -292,7 +290,7 @@ def distances_section(run: Run) -> Section | None:
         "learned_tree": "learned tree",
         "independent": "independent grouping",
     }
-    columns = (Column("contestant"), *(Column(words.get(tree) or str(tree), "number") for tree in trees))
+    columns = (Column("method"), *(Column(words.get(tree) or str(tree), "number") for tree in trees))
     rows = tuple(
         (name, *(_mean((distances.get(tree) or {}).get("per_mistake")) for tree in trees))
         for name, distances in known.items()

@@ -15,13 +15,13 @@ from aisles.experiments.report.render.document import Block, Card, Gallery, Sect
 from aisles.experiments.report.run import FLAT, Run
 
 logger = logging.getLogger(__name__)
-PICTURES = 18
+IMAGES = 18
 SIDE = 168
 QUALITY = 62
 
 
-def galleries_section(run: Run, changes: ImageChanges | None = None, most: int = PICTURES) -> Section:
-    """Give photographs that the primary contestant rescues, and that it loses.
+def galleries_section(run: Run, changes: ImageChanges | None = None, most: int = IMAGES) -> Section:
+    """Return photographs that the primary method rescues, and that it loses.
 
     Parameters
     ----------
@@ -33,10 +33,10 @@ def galleries_section(run: Run, changes: ImageChanges | None = None, most: int =
     changes = changes or image_changes(run, run.primary)
     blocks: list[Block] = [Text(_counts(run, changes))]
     for word, seeds, rows in (
-        ("Rescued", changes.only_other, changes.rescued(most)),
-        ("Lost", changes.only_flat, changes.lost(most)),
+        ("Corrected", changes.only_other, changes.corrected(most)),
+        ("Lost", changes.only_flat, changes.broken(most)),
     ):
-        who = f"only {run.primary} is right" if word == "Rescued" else "only flat is right"
+        who = f"only {run.primary} is right" if word == "Corrected" else "only flat is right"
         if not rows:
             blocks.append(Text(f"{word}: no image ({who})."))
             continue
@@ -46,7 +46,7 @@ def galleries_section(run: Run, changes: ImageChanges | None = None, most: int =
             "most seeds and by the largest probability. Probabilities are those of the first seed in which they do."
         )
         blocks.append(Gallery(caption, cards))
-    return Section("galleries", "Rescued and lost photographs", tuple(blocks))
+    return Section("galleries", "Corrected and lost photographs", tuple(blocks))
 
 
 def thumbnail(path: Path | None, side: int = SIDE, quality: int = QUALITY) -> bytes | None:
@@ -65,12 +65,12 @@ def thumbnail(path: Path | None, side: int = SIDE, quality: int = QUALITY) -> by
 
 
 def _counts(run: Run, changes: ImageChanges) -> str:
-    always_rescued = int((changes.rescued_seeds == changes.n_seeds).sum())
-    always_lost = int((changes.lost_seeds == changes.n_seeds).sum())
+    always_corrected = int((changes.corrected_seeds == changes.n_seeds).sum())
+    always_broken = int((changes.broken_seeds == changes.n_seeds).sum())
     return (
-        f"{int((changes.rescued_seeds > 0).sum())} of {len(run.truth)} test images are rescued in at least one of "
-        f"{changes.n_seeds} seeds, {always_rescued} in all; {int((changes.lost_seeds > 0).sum())} are lost in at "
-        f"least one, {always_lost} in all."
+        f"{int((changes.corrected_seeds > 0).sum())} of {len(run.truth)} test images are corrected in at least one of "
+        f"{changes.n_seeds} seeds, {always_corrected} in all; {int((changes.broken_seeds > 0).sum())} are lost in at "
+        f"least one, {always_broken} in all."
     )
 
 
@@ -88,8 +88,8 @@ def _card(run: Run, row: int, seeds: np.ndarray, word: str) -> Card:
     return Card(thumbnail(run.paths[row]), str(run.labels[row]), str(run.file_names[row]), tuple(lines))
 
 
-def _said(run: Run, contestant: str, seed: int, row: int) -> str:
-    probs = run.classes_by[contestant][seed, row]
+def _said(run: Run, method: str, seed: int, row: int) -> str:
+    probs = run.classes_by[method][seed, row]
     answer, truth = int(probs.argmax()), int(run.truth[row])
     said = f"{run.classes[answer]} {_percent(probs[answer])}"
     return said if answer == truth else f"{said}, true class {_percent(probs[truth])}"

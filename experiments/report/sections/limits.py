@@ -10,7 +10,7 @@ from aisles.experiments.report.render.document import Bullets, Column, Section, 
 from aisles.experiments.report.run import Run
 
 _OPTIONAL = (
-    ("cost", "what each contestant costs (parameters, passes, time)"),
+    ("cost", "what each method costs (parameters, passes, time)"),
     ("calibrated", "calibration after temperature scaling"),
     ("forecast", "the forecast from validation confusions"),
     ("sweep", "other numbers of macros and linkages"),
@@ -26,21 +26,21 @@ _REFERENCES = {
     "ensemble": "a flat ensemble",
 }
 _FROZEN = (
-    "Two-stage here means heads on one frozen network, which all contestants share. Networks fine-tuned on the images "
-    "(the contestants trunk:tuned, trunk:separate and trunk:separate-from-flat) did not take part."
+    "Two-stage here means heads on one frozen network, which all methods share. Networks fine-tuned on the images "
+    "(the methods trunk:tuned, trunk:separate and trunk:separate-from-flat) did not take part."
 )
 _FINE_TUNED = (
-    "Two-stage means heads on one frozen network, except for the contestants called trunk. Those and flat-tuned train "
+    "Two-stage means heads on one frozen network, except for the methods called trunk. Those and flat-tuned train "
     "on training images alone, and validation images stop them; the other heads are refitted on both. So trunks are "
     "judged against flat-tuned or flat-tuned-again; flat-tuned beside flat shows what fine-tuning brings, on fewer "
-    "images. Rivals have as many epochs a model, not in all: the costs give the images that each has seen in training. "
-    "Separate networks cost several times flat's prediction: an ensemble of as many flat networks is judged against "
+    "images. Baselines have as many epochs a model, not in all: the costs give the images that each has seen in "
+    "training. Separate networks cost several times flat's prediction: an ensemble of as many flat networks is judged against "
     "them, to show what that cost buys without any hierarchy. Neighboring seeds' ensembles share members."
 )
 
 
 def limits_section(run: Run, ran: set[str]) -> Section:
-    """Give the limits of the study in words.
+    """Return the limits of the study in words.
 
     Parameters
     ----------
@@ -50,14 +50,14 @@ def limits_section(run: Run, ran: set[str]) -> Section:
     """
     items = [*_size(run), _two_stage(run), *_split(run), *_stopping(run), *_leaks(run), *_scope(run)]
     missing = [words for key, words in _OPTIONAL if key not in ran]
-    missing += [words for name, words in _REFERENCES.items() if name not in run.metrics["contestants"]]
+    missing += [words for name, words in _REFERENCES.items() if name not in run.metrics["methods"]]
     if missing:
         items.append(f"Not run, or not kept in the run folder: {'; '.join(missing)}.")
     return Section("limits", "Limits of this study", (Bullets(tuple(items)),))
 
 
 def provenance_section(run: Run) -> Section:
-    """Give what is needed to do it again."""
+    """Return what is needed to do it again."""
     settings = [
         (f"{section}.{key}", _plain(value))
         for section, values in run.settings.items()
@@ -72,7 +72,7 @@ def provenance_section(run: Run) -> Section:
         (Column("what"), Column("value")),
         tuple((name, str(value)) for name, value in (*facts, *settings, *environment) if value != ""),
     )
-    text = "The same images, settings and versions give the same figures: aisles benchmark DATA --output RUN."
+    text = "The same images, settings and versions give the same metrics: aisles benchmark DATA --output RUN."
     return Section("provenance", "How to do it again", (Text(text), table))
 
 
@@ -83,7 +83,7 @@ def _size(run: Run) -> list[str]:
     products = f" of {run.metrics.get('n_products', n)} products" if products_known(run.metrics) else ""
     items = [
         f"{n} test images{products}, {len(run.classes)} classes; the smallest "
-        f"class has {int(support.min())} test images, the median {support.median():g}: single classes' figures are "
+        f"class has {int(support.min())} test images, the median {support.median():g}: single classes' metrics are "
         "rough.",
         f"A difference of {100 * first['smallest_detectable']:.1f} points would have been shown 80 times in 100 (by one"
         " comparison, uncorrected); smaller ones may exist unseen.",
@@ -102,7 +102,7 @@ def _size(run: Run) -> list[str]:
 
 
 def _two_stage(run: Run) -> str:
-    return _FINE_TUNED if any(name.startswith(_TUNED) for name in run.metrics["contestants"]) else _FROZEN
+    return _FINE_TUNED if any(name.startswith(_TUNED) for name in run.metrics["methods"]) else _FROZEN
 
 
 def _split(run: Run) -> list[str]:
@@ -113,7 +113,7 @@ def _split(run: Run) -> list[str]:
         items.append(
             f"Split: {images.get('train', 0)} training, {images.get('val', 0)} validation and {images.get('test', 0)} "
             f"test images. {_by_product(run)} Nothing was chosen on test images in this run; whether its settings, or "
-            "the designs of its contestants, were found with a look at them elsewhere is not known to this report."
+            "the designs of its methods, were found with a look at them elsewhere is not known to this report."
         )
     return items + [str(note) for note in data.get("notes", ())]
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from aisles.experiments.metrics.probabilistic import brier, ece, nll, risk_coverage
 from aisles.experiments.report.names import color_class, is_control
-from aisles.experiments.report.plots.trust import Curve, chart, reliability, reliability_figure, thinned
-from aisles.experiments.report.render.document import Block, Column, Figure, Section, Table, Text
+from aisles.experiments.report.plots.trust import Curve, chart, reliability, reliability_plot, thinned
+from aisles.experiments.report.render.document import Block, Column, Plot, Section, Table, Text
 from aisles.experiments.report.run import FLAT, Run
 
 _NAMES = {"ece": "ECE", "nll": "NLL", "brier": "Brier score"}
@@ -15,7 +15,7 @@ _KEYS = tuple(_NAMES)
 
 
 def calibration_section(run: Run) -> Section:
-    """Give how far probabilities can be believed, and what answering fewer or coarser buys."""
+    """Return how far probabilities can be believed, and what answering fewer or coarser buys."""
     pair = (FLAT, run.primary)
     tables = {
         name: reliability(run.classes_by[name].max(axis=2).ravel(), run.correct(name).ravel())
@@ -23,37 +23,37 @@ def calibration_section(run: Run) -> Section:
     }
     colors = {name: color_class(run, name) for name in pair}
     blocks: list[Block] = [
-        Figure(
+        Plot(
             "calibration",
             "Answers of all seeds in 15 bins of their probability; empty bins are left out.",
-            reliability_figure(tables, colors),
+            reliability_plot(tables, colors),
         ),
         _table(run),
     ]
     stages = run.metrics.get("calibrated_stages")
     if stages:
-        figures = ", ".join(f"{_NAMES[key]} {_mean(stages[key]):.3g}" for key in _KEYS)
+        metrics = ", ".join(f"{_NAMES[key]} {_mean(stages[key]):.3g}" for key in _KEYS)
         blocks.append(
             Text(
-                f"With one temperature for the router and one for each sub-model, {run.primary} reaches {figures} "
+                f"With one temperature for the router and one for each sub-model, {run.primary} reaches {metrics} "
                 f"and an accuracy of {100 * (_mean(stages['accuracy']) or 0):.1f} %."
             )
         )
-    blocks.append(_risk_figure(run, pair))
+    blocks.append(_risk_plot(run, pair))
     if run.metrics.get("climb"):
-        blocks.append(_climb_figure(run, run.metrics["climb"]))
+        blocks.append(_climb_plot(run, run.metrics["climb"]))
     return Section("calibration", "Calibration", tuple(blocks))
 
 
 def has_temperatures(run: Run) -> bool:
-    """Say whether the study fitted temperatures."""
-    return any((f.get("calibration") or {}).get("after") for f in run.metrics["contestants"].values())
+    """Return whether the study fitted temperatures."""
+    return any((f.get("calibration") or {}).get("after") for f in run.metrics["methods"].values())
 
 
 def _table(run: Run) -> Table:
-    rows = tuple(_row(run, name) for name in run.metrics["contestants"] if not is_control(name))
+    rows = tuple(_row(run, name) for name in run.metrics["methods"] if not is_control(name))
     columns = [
-        Column("contestant"),
+        Column("method"),
         *(Column(name, "number") for name in ("ECE", "NLL", "Brier")),
         *(Column(f"{name} after temperature", "number") for name in ("ECE", "NLL", "Brier")),
         Column("area under risk-coverage", "number"),
@@ -64,7 +64,7 @@ def _table(run: Run) -> Table:
     caption = (
         "Lower is better everywhere. ECE: expected calibration error in 15 equal bins; NLL: mean negative log of the "
         "true class's probability; Brier: over all classes, from 0 to 2. Means over seeds; temperatures were fitted on "
-        "validation images. Contestants that give answers without probabilities are left out; rules that leave macros "
+        "validation images. Methods that give answers without probabilities are left out; rules that leave macros "
         "out (hard, beam, threshold, masked) give their classes the probability 0, which NLL counts as the smallest "
         "number and no temperature mends."
     )
@@ -72,19 +72,19 @@ def _table(run: Run) -> Table:
 
 
 def _row(run: Run, name: str) -> tuple:
-    figures = run.metrics["contestants"][name]
-    said = figures.get("calibration") or {}
+    metrics = run.metrics["methods"][name]
+    said = metrics.get("calibration") or {}
     after = said.get("after") or {}
     scaled = [_mean(after.get(key)) for key in _KEYS]
     if said.get("before"):
         before = [_mean(said["before"].get(key)) for key in _KEYS]
-    elif "calibration" in figures or name not in run.classes_by:  # bare answers have no calibration
+    elif "calibration" in metrics or name not in run.classes_by:  # bare answers have no calibration
         return (name, *(None,) * 7)
     else:
         before = [
             float(np.mean([f(seed, run.truth) for seed in run.classes_by[name]])) for f in (ece, nll, brier)
         ]
-    area = _mean((figures.get("risk_coverage") or {}).get("aurc"))
+    area = _mean((metrics.get("risk_coverage") or {}).get("aurc"))
     if area is None and name in run.classes_by:
         area = float(np.mean([curve.aurc for curve in _risks(run, name)]))
     return (name, *before, *scaled, area)
@@ -95,7 +95,7 @@ def _risks(run: Run, name: str):
     return [risk_coverage(probs.max(axis=1), right) for probs, right in pairs]
 
 
-def _risk_figure(run: Run, pair: tuple[str, str]) -> Figure:
+def _risk_plot(run: Run, pair: tuple[str, str]) -> Plot:
     curves, ends = [], []
     for i, name in enumerate(pair):
         found = _risks(run, name)
@@ -114,14 +114,14 @@ def _risk_figure(run: Run, pair: tuple[str, str]) -> Figure:
         x_range=(0, 100),
         y_range=(0, max(1.0, *(float(v) for curve in curves for v in curve.y))),
     )
-    return Figure("risk-coverage", "What answering only the surest images buys; means over seeds.", drawing)
+    return Plot("risk-coverage", "What answering only the surest images buys; means over seeds.", drawing)
 
 
-def _climb_figure(run: Run, climb: dict[str, Any]) -> Figure:
+def _climb_plot(run: Run, climb: dict[str, Any]) -> Plot:
     curves = []
-    for i, (name, figures) in enumerate(climb.items()):
-        x = [100 * share for share in figures["class_share"]]
-        y = [float("nan") if value is None else 100 * value for value in figures["accuracy"]]
+    for i, (name, metrics) in enumerate(climb.items()):
+        x = [100 * share for share in metrics["class_share"]]
+        y = [float("nan") if value is None else 100 * value for value in metrics["accuracy"]]
         curves.append(Curve(name, x, y, color_class(run, name), dashed=i > 0))
     drawing = chart(
         curves,
@@ -134,7 +134,7 @@ def _climb_figure(run: Run, climb: dict[str, Any]) -> Figure:
     caption = (
         "climb: the class if probable enough, else the macro, else nothing; right at the level answered."
     )
-    return Figure("climb", caption, drawing)
+    return Plot("climb", caption, drawing)
 
 
 def _mean(values: Any) -> float | None:

@@ -1,4 +1,4 @@
-"""The sections of the verdict: what carries it, the contestants, where errors arise, and what accuracy costs."""
+"""The sections of the verdict: what carries it, the methods, where errors arise, and what accuracy costs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,15 +17,15 @@ from aisles.experiments.report.plots.drawing import Drawing
 from aisles.experiments.report.plots.verdict import (
     BudgetShares,
     CostPoint,
-    budget_figure,
-    cost_figure,
-    difference_figure,
+    budget_plot,
+    cost_plot,
+    difference_plot,
 )
 from aisles.experiments.report.render.document import (
     Block,
     Bullets,
     Column,
-    Figure,
+    Plot,
     Section,
     Table,
     Text,
@@ -57,34 +57,34 @@ COSTS = (
 
 
 def opening(run: Run) -> tuple[Block, ...]:
-    """Give the figure that carries the verdict."""
+    """Return the plot that carries the verdict."""
     comparisons = [c for c in run.metrics["comparisons"] if not is_control(c["b"])]
     low, high = (100 * v for v in comparisons[0]["interval"])
     level = 100 * (1 - comparisons[0]["alpha"])
-    rivals = dict.fromkeys(f"{c['b']} against {c['a']}" for c in comparisons if c["a"] != FLAT)
-    others = f" (†: {', '.join(rivals)})" if rivals else ""
+    baselines = dict.fromkeys(f"{c['b']} against {c['a']}" for c in comparisons if c["a"] != FLAT)
+    others = f" (†: {', '.join(baselines)})" if baselines else ""
     caption = (
         f"Difference in accuracy against flat{others}. Diamond: mean; line: {level:g} % interval over products "
         f"(for {run.primary}: {signed(low)} to {signed(high)} points); rings: single seeds. "
-        f"{run.primary} was named as the primary contestant beforehand"
+        f"{run.primary} was named as the primary method beforehand"
         + ("; the others are corrected for their number (Holm)." if len(comparisons) > 1 else ".")
     )
     drawn = [c if c["a"] == FLAT else {**c, "b": f"{c['b']} †"} for c in comparisons]
-    return (Figure("difference", caption, difference_figure(drawn)),)
+    return (Plot("difference", caption, difference_plot(drawn)),)
 
 
-def contestants_section(run: Run) -> Section:
-    """Give the table of contestants, and the tests."""
+def methods_section(run: Run) -> Section:
+    """Return the table of methods, and the tests."""
     compared = {c["b"]: c for c in run.metrics["comparisons"]}
     rows = [
-        _contestant_row(run, name, figures, compared.get(name))
-        for name, figures in run.metrics["contestants"].items()
-        if not is_control(name) and figures.get("accuracy")
+        _method_row(run, name, metrics, compared.get(name))
+        for name, metrics in run.metrics["methods"].items()
+        if not is_control(name) and metrics.get("accuracy")
     ]
     rows += _controls_row(run)
     failed = tuple(f"{name} failed: {_reason(said)}" for name, said in _failed(run.metrics).items())
     columns = (  # what decides comes first: a phone shows three columns
-        Column("contestant"),
+        Column("method"),
         Column("against flat", "points"),
         Column("verdict", "word"),
         Column("accuracy", "share"),
@@ -98,45 +98,45 @@ def contestants_section(run: Run) -> Section:
     )
     caption = (
         f"Means over {seeds_in_words(run.metrics)}, {run.metrics['n_test']} test images. Low and high bound the "
-        "difference against flat (or the rival in brackets). p: sign-flip test over products, Holm-corrected for all "
-        "but the primary."
+        "difference against flat (or the baseline in brackets). p: sign-flip test over products, Holm-corrected for "
+        "all but the primary."
     )
-    blocks: list[Block] = [Table("contestants", caption, columns, tuple(rows), sortable=True)]
+    blocks: list[Block] = [Table("methods", caption, columns, tuple(rows), sortable=True)]
     blocks.append(Bullets((*_meanings(run, [row[0] for row in rows]), *failed)))
     blocks += _tests(run)
-    return Section("contestants", "Contestants", tuple(blocks))
+    return Section("methods", "Methods", tuple(blocks))
 
 
 def _meanings(run: Run, names: Sequence[str]) -> list[str]:
-    """Say what each contestant is, where that is known."""
+    """Say what each method is, where that is known."""
     known = ((name, what_it_is(name, run.metrics)) for name in names)
     return [f"{name}: {what}." for name, what in known if what]
 
 
-def _contestant_row(
-    run: Run, name: str, figures: Mapping[str, Any], comparison: Mapping[str, Any] | None
+def _method_row(
+    run: Run, name: str, metrics: Mapping[str, Any], comparison: Mapping[str, Any] | None
 ) -> tuple:
-    scores = [_mean(figures.get(key)) for key in ("top5_accuracy", "balanced_accuracy", "macro_f1")]
+    scores = [_mean(metrics.get(key)) for key in ("top5_accuracy", "balanced_accuracy", "macro_f1")]
     difference, verdict, tests = None, "baseline" if name == FLAT else "", (None, None, None)
     if comparison is not None:
         difference, verdict = comparison["difference"], judged(comparison)
         tests = (*comparison["interval"], comparison["p_corrected"])
-    accuracy = (_mean(figures["accuracy"]), figures.get("accuracy_sd"))
+    accuracy = (_mean(metrics["accuracy"]), metrics.get("accuracy_sd"))
     return (name, difference, verdict, *accuracy, *tests, *scores)
 
 
 def _controls_row(run: Run) -> list[tuple]:
     """Put all random partitions into one row."""
-    parts = [f for name, f in run.metrics["contestants"].items() if is_control(name) and f.get("accuracy")]
+    parts = [f for name, f in run.metrics["methods"].items() if is_control(name) and f.get("accuracy")]
     if not parts:
         return []
-    accuracy = [_mean(figures["accuracy"]) or 0.0 for figures in parts]
+    accuracy = [_mean(metrics["accuracy"]) or 0.0 for metrics in parts]
     spread = float(np.std(accuracy, ddof=1)) if len(accuracy) > 1 else None
     scores = [
-        _mean([_mean(figures.get(key)) for figures in parts])
+        _mean([_mean(metrics.get(key)) for metrics in parts])
         for key in ("top5_accuracy", "balanced_accuracy", "macro_f1")
     ]
-    flat = _mean(run.metrics["contestants"][FLAT]["accuracy"]) or 0.0
+    flat = _mean(run.metrics["methods"][FLAT]["accuracy"]) or 0.0
     mean = float(np.mean(accuracy))
     return [("random", mean - flat, "control", mean, spread, None, None, None, *scores)]
 
@@ -144,7 +144,7 @@ def _controls_row(run: Run) -> list[tuple]:
 def _failed(metrics: Mapping[str, Any]) -> dict[str, Any]:
     found = metrics.get("failed") or {}
     listed = found if isinstance(found, Mapping) else dict.fromkeys(found, "no reason given")
-    without = {name: f for name, f in metrics["contestants"].items() if not f.get("accuracy")}
+    without = {name: f for name, f in metrics["methods"].items() if not f.get("accuracy")}
     return {**without, **listed}
 
 
@@ -156,9 +156,9 @@ def _reason(said: Any) -> str:
 
 def _tests(run: Run) -> list[Block]:
     columns = (
-        Column("contestant"),
-        Column("rescued", "count"),
-        Column("lost", "count"),
+        Column("method"),
+        Column("corrected", "count"),
+        Column("broken", "count"),
         Column("McNemar p by seed"),
         Column("equivalence p", "p"),
         Column("smallest difference shown", "spread"),
@@ -169,8 +169,8 @@ def _tests(run: Run) -> list[Block]:
         rows.append(
             (
                 pair_name(comparison),
-                _mean(comparison.get("rescued")),
-                _mean(comparison.get("lost")),
+                _mean(comparison.get("corrected")),
+                _mean(comparison.get("broken")),
                 mcnemar,
                 comparison.get("equivalence_p"),
                 comparison.get("smallest_detectable"),
@@ -178,15 +178,15 @@ def _tests(run: Run) -> list[Block]:
         )
     first = run.metrics["comparisons"][0]
     caption = (
-        "Rescued: images that only the contestant gets right; lost: that only its rival gets right (means over seeds; "
-        f"their difference over {run.metrics['n_test']} is the difference in accuracy). Equivalence: within "
+        "Corrected: images that only the method gets right; broken: that only its baseline gets right (means over "
+        f"seeds; their difference over {run.metrics['n_test']} is the difference in accuracy). Equivalence: within "
         f"{100 * first['margin']:g} points. Smallest difference: what so many images would show 80 times in 100."
     )
     return [Table("tests", caption, columns, tuple(rows))]
 
 
 def budget_section(run: Run) -> Section | None:
-    """Give the error budget, R and S, and the ceilings if they were computed."""
+    """Return the error budget, R and S, and the ceilings if they were computed."""
     budgets = run.metrics.get("error_budget")
     if not budgets:
         return None
@@ -210,7 +210,7 @@ def budget_section(run: Run) -> Section | None:
             )
         )
     columns = (
-        Column("contestant"),
+        Column("method"),
         Column("right", "share"),
         Column("right macro, wrong class", "share"),
         Column("wrong macro", "share"),
@@ -225,7 +225,7 @@ def budget_section(run: Run) -> Section | None:
     caption = (
         "R: share of images answered in the right macro; S: share of those answered with the right class. Accuracy is "
         "R times S, so two stages win exactly when their R × S is above flat's. With an oracle router: the true macro "
-        "given, the class that the sub-models (or flat, where there are none) put first in it; contestants on other "
+        "given, the class that the sub-models (or flat, where there are none) put first in it; methods on other "
         "macros are judged on those."
     )
     drawn = [share for share in shares if not is_control(share.name)]
@@ -234,7 +234,7 @@ def budget_section(run: Run) -> Section | None:
         "Where errors arise",
         (
             Text(_budget_words(run, {share.name: share for share in shares})),
-            Figure("error-budget", "Every image once, mean over seeds.", budget_figure(drawn)),
+            Plot("error-budget", "Every image once, mean over seeds.", budget_plot(drawn)),
             Table("error_budget", caption, columns, tuple(rows)),
         ),
     )
@@ -252,9 +252,7 @@ def _budget_words(run: Run, shares: Mapping[str, BudgetShares]) -> str:
 
 
 def _ceilings(run: Run, name: str) -> tuple[float | None, float | None]:
-    own = run.metrics["contestants"].get(name, {}).get("ceilings") or run.metrics.get("ceilings", {}).get(
-        name
-    )
+    own = run.metrics["methods"].get(name, {}).get("ceilings") or run.metrics.get("ceilings", {}).get(name)
     if isinstance(own, Mapping):
         own = [own]
     if not own:
@@ -263,18 +261,18 @@ def _ceilings(run: Run, name: str) -> tuple[float | None, float | None]:
 
 
 def cost_section(run: Run) -> Section | None:
-    """Give accuracy against cost, if the study measured cost."""
-    costs = {name: cost_of(run, name) for name in run.metrics["contestants"] if not is_control(name)}
+    """Return accuracy against cost, if the study measured cost."""
+    costs = {name: cost_of(run, name) for name in run.metrics["methods"] if not is_control(name)}
     known = {name: cost for name, cost in costs.items() if cost}
     if not known:
         return None
     kinds = [(key, label) for key, label in COSTS if any(key in cost for cost in known.values())]
     columns = (
-        Column("contestant"),
+        Column("method"),
         Column("accuracy", "share"),
         *(Column(label, "number") for _, label in kinds),
     )
-    accuracy = {name: _mean(run.metrics["contestants"][name].get("accuracy")) for name in known}
+    accuracy = {name: _mean(run.metrics["methods"][name].get("accuracy")) for name in known}
     rows = tuple((name, accuracy[name], *(cost.get(key) for key, _ in kinds)) for name, cost in known.items())
     blocks: list[Block] = []
     groups = (
@@ -287,7 +285,7 @@ def cost_section(run: Run) -> Section | None:
         if drawn is not None:
             label, drawing = drawn
             caption = f"Accuracy (bar: sd over seeds) against the cost of {when} in {label}."
-            blocks.append(Figure(name, caption, drawing))
+            blocks.append(Plot(name, caption, drawing))
     blocks.append(Table("cost", _COST_CAPTION, columns, rows, sortable=True))
     if peak := run.costs.get("peak_memory_bytes"):
         blocks.append(Text(f"The process of the study took {peak / 2**30:.1f} GiB of memory at its peak."))
@@ -295,7 +293,7 @@ def cost_section(run: Run) -> Section | None:
 
 
 _COST_CAPTION = (
-    "What each contestant costs, a mean over seeds. Backbone and heads are counted; times, where given, are of one "
+    "What each method costs, a mean over seeds. Backbone and heads are counted; times, where given, are of one "
     "machine and leave decoding out. What was not measured, as of parts that are no heads, stays empty."
 )
 
@@ -306,25 +304,23 @@ def _cost_drawing(
     accuracy: Mapping[str, float | None],
     group: Sequence[tuple[str, str]],
 ) -> tuple[str, Drawing] | None:
-    """Draw accuracy against the first of some costs in which contestants differ; None if they differ in none."""
+    """Draw accuracy against the first of some costs in which methods differ; None if they differ in none."""
     for key, label in group:
         points = []
         for name, cost in known.items():
             at, right = cost.get(key), accuracy[name]
             if at is not None and right is not None and not is_control(name):
-                spread = run.metrics["contestants"][name].get("accuracy_sd") or 0.0
+                spread = run.metrics["methods"][name].get("accuracy_sd") or 0.0
                 points.append(CostPoint(name, at, right, spread, color_class(run, name)))
         if len({point.cost for point in points}) > 1:
-            return label, cost_figure(points, label)
+            return label, cost_plot(points, label)
     return None
 
 
 def cost_of(run: Run, name: str) -> Mapping[str, float]:
-    """Give a contestant's costs: what it was given, and what a machine measured; numbers only."""
-    given = (
-        run.metrics["contestants"].get(name, {}).get("cost") or run.metrics.get("cost", {}).get(name) or {}
-    )
-    measured = (run.costs.get("contestants") or {}).get(name) or {}
+    """Return a method's costs: what it was given, and what a machine measured; numbers only."""
+    given = run.metrics["methods"].get(name, {}).get("cost") or run.metrics.get("cost", {}).get(name) or {}
+    measured = (run.costs.get("methods") or {}).get(name) or {}
     found = {**given, **measured}
     if speed := measured.get("images_per_second"):
         found["milliseconds"] = 1000 / speed

@@ -1,4 +1,4 @@
-"""`aisles ablate ...` as a person types it, on drawn pictures."""
+"""`aisles ablate ...` as a person types it, on drawn images."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ from aisles.cli import main
 pytestmark = pytest.mark.keras
 STUDY = (
     "--weights", "none", "--seeds", "1", "--set", "backbone.input_size=[32, 32]", "--set", "training.epochs=2",
-    "--set", "hierarchy.bootstraps=2", "--set", 'comparison.contestants=["flat", "soft"]',
+    "--set", "hierarchy.bootstraps=2", "--set", 'comparison.methods=["flat", "soft"]',
 )  # fmt: skip
 
 
@@ -80,8 +80,8 @@ def test_thresholds_of_similarity_come_from_the_manifest(goods, cache, tmp_path)
     assert kept == sorted(set(kept), reverse=True) and len(kept) == 5
 
 
-def test_a_threshold_needs_similarities(picture_folder, tmp_path):
-    result = call("ablate", "similarity-threshold", picture_folder, "-o", tmp_path / "out", *STUDY)
+def test_a_threshold_needs_similarities(image_folder, tmp_path):
+    result = call("ablate", "similarity-threshold", image_folder, "-o", tmp_path / "out", *STUDY)
     assert result.exit_code == 3 and "aisles data curate" in result.output
 
 
@@ -90,7 +90,7 @@ def test_a_threshold_needs_similarities(picture_folder, tmp_path):
     [
         (["macros", "--values", "a,b"], "Macros are a whole number or auto. Received: 'a'"),
         (["backbone", "--values", "resnet"], "'resnet' can't be tried"),
-        (["color", "--set", 'comparison.contestants=["flat", "sft"]'], "'sft' is no contestant. Did you mean soft?"),
+        (["color", "--set", 'comparison.methods=["flat", "sft"]'], "'sft' is no method. Did you mean soft?"),
         (["heads", "--trunk", "tuned"], "No such option"),
         (["heads", "--model", "flat"], "No such option"),
         (["trunks", "--rule", "hard"], "No such option"),
@@ -115,8 +115,8 @@ def test_trunks_are_judged_under_either_name(goods, cache, tmp_path):
     result = call("ablate", "trunk", *words)
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout)
-    rows = {row["contestant"]: row for row in found["contestants"]}
+    rows = {row["method"]: row for row in found["methods"]}
     assert {"flat", "flat, more epochs", "tuned, soft", "separate from imagenet, soft"} <= set(rows)
     assert rows["flat, more epochs"]["family"] == rows["tuned, soft"]["family"] == "primary"
     again = call("ablate", "trunks", *words)
-    assert json.loads(again.stdout)["contestants"] == found["contestants"]
+    assert json.loads(again.stdout)["methods"] == found["methods"]

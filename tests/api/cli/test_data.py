@@ -72,7 +72,7 @@ def test_an_audit_counts_what_it_flags_and_leaves_nothing_out(shop, tmp_path):
     ).read_bytes()
 
 
-def test_calibrate_proposes_a_threshold_with_a_picture(shop, tmp_path):
+def test_calibrate_proposes_a_threshold_with_a_image(shop, tmp_path):
     told = json.loads(run("calibrate", shop, *SMALL, "--output", tmp_path, "--pairs", 100, "--json").stdout)
     assert 0 < told["threshold"] < 1 and (tmp_path / "efficientnet_lite0.png").is_file()
     assert (

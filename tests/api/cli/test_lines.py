@@ -18,12 +18,12 @@ from aisles.models.prediction.two_stage import TwoStageClassifier
 
 @pytest.fixture
 def folder(tmp_path):
-    """Five pictures in two folders, a text that calls itself a picture, and what is to be passed over."""
+    """Five images in two folders, a text that calls itself an image, and what is to be passed over."""
     for name in ("a.png", "b.JPG", "deep/c.png", "deep/deeper/d.png", "[x].png"):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (4, 4), (len(name) * 9, 40, 0)).save(path, "PNG")
-    (tmp_path / "broken.jpg").write_text("not a picture")
+    (tmp_path / "broken.jpg").write_text("not an image")
     (tmp_path / "notes.txt").write_text("notes")
     (tmp_path / ".hidden.png").write_bytes((tmp_path / "a.png").read_bytes())
     return tmp_path
@@ -45,7 +45,7 @@ def names(sources, folder):
     return [path.relative_to(folder).as_posix() for path in find_images(map(str, sources))]
 
 
-def test_a_folder_means_every_picture_below_it_by_name(folder):
+def test_a_folder_means_every_image_below_it_by_name(folder):
     expected = ["[x].png", "a.png", "b.JPG", "broken.jpg", "deep/c.png", "deep/deeper/d.png"]
     assert names([folder], folder) == expected
 

@@ -75,13 +75,13 @@ def test_a_folder_that_is_not_there_is_refused(tmp_path):
     benchmark_refuses(tmp_path / "nowhere", tmp_path, "does not exist")
 
 
-def test_one_class_only_is_refused(tmp_path, picture_folder):
-    shutil.copytree(picture_folder / "lime", tmp_path / "data" / "lime")
+def test_one_class_only_is_refused(tmp_path, image_folder):
+    shutil.copytree(image_folder / "lime", tmp_path / "data" / "lime")
     benchmark_refuses(tmp_path / "data", tmp_path, "at least 2 classes")
 
 
-def test_a_class_with_one_image_is_refused_by_name(tmp_path, picture_folder):
-    shutil.copytree(picture_folder, tmp_path / "data")
+def test_a_class_with_one_image_is_refused_by_name(tmp_path, image_folder):
+    shutil.copytree(image_folder, tmp_path / "data")
     for path in sorted((tmp_path / "data" / "sky").iterdir())[1:]:
         path.unlink()
     benchmark_refuses(tmp_path / "data", tmp_path, "sky")
@@ -95,26 +95,26 @@ def test_a_manifest_with_a_missing_column_is_refused(tmp_path):
 def test_only_unreadable_images_are_refused(tmp_path):
     for label in "ab":
         (tmp_path / "data" / label).mkdir(parents=True)
-        (tmp_path / "data" / label / "x.jpg").write_text("no picture")
+        (tmp_path / "data" / label / "x.jpg").write_text("no image")
     benchmark_refuses(tmp_path / "data", tmp_path, "readable images")
 
 
-def test_strict_refuses_one_unreadable_image(tmp_path, picture_folder):
-    shutil.copytree(picture_folder, tmp_path / "data")
-    (tmp_path / "data" / "sky" / "text.jpg").write_text("no picture")
+def test_strict_refuses_one_unreadable_image(tmp_path, image_folder):
+    shutil.copytree(image_folder, tmp_path / "data")
+    (tmp_path / "data" / "sky" / "text.jpg").write_text("no image")
     benchmark_refuses(tmp_path / "data", tmp_path, "text.jpg", "--strict")
 
 
-def test_missing_weights_exit_with_4(tmp_path, picture_folder, monkeypatch):
+def test_missing_weights_exit_with_4(tmp_path, image_folder, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    benchmark_refuses(picture_folder, tmp_path, "missing.*MD5", "--backbone", "inception_v3", expect=4)
+    benchmark_refuses(image_folder, tmp_path, "missing.*MD5", "--backbone", "inception_v3", expect=4)
 
 
-def test_a_bad_setting_is_wrong_usage(tmp_path, picture_folder):
+def test_a_bad_setting_is_wrong_usage(tmp_path, image_folder):
     benchmark_refuses(
-        picture_folder, tmp_path, r"training.epochs.*Received: -1", "--set", "training.epochs=-1", expect=2
+        image_folder, tmp_path, r"training.epochs.*Received: -1", "--set", "training.epochs=-1", expect=2
     )
-    benchmark_refuses(picture_folder, tmp_path, "section.key=value", "--set", "epochs=3", expect=2)
+    benchmark_refuses(image_folder, tmp_path, "section.key=value", "--set", "epochs=3", expect=2)
 
 
 @pytest.mark.parametrize("command", ["benchmark", "train"])
@@ -126,14 +126,14 @@ def test_a_bad_setting_is_wrong_usage(tmp_path, picture_folder):
         ("backbone.xyz=1", "backbone.xyz is unknown. There are: batch_size, color, "),
     ],
 )
-def test_a_setting_that_is_spelled_wrong_is_named_right(tmp_path, picture_folder, command, change, told):
-    result = run(command, picture_folder, "-o", tmp_path / "run", "--set", change, expect=2)
+def test_a_setting_that_is_spelled_wrong_is_named_right(tmp_path, image_folder, command, change, told):
+    result = run(command, image_folder, "-o", tmp_path / "run", "--set", change, expect=2)
     assert told in result.stderr
     assert "Extra inputs" not in result.stderr
 
 
-def test_epoch_means_epochs(tmp_path, picture_folder):
-    result = run("benchmark", picture_folder, "-o", tmp_path / "run", "--set", "training.epoch=3", expect=2)
+def test_epoch_means_epochs(tmp_path, image_folder):
+    result = run("benchmark", image_folder, "-o", tmp_path / "run", "--set", "training.epoch=3", expect=2)
     assert "training.epoch is unknown. Did you mean training.epochs?" in result.stderr
 
 
@@ -156,8 +156,8 @@ def test_what_is_typed_wrong_is_wrong_usage_before_anything_is_read(words, told)
 
 @pytest.mark.keras
 @pytest.mark.parametrize("macros", [6, 20])
-def test_more_macros_than_classes_are_refused_by_train_too(tmp_path, picture_folder, macros):
-    result = run("train", picture_folder, "-o", tmp_path / "run", "--macros", macros, expect=3)
+def test_more_macros_than_classes_are_refused_by_train_too(tmp_path, image_folder, macros):
+    result = run("train", image_folder, "-o", tmp_path / "run", "--macros", macros, expect=3)
     assert f"number of classes (6). Received: {macros}. Give a smaller --macros" in result.stderr
 
 
@@ -172,34 +172,34 @@ def test_names_of_backbones_and_heads_are_known_before_anything_is_read(tmp_path
     benchmark_refuses(tmp_path, tmp_path, "training.head", "--set", "training.head=v9", expect=2)
 
 
-def test_more_macros_than_classes_are_refused(tmp_path, picture_folder):
-    benchmark_refuses(picture_folder, tmp_path, r"number of classes \(6\).*--macros", "--macros", "6")
+def test_more_macros_than_classes_are_refused(tmp_path, image_folder):
+    benchmark_refuses(image_folder, tmp_path, r"number of classes \(6\).*--macros", "--macros", "6")
 
 
-def test_a_run_folder_among_the_class_folders_is_refused(picture_folder):
-    result = run("benchmark", picture_folder, "--output", picture_folder / "run", expect=3)
+def test_a_run_folder_among_the_class_folders_is_refused(image_folder):
+    result = run("benchmark", image_folder, "--output", image_folder / "run", expect=3)
     assert "inside the data folder" in result.stderr
-    assert not (picture_folder / "run").exists()
+    assert not (image_folder / "run").exists()
 
 
-def test_an_unwritable_output_is_refused(tmp_path, picture_folder):
+def test_an_unwritable_output_is_refused(tmp_path, image_folder):
     (tmp_path / "taken").write_text("mine")
-    result = run("benchmark", picture_folder, "--output", tmp_path / "taken" / "run", expect=1)
+    result = run("benchmark", image_folder, "--output", tmp_path / "taken" / "run", expect=1)
     assert "can't be written" in result.stderr
 
 
-def test_an_output_that_is_a_file_is_refused(tmp_path, picture_folder):
+def test_an_output_that_is_a_file_is_refused(tmp_path, image_folder):
     (tmp_path / "taken").write_text("mine")
-    result = run("benchmark", picture_folder, "--output", tmp_path / "taken", expect=1)
+    result = run("benchmark", image_folder, "--output", tmp_path / "taken", expect=1)
     assert "can't be written" in result.stderr
     assert (tmp_path / "taken").read_text() == "mine"
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, picture_folder):
-    """Run a benchmark on drawn pictures, some of them odd, in a folder with spaces and accents."""
-    data = tmp_path_factory.mktemp("données à moi") / "pictures"
-    shutil.copytree(picture_folder, data)
+def finished(tmp_path_factory, image_folder):
+    """Run a benchmark on drawn images, some of them odd, in a folder with spaces and accents."""
+    data = tmp_path_factory.mktemp("données à moi") / "images"
+    shutil.copytree(image_folder, data)
     rng = np.random.default_rng(5)
     noise = rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)
     Image.fromarray(noise).convert("CMYK").save(data / "sea" / "cmyk.jpg")
@@ -207,7 +207,7 @@ def finished(tmp_path_factory, picture_folder):
     Image.fromarray(noise).save(data / "sea" / "truncated.jpg")
     whole = (data / "sea" / "truncated.jpg").read_bytes()
     (data / "sea" / "truncated.jpg").write_bytes(whole[: len(whole) // 2])
-    (data / "sea" / "text.jpg").write_text("no picture")
+    (data / "sea" / "text.jpg").write_text("no image")
     output = tmp_path_factory.mktemp("résultats") / "run"
     cache = tmp_path_factory.mktemp("cache")
     result = run("benchmark", data, "-o", output, "--macros", "3", "--seeds", "2", "--cache", cache)
@@ -219,8 +219,8 @@ def test_benchmark_prints_the_verdict_and_leaves_the_run(finished):
     _, output, result, _ = finished
     assert "Verdict: " in result.stdout and "router accuracy" in result.stdout
     metrics = json.loads((output / "metrics.json").read_text())
-    assert {"flat", "hard", "soft"} <= set(metrics["contestants"])
-    assert len(metrics["contestants"]["soft"]["accuracy"]) == 2
+    assert {"flat", "hard", "soft"} <= set(metrics["methods"])
+    assert len(metrics["methods"]["soft"]["accuracy"]) == 2
     assert len(metrics["macros"]) == 3
     for name in (
         "report.html",
@@ -312,6 +312,6 @@ def test_a_bundle_with_a_flipped_byte_is_refused(finished, tmp_path):
 
 
 @pytest.mark.keras
-def test_a_folder_that_is_no_bundle_is_refused(tmp_path, picture_folder):
-    result = run("predict", tmp_path, picture_folder / "lime" / "00.png", expect=3)
+def test_a_folder_that_is_no_bundle_is_refused(tmp_path, image_folder):
+    result = run("predict", tmp_path, image_folder / "lime" / "00.png", expect=3)
     assert "is no bundle" in result.stderr

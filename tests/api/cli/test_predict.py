@@ -26,7 +26,7 @@ pytestmark = pytest.mark.keras
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A bundle of three networks, and three pictures beside a broken one."""
+    """A bundle of three networks, and three images beside a broken one."""
     root = tmp_path_factory.mktemp("predict")
 
     def network(n):
@@ -86,7 +86,7 @@ def test_explain_writes_a_page(place, tmp_path):
     assert "<section>" in (tmp_path / "why.html").read_text()
 
 
-def test_no_picture_that_can_be_read_leaves_no_page(place, tmp_path, caplog):
+def test_no_image_that_can_be_read_leaves_no_page(place, tmp_path, caplog):
     run(
         "predict",
         place / "bundle",

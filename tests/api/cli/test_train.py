@@ -20,10 +20,10 @@ def call(*words):
 
 
 @pytest.fixture(scope="module")
-def run(picture_folder, tmp_path_factory):
+def run(image_folder, tmp_path_factory):
     output = tmp_path_factory.mktemp("run")
     result = call(
-        "train", picture_folder, "-o", output, "--trunk", "shared", "--macros", "2", "--cache", output / "cache",
+        "train", image_folder, "-o", output, "--trunk", "shared", "--macros", "2", "--cache", output / "cache",
         "--seed", "1", "--tensorboard", *TINY,
     )  # fmt: skip
     assert result.exit_code == 0, result.output

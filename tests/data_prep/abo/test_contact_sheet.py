@@ -5,42 +5,42 @@ from aisles.data_prep.abo.contact_sheet import (
     DROPPED,
     FLAGGED,
     KEPT,
-    SheetPicture,
+    SheetImage,
     draw_contact_sheet,
     sheet_names,
-    sorted_pictures,
+    sorted_images,
     spaced,
     write_contact_sheets,
 )
 
 
-def pictures(folder, n=20):
+def images(folder, n=20):
     rng = np.random.default_rng(0)
     made = []
     for i in range(n):
         path = folder / f"{i}.png"
         Image.new("RGB", (30 + i, 40), tuple(int(v) for v in rng.integers(0, 255, 3))).save(path)
-        made.append(SheetPicture(path, i / n, i >= n // 3, f"picture number {i} with a long caption"))
+        made.append(SheetImage(path, i / n, i >= n // 3, f"image number {i} with a long caption"))
     return made
 
 
-def test_kept_and_dropped_pictures_have_frames_in_their_colors(tmp_path):
-    sheet = np.asarray(draw_contact_sheet("CHAIR", pictures(tmp_path)))
+def test_kept_and_dropped_images_have_frames_in_their_colors(tmp_path):
+    sheet = np.asarray(draw_contact_sheet("CHAIR", images(tmp_path)))
     blue, orange = (np.flatnonzero((sheet == color).all(axis=-1).any(axis=1)) for color in (KEPT, DROPPED))
     assert len(blue)
     assert blue.max() < orange.min()
 
 
 def test_a_sheet_grows_with_its_rows_and_no_further_than_the_most(tmp_path):
-    made = pictures(tmp_path)
+    made = images(tmp_path)
     heights = [draw_contact_sheet("A", made, most=most).height for most in (1, 8, 9, 100)]
     assert heights[0] == heights[1] < heights[2] == heights[3]
     assert draw_contact_sheet("A", []).height < heights[0]
 
 
-def test_flagged_pictures_stand_below_in_a_part_of_their_own(tmp_path):
-    made = pictures(tmp_path)
-    flagged = [SheetPicture(p.path, p.score, False, "text", flagged=True) for p in made]
+def test_flagged_images_stand_below_in_a_part_of_their_own(tmp_path):
+    made = images(tmp_path)
+    flagged = [SheetImage(p.path, p.score, False, "text", flagged=True) for p in made]
     plain = draw_contact_sheet("CHAIR", made)
     sheet = np.asarray(draw_contact_sheet("CHAIR", [*made, *flagged], most=8))
     gray, orange = (np.flatnonzero((sheet[:, 16] == color).all(axis=-1)) for color in (FLAGGED, DROPPED))
@@ -49,20 +49,20 @@ def test_flagged_pictures_stand_below_in_a_part_of_their_own(tmp_path):
     assert "<td>14</td><td>6</td><td>3</td>" in page and "<th>flagged</th>" in page
 
 
-def test_an_unreadable_picture_does_not_stop_a_sheet(tmp_path):
-    (tmp_path / "x.jpg").write_text("no picture")
-    draw_contact_sheet("A", [SheetPicture(tmp_path / "x.jpg", float("nan"), True)])
+def test_an_unreadable_image_does_not_stop_a_sheet(tmp_path):
+    (tmp_path / "x.jpg").write_text("no image")
+    draw_contact_sheet("A", [SheetImage(tmp_path / "x.jpg", float("nan"), True)])
 
 
 def test_the_highest_score_comes_first_and_main_images_before():
     made = [
-        SheetPicture(name, score, True) for name, score in zip("abcd", [0.1, 0.9, np.nan, 0.9], strict=True)
+        SheetImage(name, score, True) for name, score in zip("abcd", [0.1, 0.9, np.nan, 0.9], strict=True)
     ]
-    assert [str(p.path) for p in sorted_pictures(made)] == ["c", "b", "d", "a"]
+    assert [str(p.path) for p in sorted_images(made)] == ["c", "b", "d", "a"]
 
 
-def test_chosen_pictures_are_evenly_spaced_with_both_ends():
-    made = [SheetPicture(str(i), 0, True) for i in range(101)]
+def test_chosen_images_are_evenly_spaced_with_both_ends():
+    made = [SheetImage(str(i), 0, True) for i in range(101)]
     assert [str(p.path) for p in spaced(made, 5)] == ["0", "25", "50", "75", "100"]
 
 
@@ -74,7 +74,7 @@ def test_class_names_become_safe_and_different_file_names():
 
 
 def test_a_page_shows_every_class_and_escapes_names(tmp_path):
-    made = pictures(tmp_path)
+    made = images(tmp_path)
     page = write_contact_sheets({"CHAIR": made, "<b>RUG": made[:3]}, tmp_path / "sheets", "Similarity & more")
     text = page.read_text()
     assert "&lt;b&gt;RUG" in text

@@ -24,7 +24,7 @@ from aisles.data_prep.io.errors import DataError
 
 @pytest.fixture(scope="module")
 def curated(drawn, small_recipe, embed, tmp_path_factory):
-    """Curate the drawn catalogue once."""
+    """Curate the synthetic catalogue once."""
     folder = tmp_path_factory.mktemp("curated")
     (folder / "catalogue").symlink_to(drawn.directory)
     return curate(folder / "catalogue", folder / "out", small_recipe, embed, sheets=False)
@@ -32,13 +32,13 @@ def curated(drawn, small_recipe, embed, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def table(curated):
-    """Give the manifest by image id."""
+    """Return the manifest by image id."""
     return read_manifest(curated.manifest).table.set_index("image_id")
 
 
 @pytest.fixture(scope="module")
 def reasons(curated):
-    """Give why each image was left out; of the first step that did."""
+    """Return why each image was left out; of the first step that did."""
     steps = curated.manifest.parent / "steps"
     found = {}
     for name in ("balance/images.csv", "select/candidates.csv"):
@@ -356,7 +356,7 @@ def test_images_unpacked_since_the_last_time_are_seen(catalogue, small_recipe, e
 def test_a_replaced_image_is_compared_again(catalogue, small_recipe, embed, tmp_path):
     loose = unpacked(catalogue, tmp_path / "loose")
     first = read_manifest(curate(loose, tmp_path / "out", small_recipe, embed, sheets=False).manifest)
-    first.paths[0].write_bytes(b"no picture any more")
+    first.paths[0].write_bytes(b"no image any more")
     again = curate(loose, tmp_path / "out", small_recipe, embed, sheets=False)
     assert again.reused == ("select",)
     assert first.table["image_id"][0] not in set(read_manifest(again.manifest).table["image_id"])

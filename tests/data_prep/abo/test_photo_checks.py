@@ -63,7 +63,7 @@ def measured(images):
 
 
 @pytest.mark.parametrize("fault", DRAWINGS, ids=lambda name: name or "none")
-def test_drawn_pictures_get_the_flag_of_what_they_are(fault):
+def test_drawn_images_get_the_flag_of_what_they_are(fault):
     rng = np.random.default_rng(0)
     flags = flag_scores(score_measures(measured([DRAWINGS[fault](rng) for _ in range(25)])))
     for name in FAULTS:

@@ -48,7 +48,7 @@ def fates(selection):
 
 
 def full_size_listings():
-    """Give 147,702 listings of 576 types: the published names above the minimum, invented ones below it."""
+    """Return 147,702 listings of 576 types: the published names above the minimum, invented ones below it."""
     rng = np.random.default_rng(0)
     kept = [
         name

@@ -36,7 +36,7 @@ def test_the_share_kept_counts_values_equal_to_the_threshold():
 
 @pytest.fixture
 def shop(tmp_path):
-    """Give candidates of two classes, thirty products each: a view near the main image, every third a chart."""
+    """Return candidates of two classes, thirty products each: a view near the main image, every third a chart."""
     rows, path_of = [], {}
     for label in ("HAT", "RUG"):
         for k in range(30):
@@ -81,5 +81,5 @@ def test_too_few_pairs_are_refused(shop):
 
 def test_the_curves_are_drawn(shop, tmp_path):
     draw_curves(calibrate(*shop, embed, "vectors"), tmp_path / "curves.png", 0.5)
-    with Image.open(tmp_path / "curves.png") as picture:
-        assert picture.width > 500
+    with Image.open(tmp_path / "curves.png") as image:
+        assert image.width > 500

@@ -29,8 +29,8 @@ def test_table_and_charts_before_and_after_selection_are_written(tmp_path):
     assert pd.read_csv(tmp_path / "examples.csv", keep_default_na=False)["n_listings"].tolist() == [3, 1, 1]
     assert written.summary == "1 of them have at least 2 listings."
     for path in written.files[1:]:
-        with Image.open(path) as picture:
-            assert picture.height > 300
+        with Image.open(path) as image:
+            assert image.height > 300
 
 
 def test_a_folder_that_no_curation_wrote_is_named_with_the_next_step(tmp_path):

@@ -94,7 +94,7 @@ def test_cmyk_is_converted():
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_pictures_stand_upright(orientation):
+def test_images_stand_upright(orientation):
     upright = Image.new("RGB", (32, 16), "black")
     upright.paste("white", (0, 0, 8, 8))
     stored = {
@@ -119,7 +119,7 @@ def test_pictures_stand_upright(orientation):
     ("data", "reason"),
     [
         (b"", "is empty"),
-        (b"this is not a picture", "is text, not an image"),
+        (b"this is not an image", "is text, not an image"),
         (b"<!DOCTYPE html><html>404</html>", "is a web page"),
         (b"\x00\x01\x02\x03" * 20, "not in a known image format"),
         (encoded(noise(), "JPEG")[:-400], "is cut off"),
@@ -131,7 +131,7 @@ def test_pictures_stand_upright(orientation):
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "is text"),
     ],
 )
-def test_what_is_no_picture_is_refused_with_its_reason(data, reason):
+def test_what_is_no_image_is_refused_with_its_reason(data, reason):
     for decode in (decode_image, check_image, lambda data: load_pixels(data, (8, 8))):
         with pytest.raises(UnreadableImage, match=reason):
             decode(data)
@@ -169,7 +169,7 @@ def _outcome(data):
     return "ok"
 
 
-def test_damaged_exif_does_not_lose_the_picture():
+def test_damaged_exif_does_not_lose_the_image():
     data = encoded(Image.new("RGB", (16, 16), "red"), "JPEG", exif=b"Exif\0\0MM\0*\0\0\xff\xff garbage")
     assert decode_image(data).size == (16, 16)
 
@@ -208,7 +208,7 @@ def test_the_quick_jpeg_path_gives_nearly_the_same_pixels():
 def test_images_are_read_loose_or_from_a_tar_with_odd_names(tmp_path):
     folder = tmp_path / "a folder with spaces & été"
     folder.mkdir()
-    loose = folder / "naïve picture +1.png"
+    loose = folder / "naïve image +1.png"
     noise().save(loose)
     with tarfile.open(folder / "t.tar", "w") as tar:
         tar.add(loose, "in side/naïve.png")

@@ -64,7 +64,7 @@ def test_a_changed_copy_is_a_near_duplicate(change):
     assert groups_of(originals + copies) == [*range(8), *range(8)]
 
 
-def test_different_pictures_are_not():
+def test_different_images_are_not():
     assert groups_of([drawn(seed) for seed in range(60)]) == list(range(60))
 
 
@@ -72,7 +72,7 @@ def test_color_variants_of_one_shape_are_kept_apart():
     assert groups_of([drawn(3, (180, 40, 40)), drawn(3, (40, 40, 180))]) == [0, 1]
 
 
-def test_plain_pictures_are_compared_by_color_and_do_not_all_collide():
+def test_plain_images_are_compared_by_color_and_do_not_all_collide():
     colors = ["white", "black", "red", (235, 0, 0), "blue", (128, 128, 128), (248, 248, 248)]
     plain = [Image.new("RGB", (64, 64), color) for color in colors]
     assert groups_of(plain) == list(range(len(plain)))
@@ -81,13 +81,13 @@ def test_plain_pictures_are_compared_by_color_and_do_not_all_collide():
     assert groups_of(plain + noisy) == [*range(len(plain)), *range(len(plain))]
 
 
-def test_a_plain_picture_is_no_duplicate_of_a_small_thing_on_it():
+def test_a_plain_image_is_no_duplicate_of_a_small_thing_on_it():
     image = Image.new("RGB", (64, 64), "white")
     ImageDraw.Draw(image).rectangle((20, 20, 30, 30), fill="black")
     assert groups_of([Image.new("RGB", (64, 64), "white"), image]) == [0, 1]
 
 
-def test_thousands_of_equal_pictures_make_no_millions_of_pairs():
+def test_thousands_of_equal_images_make_no_millions_of_pairs():
     one = hashed([drawn(1), Image.new("RGB", (8, 8), "white")])
     many = ImageHashes(*(np.repeat(part, 5000, axis=0) for part in (one.bits, one.colors, one.flat)))
     found = near_duplicates(many)

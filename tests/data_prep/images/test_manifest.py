@@ -10,7 +10,7 @@ from aisles.data_prep.images.manifest import COLUMNS, Manifest, complete_table, 
 from aisles.data_prep.io.errors import DataError
 
 
-def picture(path, color="red"):
+def image(path, color="red"):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (4, 4), color).save(path)
     return path
@@ -27,8 +27,8 @@ def read(folder, text, **options):
 
 
 def test_a_csv_and_its_folder_give_the_same_table(tmp_path):
-    picture(tmp_path / "a.png")
-    picture(tmp_path / "b.png")
+    image(tmp_path / "a.png")
+    image(tmp_path / "b.png")
     path = manifest_csv(tmp_path, "label,file_name\nx,a.png\ny,b.png\n")
     by_file, by_folder = read_manifest(path), read_manifest(tmp_path)
     pd.testing.assert_frame_equal(by_file.table, by_folder.table)
@@ -126,7 +126,7 @@ def test_other_encodings_are_refused(tmp_path):
 
 
 def test_missing_files_are_named(tmp_path):
-    picture(tmp_path / "a.png")
+    image(tmp_path / "a.png")
     manifest_csv(tmp_path, "file_name,label\na.png,x\nb.png,y\n")
     with pytest.raises(DataError, match="Missing below .*: 1 of 2: 'b.png'"):
         read_manifest(tmp_path)
@@ -135,7 +135,7 @@ def test_missing_files_are_named(tmp_path):
 
 def test_members_of_a_tar_outside_the_folder_count_as_files(tmp_path):
     with tarfile.open(tmp_path / "t.tar", "w") as tar:
-        tar.add(picture(tmp_path / "été 1.png"), "in/été 1.png")
+        tar.add(image(tmp_path / "été 1.png"), "in/été 1.png")
     folder = tmp_path / "here"
     text = f"file_name,label\n../t.tar/in/été 1.png,x\n{tmp_path}/été 1.png,y\n"
     manifest = read_manifest(manifest_csv(folder, text))
@@ -147,10 +147,10 @@ def test_members_of_a_tar_outside_the_folder_count_as_files(tmp_path):
 
 def test_class_folders_are_read_in_sorted_order(tmp_path):
     for name in ("b/2.png", "b/10.png", "a/x.PNG", "a/deep er/ü.png"):
-        picture(tmp_path / name)
+        image(tmp_path / name)
     (tmp_path / "a/notes.txt").write_text("no image")
     (tmp_path / ".hidden").mkdir()
-    picture(tmp_path / "a/._2.png")
+    image(tmp_path / "a/._2.png")
     (tmp_path / "c").mkdir()
     m = read_manifest(tmp_path)
     assert m.table["file_name"].tolist() == ["a/deep er/ü.png", "a/x.PNG", "b/10.png", "b/2.png"]
@@ -163,7 +163,7 @@ def test_class_folders_are_read_in_sorted_order(tmp_path):
 def test_split_folders_are_read_as_splits(tmp_path):
     for split in ("train", "valid", "test"):
         for label in ("a", "b"):
-            picture(tmp_path / split / label / "1.png")
+            image(tmp_path / split / label / "1.png")
     m = read_manifest(tmp_path)
     assert m.splits.tolist() == ["test", "test", "train", "train", "val", "val"]
     assert m.classes == ("a", "b")
@@ -172,20 +172,20 @@ def test_split_folders_are_read_as_splits(tmp_path):
 
 def test_a_class_called_train_is_a_class(tmp_path):
     for name in ("train/1.png", "bus/1.png"):
-        picture(tmp_path / name)
+        image(tmp_path / name)
     assert read_manifest(tmp_path).classes == ("bus", "train")
 
 
 def test_folders_without_use_are_refused(tmp_path):
     with pytest.raises(DataError, match="has 0 files, but no folders"):
         read_manifest(tmp_path)
-    picture(tmp_path / "1.png")
+    image(tmp_path / "1.png")
     with pytest.raises(DataError, match="has 1 files, but no folders"):
         read_manifest(tmp_path)
     (tmp_path / "a").mkdir()
     with pytest.raises(DataError, match="1 folders, but no images"):
         read_manifest(tmp_path)
-    picture(tmp_path / "a/1.png")
+    image(tmp_path / "a/1.png")
     with pytest.raises(DataError, match="at least 2 classes"):
         read_manifest(tmp_path)
     with pytest.raises(DataError, match="does not exist"):
@@ -207,7 +207,7 @@ def test_writing_and_reading_give_the_same_table(tmp_path):
 
 def test_a_manifest_written_elsewhere_still_finds_its_files(tmp_path):
     for name in ("in/a/1.png", "in/b/1.png"):
-        picture(tmp_path / name)
+        image(tmp_path / name)
     m = read_manifest(tmp_path / "in")
     moved = read_manifest(write_manifest(m, tmp_path / "out/deep/m.csv"))
     assert moved.table["file_name"].tolist() == ["../../in/a/1.png", "../../in/b/1.png"]

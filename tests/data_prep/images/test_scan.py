@@ -8,10 +8,10 @@ from aisles.data_prep.io.errors import UnreadableImage
 
 
 @pytest.fixture
-def folder(picture_folder, tmp_path):
-    root = tmp_path / "pictures"
+def folder(image_folder, tmp_path):
+    root = tmp_path / "images"
     for name in ("apple", "sea"):
-        shutil.copytree(picture_folder / name, root / name)
+        shutil.copytree(image_folder / name, root / name)
     return root
 
 

@@ -111,7 +111,7 @@ def test_products_that_share_an_image_never_cross(edges):
 
 
 def _reached(own: set[str], shown: dict[str, set[str]]) -> set[str]:
-    """Give all products that share an image with some of `own`, or with one that does, and so on."""
+    """Return all products that share an image with some of `own`, or with one that does, and so on."""
     seen = set().union(*(shown[name] for name in own))
     more = {name for name, images in shown.items() if images & seen}
     return own if more == own else _reached(more, shown)

@@ -71,10 +71,10 @@ def test_the_images_are_stored_as_amazon_stores_them(drawn, truth):
 def test_every_trap_is_laid_whatever_the_seed():
     for seed in range(5):
         plan = plan_catalogue(8, seed)
-        assert {trap for picture in plan.pictures for trap in picture.traps} == TRAPS
+        assert {trap for image in plan.images for trap in image.traps} == TRAPS
 
 
-def test_the_truth_tells_what_each_picture_is(drawn, truth):
+def test_the_truth_tells_what_each_image_is(drawn, truth):
     assert {row["kind"] for row in truth.values()} == {
         "main", "view", "scene", "swatch", "chart", "text", "boilerplate",
     }  # fmt: skip
@@ -88,7 +88,7 @@ def test_the_truth_tells_what_each_picture_is(drawn, truth):
     assert {"00123456789", "51234567890", "71000000e11"} <= set(truth)
 
 
-def test_pictures_in_unusual_forms_are_really_in_them(drawn, truth):
+def test_images_in_unusual_forms_are_really_in_them(drawn, truth):
     for trap, mode in (("cmyk", "CMYK"), ("gray", "L"), ("alpha", "RGBA")):
         for row in trapped(truth, trap):
             assert Image.open(io.BytesIO(raw(drawn, row))).mode == mode

@@ -25,7 +25,7 @@ def painted(mesh, camera=FRONT, **options):
     return np.asarray(canvas).astype(int)
 
 
-def test_a_box_seen_from_the_front_fills_its_share_of_the_picture():
+def test_a_box_seen_from_the_front_fills_its_share_of_the_image():
     pixels = painted(box((0, 1), (0, 1), (0, 1), RED))
     rows, columns = np.nonzero(pixels.sum(axis=2) < 3 * 255)
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == pytest.approx((25, 75, 25, 75), abs=1)
@@ -40,7 +40,7 @@ def test_what_is_nearer_hides_what_is_behind_it_in_any_order():
     assert blue > 5 * red
 
 
-def test_a_mirrored_camera_gives_the_mirrored_picture():
+def test_a_mirrored_camera_gives_the_mirrored_image():
     mesh = box((0, 1), (0, 1), (0, 1), RED) + box((1, 2), (0, 0.5), (0, 1), BLUE)
     plain = painted(mesh)
     mirrored = painted(mesh, Camera(yaw=0, pitch=0, distance=100, fill=0.5, mirror=True))
@@ -65,10 +65,10 @@ def test_solids_have_the_faces_that_they_should():
 
 
 @pytest.mark.parametrize("kind", ["main", "view", "scene", "swatch", "chart", "text", "boilerplate"])
-def test_every_kind_of_picture_can_be_drawn_of_every_type(kind):
+def test_every_kind_of_image_can_be_drawn_of_every_type(kind):
     for number, drawn in enumerate(TYPES[:: 1 if kind == "main" else 6]):
-        picture = draw_photo(kind, drawn, [3, number, 0], 1)
-        assert picture.mode == "RGB" and 100 <= max(picture.size) <= 256
+        image = draw_photo(kind, drawn, [3, number, 0], 1)
+        assert image.mode == "RGB" and 100 <= max(image.size) <= 256
 
 
 def test_a_product_looks_the_same_each_time_and_another_one_does_not():

@@ -10,7 +10,7 @@ from aisles.data_prep.images.manifest import Manifest
 from aisles.data_prep.io.errors import DataError
 from aisles.experiments.ablations.settings_ablations import ABLATIONS, changed, run_ablation
 from aisles.experiments.benchmark.preparation import similar_enough
-from aisles.experiments.settings.benchmark import StudySettings, read_settings
+from aisles.experiments.settings.benchmark import BenchmarkSettings, read_settings
 
 
 def goods(n_images: int = 40, **columns) -> Manifest:
@@ -29,7 +29,7 @@ def goods(n_images: int = 40, **columns) -> Manifest:
 
 @pytest.mark.parametrize("name", ABLATIONS)
 def test_every_value_of_an_ablation_makes_settings_of_its_own(name):
-    ablation, settings = ABLATIONS[name], StudySettings()
+    ablation, settings = ABLATIONS[name], BenchmarkSettings()
     found = [changed(settings, ablation.variant(value)) for value in ablation.values(goods())]
     assert len({other.model_dump_json() for other in found}) == len(found) > 1
 
@@ -49,7 +49,7 @@ def test_an_unknown_ablation_or_value_is_refused(tmp_path):
 
 
 def test_what_nobody_typed_is_not_taken_for_typed():
-    other = changed(StudySettings(), ABLATIONS["color"].variant("gray"))
+    other = changed(BenchmarkSettings(), ABLATIONS["color"].variant("gray"))
     assert other.backbone.color == "gray"
     assert other.hierarchy.model_fields_set == set()
     typed = changed(read_settings(None, ["hierarchy.macros=5"]), ABLATIONS["color"].variant("gray"))
@@ -85,22 +85,22 @@ def test_without_similarities_there_is_no_threshold_to_try(columns):
         ABLATIONS["similarity-threshold"].values(goods(**columns))
 
 
-def test_where_every_image_is_its_own_product_nothing_leaks(picture_folder, tmp_path):
+def test_where_every_image_is_its_own_product_nothing_leaks(image_folder, tmp_path):
     with pytest.raises(DataError, match="Each of the 72 images is a product of its own.*nothing can leak"):
-        run_ablation("split", picture_folder, tmp_path / "out")
+        run_ablation("split", image_folder, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.keras
-def test_variants_stand_side_by_side_and_a_failing_one_with_its_reason(tmp_path, drawn_goods, small_study):
+def test_variants_stand_side_by_side_and_a_failing_one_with_its_reason(tmp_path, drawn_goods, small_run):
     small = (
         "hierarchy.macros=3",
         "training.epochs=2",
         "comparison.seeds=2",
-        'comparison.contestants=["flat", "soft"]',
+        'comparison.methods=["flat", "soft"]',
     )
     settings = read_settings(None, [*small, "training.learning_rate=0.01", "hierarchy.bootstraps=2"])
-    backbone = small_study.backbone
+    backbone = small_run.backbone
     table = run_ablation(
         "macros", drawn_goods, tmp_path / "out", settings, values=["2", "3", "99"], cache=tmp_path / "cache",
         backbone=backbone, jobs=1,
@@ -115,7 +115,7 @@ def test_variants_stand_side_by_side_and_a_failing_one_with_its_reason(tmp_path,
 
 
 @pytest.mark.keras
-def test_splitting_by_image_lets_products_leak(tmp_path, drawn_goods, small_study):
+def test_splitting_by_image_lets_products_leak(tmp_path, drawn_goods, small_run):
     settings = read_settings(None, ["hierarchy.macros=3", "training.epochs=2", "comparison.seeds=1"])
     table = run_ablation(
         "split",
@@ -123,7 +123,7 @@ def test_splitting_by_image_lets_products_leak(tmp_path, drawn_goods, small_stud
         tmp_path / "out",
         settings,
         cache=tmp_path / "cache",
-        backbone=small_study.backbone,
+        backbone=small_run.backbone,
         jobs=1,
     )
     assert list(table["variant"]) == ["product", "image"] and not table["same_test_images"][1]
@@ -135,7 +135,7 @@ def test_splitting_by_image_lets_products_leak(tmp_path, drawn_goods, small_stud
 
 
 @pytest.mark.keras
-def test_fewer_training_images_are_judged_on_the_same_test_images(tmp_path, drawn_goods, small_study):
+def test_fewer_training_images_are_judged_on_the_same_test_images(tmp_path, drawn_goods, small_run):
     table = pd.read_csv(drawn_goods / "metadata.csv")
     second = table["file_name"].str.endswith("-1.png")
     table["source"] = np.where(second, "other", "main")
@@ -145,7 +145,7 @@ def test_fewer_training_images_are_judged_on_the_same_test_images(tmp_path, draw
     settings = read_settings(None, ["hierarchy.macros=3", "training.epochs=2", "comparison.seeds=1"])
     found = run_ablation(
         "similarity-threshold", tmp_path, tmp_path / "out", settings, cache=tmp_path / "cache",
-        backbone=small_study.backbone, jobs=1,
+        backbone=small_run.backbone, jobs=1,
     )  # fmt: skip
     assert found["same_test_images"].tolist() == [True] * 5
     trained_on = [

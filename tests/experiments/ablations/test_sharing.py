@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.keras, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")
-def compared(picture_folder, tmp_path_factory):
+def compared(image_folder, tmp_path_factory):
     output = tmp_path_factory.mktemp("trunks")
     inputs = keras.Input((8, 8, 3))
     kernel = keras.initializers.GlorotUniform(0)
@@ -28,26 +28,26 @@ def compared(picture_folder, tmp_path_factory):
     settings = read_train_settings(None, changes)
     trunks = ("shared", "tuned", "separate from flat")
     result = compare_trunks(
-        picture_folder, output, settings, trunks=trunks, cache=output / "cache", backbone=backbone
+        image_folder, output, settings, trunks=trunks, cache=output / "cache", backbone=backbone
     )
     return output, result
 
 
-def test_every_contestant_is_judged_against_the_fine_tuned_flat_model(compared):
+def test_every_method_is_judged_against_the_fine_tuned_flat_model(compared):
     _, result = compared
-    names = result.table["contestant"].tolist()
+    names = result.table["method"].tolist()
     assert names[:2] == ["flat", "flat, frozen"]
     assert {"shared, soft", "tuned, soft", "tuned, implied", "flat, more epochs"} <= set(names)
     assert result.table["verdict"].isna().tolist() == [True] + [False] * (len(names) - 1)
     assert len(result.sentences) == len(names) - 1
-    by_name = result.table.set_index("contestant")
+    by_name = result.table.set_index("method")
     expected = by_name.loc["tuned, soft", "accuracy"] - by_name.loc["flat", "accuracy"]
     assert by_name.loc["tuned, soft", "difference"] == pytest.approx(expected)
 
 
 def test_p_values_are_corrected_in_the_primary_family_and_in_the_others(compared):
     _, result = compared
-    table = result.table.set_index("contestant")
+    table = result.table.set_index("method")
     primary = table.index[table["family"] == "primary"]
     assert set(primary) == {"flat, more epochs", "shared, soft", "tuned, soft", "separate from flat, soft"}
     for family in ("primary", "further"):
@@ -63,4 +63,4 @@ def test_figures_are_written_with_what_they_rest_on(compared):
     assert set(content["flat_validation_accuracy"]) == {"frozen", "tuned"}
     assert content["environment"]["processors"] >= 1
     assert sum(len(members) for members in content["hierarchy"].values()) == 6
-    assert pd.read_csv(output / "trunks.csv")["contestant"].tolist() == result.table["contestant"].tolist()
+    assert pd.read_csv(output / "trunks.csv")["method"].tolist() == result.table["method"].tolist()

@@ -11,8 +11,8 @@ from aisles.experiments.benchmark.preparation import prepare_data
 from aisles.experiments.settings.benchmark import DataSettings
 
 
-def test_copies_of_a_file_never_cross_a_split(tmp_path, picture_folder):
-    shutil.copytree(picture_folder, tmp_path / "data")
+def test_copies_of_a_file_never_cross_a_split(tmp_path, image_folder):
+    shutil.copytree(image_folder, tmp_path / "data")
     for i in range(6):
         shutil.copy(tmp_path / "data" / "sea" / f"{i:02d}.png", tmp_path / "data" / "sea" / f"copy-{i}.png")
     prepared = prepare_data(tmp_path / "data", DataSettings())
@@ -22,17 +22,17 @@ def test_copies_of_a_file_never_cross_a_split(tmp_path, picture_folder):
     assert any("copies" in note for note in prepared.manifest.notes)
 
 
-def test_given_splits_are_kept_and_copies_across_them_reported(tmp_path, picture_folder):
+def test_given_splits_are_kept_and_copies_across_them_reported(tmp_path, image_folder):
     for split in ("train", "val", "test"):
-        shutil.copytree(picture_folder, tmp_path / split)
+        shutil.copytree(image_folder, tmp_path / split)
     prepared = prepare_data(tmp_path, DataSettings())
     assert len(prepared.leaks) == 72 and prepared.leaks["across_splits"].all()
     assert (prepared.manifest.splits == "test").sum() == 72
 
 
-def test_a_leaky_manifest_is_measured_as_it_is_and_only_if_asked_for(tmp_path, picture_folder, caplog):
+def test_a_leaky_manifest_is_measured_as_it_is_and_only_if_asked_for(tmp_path, image_folder, caplog):
     for split in ("train", "val", "test"):
-        shutil.copytree(picture_folder, tmp_path / split)
+        shutil.copytree(image_folder, tmp_path / split)
     names = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*.png"))
     given = pd.DataFrame(
         {

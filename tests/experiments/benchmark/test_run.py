@@ -1,4 +1,4 @@
-"""A study from pictures to metrics.json: killed, gone on with, refused, and with contestants that fail."""
+"""A study from images to metrics.json: killed, gone on with, refused, and with methods that fail."""
 
 import json
 import os
@@ -18,13 +18,13 @@ SHORT = ("comparison.seeds=1", "training.epochs=3")
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, drawn_goods, small_study):
+def whole(tmp_path_factory, drawn_goods, small_run):
     folder = tmp_path_factory.mktemp("whole") / "run"
-    return small_study(drawn_goods, folder, *SHORT), folder
+    return small_run(drawn_goods, folder, *SHORT), folder
 
 
 def test_a_study_killed_ten_times_gives_the_same_metrics(
-    tmp_path, drawn_goods, small_study, whole, monkeypatch
+    tmp_path, drawn_goods, small_run, whole, monkeypatch
 ):
     real, folder, kills = stages.os.replace, tmp_path / "run", 0
 
@@ -41,41 +41,41 @@ def test_a_study_killed_ten_times_gives_the_same_metrics(
 
         monkeypatch.setattr(stages.os, "replace", dying)
         try:
-            small_study(drawn_goods, folder, *SHORT)
+            small_run(drawn_goods, folder, *SHORT)
         except Killed:
             kills += 1
     monkeypatch.setattr(stages.os, "replace", real)
-    small_study(drawn_goods, folder, *SHORT, resume=True)
+    small_run(drawn_goods, folder, *SHORT, resume=True)
     assert kills == 10
     assert (folder / "metrics.json").read_bytes() == (whole[1] / "metrics.json").read_bytes()
     assert not list(folder.rglob(".part-*"))
 
 
-def test_nothing_is_trained_twice(drawn_goods, small_study, whole):
+def test_nothing_is_trained_twice(drawn_goods, small_run, whole):
     stamps = {path: path.stat().st_mtime_ns for path in (whole[1] / "models").rglob("head.keras")}
     before = (whole[1] / "metrics.json").read_bytes()
-    small_study(drawn_goods, whole[1], *SHORT)
+    small_run(drawn_goods, whole[1], *SHORT)
     assert stamps == {path: path.stat().st_mtime_ns for path in (whole[1] / "models").rglob("head.keras")}
     assert (whole[1] / "metrics.json").read_bytes() == before
 
 
-def test_another_study_in_the_folder_is_not_overwritten_unawares(drawn_goods, small_study, whole):
+def test_another_study_in_the_folder_is_not_overwritten_unawares(drawn_goods, small_run, whole):
     with pytest.raises(ValueError, match="training.epochs: 3 -> 4.*--replace"):
-        small_study(drawn_goods, whole[1], "comparison.seeds=1", "training.epochs=4")
+        small_run(drawn_goods, whole[1], "comparison.seeds=1", "training.epochs=4")
 
 
-def test_resuming_needs_a_study(tmp_path, drawn_goods, small_study):
+def test_resuming_needs_a_study(tmp_path, drawn_goods, small_run):
     with pytest.raises(ValueError, match="no study to go on with"):
-        small_study(drawn_goods, tmp_path / "run", resume=True)
+        small_run(drawn_goods, tmp_path / "run", resume=True)
 
 
-def test_a_contestant_that_fails_is_a_row_with_its_reason(tmp_path, drawn_goods, small_study):
+def test_a_method_that_fails_is_a_row_with_its_reason(tmp_path, drawn_goods, small_run):
     names = '["column:nonsense", "file:nowhere.json", "backbone:inception_v3", "hie"]'
-    result = small_study(drawn_goods, tmp_path / "run", *SHORT, f"comparison.contestants={names}")
+    result = small_run(drawn_goods, tmp_path / "run", *SHORT, f"comparison.methods={names}")
     failed, text = result.metrics["failed"], summary(result)
     assert "no column 'nonsense'" in failed["column:nonsense"]
     assert "nowhere.json" in failed["file:nowhere.json"]
-    assert set(result.metrics["contestants"]) >= {"flat", "soft", "hie"}
+    assert set(result.metrics["methods"]) >= {"flat", "soft", "hie"}
     assert all(f"{name}" in text and "failed: " in text for name in failed)
 
 
@@ -99,8 +99,8 @@ def test_heads_trained_on_other_terms_are_found(whole):
             self.jobs = ((Job(f"seed-0/{name}"),),)
 
     router = next(path.name for path in (folder / "models" / "seed-0").glob("router-*"))
-    contestants = {"flat": Given("flat"), "soft": Given(router)}
-    check_same_terms(OneJob(), contestants)
+    methods = {"flat": Given("flat"), "soft": Given(router)}
+    check_same_terms(OneJob(), methods)
     other = folder / "models" / "seed-0" / router / "stage.json"
     text = other.read_text()
     try:
@@ -108,7 +108,7 @@ def test_heads_trained_on_other_terms_are_found(whole):
         content["inputs"]["training"]["epochs"] = 99
         other.write_text(json.dumps(content))
         with pytest.raises(ValueError, match="same terms.*training"):
-            check_same_terms(OneJob(), contestants)
+            check_same_terms(OneJob(), methods)
     finally:
         other.write_text(text)
     assert stage.read_text() == kept
@@ -121,14 +121,14 @@ def test_metrics_hold_no_time_and_costs_do(whole):
         json.loads(text)["forecast"]
     )
     costs = json.loads((folder / "costs.json").read_text())
-    assert costs["contestants"]["soft"]["training_seconds"] > 0
+    assert costs["methods"]["soft"]["training_seconds"] > 0
     assert costs["peak_memory_bytes"] > 10_000_000
 
 
 @pytest.mark.slow
-def test_a_study_killed_by_the_system_gives_the_same_metrics(tmp_path, picture_folder):
+def test_a_study_killed_by_the_system_gives_the_same_metrics(tmp_path, image_folder):
     def start(folder):
-        command = [sys.executable, "-m", "aisles", "benchmark", str(picture_folder), "-o", str(folder)]
+        command = [sys.executable, "-m", "aisles", "benchmark", str(image_folder), "-o", str(folder)]
         command += ["--macros", "2", "--weights", "none", "--cache", str(tmp_path / "cache")]
         return subprocess.Popen([*command, "--set", "training.epochs=2"], start_new_session=True)
 

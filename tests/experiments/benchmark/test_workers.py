@@ -21,12 +21,12 @@ def test_the_missing_extra_is_named(monkeypatch):
 
 @pytest.mark.keras
 @pytest.mark.slow
-def test_a_cluster_trains_the_same_heads(tmp_path, drawn_goods, small_study):
+def test_a_cluster_trains_the_same_heads(tmp_path, drawn_goods, small_run):
     distributed = pytest.importorskip("distributed")
     short = ("comparison.seeds=1", "training.epochs=3")
-    here = small_study(drawn_goods, tmp_path / "here", *short)
+    here = small_run(drawn_goods, tmp_path / "here", *short)
     with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        there = small_study(drawn_goods, tmp_path / "there", *short, scheduler=cluster.scheduler_address)
+        there = small_run(drawn_goods, tmp_path / "there", *short, scheduler=cluster.scheduler_address)
     assert there.metrics == here.metrics
 
 

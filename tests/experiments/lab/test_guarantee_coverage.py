@@ -39,9 +39,9 @@ def test_the_readmes_figures_are_those_of_the_committed_result():
 
     (n_deals,), (known,), (new,) = ({d[key] for d in deals} for key in ("n_deals", "n_calibration", "n_new"))
     assert f"dealt {n_deals} times into {known:,} to calibrate on and {new:,} new ones" in readme
-    promises = listed((deal["target"] for deal in deals), digits=0)
+    guarantees = listed((deal["target"] for deal in deals), digits=0)
     right = listed(deal["right_of_answered"] for deal in deals)
-    assert f"promises of {promises} gave {right} right of those answered" in readme
+    assert f"guarantees of {guarantees} gave {right} right of those answered" in readme
     assert f"were reached in {listed(d['share_of_deals_kept'] for d in deals)} of the deals" in readme
     assert f"{listed(deal['answered'] for deal in deals)} of the images got an answer" in readme
     covered = listed(deal["set_coverage"]["lac"][0] for deal in deals)

@@ -1,4 +1,4 @@
-"""The benchmarks of training run and give figures; whether times keep their limits is for a quiet machine to say."""
+"""The benchmarks of training run and give metrics; whether times keep their limits is for a quiet machine to say."""
 
 import json
 import math
@@ -45,14 +45,14 @@ def test_head_training_is_measured_with_the_accuracy_of_both_sides():
 def test_the_gap_between_accuracies_is_worked_out_by_hand():
     seconds = [[4.0, 8.0], [1.0, 1.0]]
     accuracies = [[0.5, 0.7], [0.6, 0.8]]  # both with a standard deviation of sqrt(0.02)
-    times, _, _, gap = training_speed._head_figures(64, np.array(seconds), np.array(accuracies))
+    times, _, _, gap = training_speed._head_metrics(64, np.array(seconds), np.array(accuracies))
     assert (times.value, times.lowest, times.highest) == (6.0, 4.0, 8.0)
     assert gap.value == pytest.approx(0.1 / math.sqrt(0.02))
     assert gap.kept
 
 
-def test_extraction_is_measured_on_drawn_pictures_and_on_photographs(picture_folder):
-    for photos in (None, picture_folder):
+def test_extraction_is_measured_on_drawn_images_and_on_photographs(image_folder):
+    for photos in (None, image_folder):
         checked(
             extraction_speed.extraction_ratios(
                 ("efficientnet_lite0",), n_files=12, rounds=1, input_size=SMALL, photos=photos
@@ -60,7 +60,7 @@ def test_extraction_is_measured_on_drawn_pictures_and_on_photographs(picture_fol
             1,
         )
     with pytest.raises(ValueError, match="At least 1000 photographs are needed.*holds 72"):
-        extraction_speed.extraction_ratios(n_files=1000, input_size=(75, 75), photos=picture_folder)
+        extraction_speed.extraction_ratios(n_files=1000, input_size=(75, 75), photos=image_folder)
 
 
 def test_bfloat16_is_measured_where_the_processor_has_it_and_said_to_be_missing_elsewhere(

@@ -15,23 +15,23 @@ def test_a_kept_result_makes_the_same_table_as_its_run(full_run, tmp_path):
     readme.write_text(f"before\n{BEGIN}\nthe last one\n{END}\nafter\n", encoding="utf-8")
     main(["keep", str(full_run), str(kept)])
     main(["write", str(kept), str(readme)])
-    for name in ("tables/contestants.csv", "figures/error-budget.svg"):
+    for name in ("tables/methods.csv", "metrics/error-budget.svg"):
         assert (kept.with_suffix("") / name).read_bytes() == (full_run / name).read_bytes()
     text = readme.read_text(encoding="utf-8")
-    assert text.startswith(f"before\n{BEGIN}\n| contestant") and text.endswith(f"{END}\nafter\n")
+    assert text.startswith(f"before\n{BEGIN}\n| method") and text.endswith(f"{END}\nafter\n")
     assert "the last one" not in text
     metrics = json.loads((full_run / "metrics.json").read_text())
-    for name, figures in metrics["contestants"].items():
-        if figures["role"] != "control":
-            assert f"| {name} | " in text and f"{figures['accuracy_mean']:.3f}" in text
+    for name, of_method in metrics["methods"].items():
+        if of_method["role"] != "control":
+            assert f"| {name} | " in text and f"{of_method['accuracy_mean']:.3f}" in text
     assert "random macros" in text
     assert metrics["verdict"] in (kept.with_suffix(".md")).read_text(encoding="utf-8")
     result, said = json.loads(kept.read_text()), kept.with_suffix(".md").read_text(encoding="utf-8")
     assert table(result) in text and "resample products" in text
     assert FOUND_BY_SEARCH in said  # a discriminant took part
     assert "(p = " not in said[said.index("| cut |") :] and "On test images the mass was" in said
-    without = {name: f for name, f in result["contestants"].items() if name != "discriminant"}
-    assert FOUND_BY_SEARCH not in note(result | {"contestants": without}, "tiny")
+    without = {name: f for name, f in result["methods"].items() if name != "discriminant"}
+    assert FOUND_BY_SEARCH not in note(result | {"methods": without}, "tiny")
     one_test_image_each = result | {"n_products": result["n_test"]}
     assert "resample products" in table(one_test_image_each)
     unknown = result["data"] | {"products": sum(result["data"]["images"].values())}
@@ -66,9 +66,9 @@ def test_the_committed_study_tells_how_its_best_design_was_found_and_tests_no_ne
 
 def test_the_committed_study_has_one_oracle_router_for_the_same_sub_models():
     path = Path(__file__).parents[3] / "experiments" / "lab" / "results" / "grocery-study.json"
-    contestants = json.loads(path.read_text(encoding="utf-8"))["contestants"]
+    methods = json.loads(path.read_text(encoding="utf-8"))["methods"]
     oracles = {
-        name: [seed["oracle_router"] for seed in figures["ceilings"]] for name, figures in contestants.items()
+        name: [seed["oracle_router"] for seed in metrics["ceilings"]] for name, metrics in methods.items()
     }
     assert (
         oracles["soft"]
@@ -78,4 +78,4 @@ def test_the_committed_study_has_one_oracle_router_for_the_same_sub_models():
         == oracles["implied"]
     )
     assert oracles["flat"] == oracles["masked"] == oracles["hie"]
-    assert set(oracles["hiclass"]) == {None} and contestants["hiclass"]["top5_accuracy"] is None
+    assert set(oracles["hiclass"]) == {None} and methods["hiclass"]["top5_accuracy"] is None

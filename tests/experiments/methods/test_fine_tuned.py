@@ -9,7 +9,7 @@ import pytest
 
 from aisles.experiments.benchmark.summary import summary
 from aisles.experiments.methods.fine_tuned import FineTuning
-from aisles.experiments.methods.roster import Contestant, check_same_terms, passes_of
+from aisles.experiments.methods.roster import MethodResult, check_same_terms, passes_of
 from aisles.experiments.settings.benchmark import ComparisonSettings, explained_difference, read_settings
 from aisles.experiments.stats.verdict import compare
 from aisles.hierarchy.hierarchy import Hierarchy
@@ -25,15 +25,15 @@ SHORT = (
 )  # fmt: skip
 
 
-def contestants(*names):
-    return f"comparison.contestants={json.dumps(names)}"
+def methods(*names):
+    return f"comparison.methods={json.dumps(names)}"
 
 
 @pytest.fixture(scope="module")
-def tuned(tmp_path_factory, drawn_goods, small_study):
+def tuned(tmp_path_factory, drawn_goods, small_run):
     folder = tmp_path_factory.mktemp("tuned") / "run"
-    note = 'data.note="Drawn pictures."'
-    return small_study(drawn_goods, folder, *SHORT, contestants("trunk:tuned", "hie"), note)
+    note = 'data.note="Drawn images."'
+    return small_run(drawn_goods, folder, *SHORT, methods("trunk:tuned", "hie"), note)
 
 
 def archive(folder, name):
@@ -42,7 +42,7 @@ def archive(folder, name):
 
 
 @pytest.mark.parametrize(
-    ("asked", "rivals"),
+    ("asked", "baselines"),
     [
         ("trunk:tuned", ["flat-tuned"]),
         ("trunk:separate", ["flat-tuned", "flat-tuned-ensemble"]),
@@ -51,15 +51,15 @@ def archive(folder, name):
         ("flat-tuned-again", ["flat-tuned"]),
     ],
 )
-def test_whoever_is_fine_tuned_brings_the_rivals_along(asked, rivals):
-    everyone = ComparisonSettings(contestants=(asked, "hie")).everyone
-    assert sorted(everyone) == sorted({"flat", "soft", "hie", asked, *rivals})
-    assert [name for name in everyone if name in rivals] == rivals
+def test_whoever_is_fine_tuned_brings_the_baselines_along(asked, baselines):
+    everyone = ComparisonSettings(methods=(asked, "hie")).everyone
+    assert sorted(everyone) == sorted({"flat", "soft", "hie", asked, *baselines})
+    assert [name for name in everyone if name in baselines] == baselines
 
 
 def test_an_unknown_trunk_is_refused_with_those_that_there_are():
-    with pytest.raises(ValueError, match=r"'trunk:shared' is no contestant.*trunk:separate-from-flat"):
-        ComparisonSettings(contestants=("trunk:shared",))
+    with pytest.raises(ValueError, match=r"'trunk:shared' is no method.*trunk:separate-from-flat"):
+        ComparisonSettings(methods=("trunk:shared",))
 
 
 def test_a_tuned_trunk_is_judged_against_the_flat_model_fine_tuned_alike(tuned):
@@ -83,30 +83,30 @@ def test_its_probabilities_are_soft_routing_of_its_own_stages(tuned):
 
 
 def test_its_budget_counts_the_fine_tuning_that_it_rests_on(tuned):
-    figures = tuned.metrics["contestants"]
-    flat, two = figures["flat-tuned"]["cost"], figures["trunk:tuned"]["cost"]
+    metrics = tuned.metrics["methods"]
+    flat, two = metrics["flat-tuned"]["cost"], metrics["trunk:tuned"]["cost"]
     n = tuned.metrics["data"]["images"]["train"]
     assert flat["image_steps"] == flat["epochs"] * n and flat["backbone_passes"] == 1
     assert two["epochs"] > flat["epochs"] and two["image_steps"] > flat["image_steps"]
     assert two["backbone_passes"] == 1 and two["heads"] == 1 + sum(
         len(members) > 1 for members in tuned.metrics["macros"].values()
     )
-    seconds = json.loads((tuned.folder / "costs.json").read_text())["contestants"]
+    seconds = json.loads((tuned.folder / "costs.json").read_text())["methods"]
     assert 0 < seconds["flat-tuned"]["training_seconds"] < seconds["trunk:tuned"]["training_seconds"]
 
 
-def test_the_report_names_the_rival_and_repeats_the_note(tuned):
+def test_the_report_names_the_baseline_and_repeats_the_note(tuned):
     page = (tuned.folder / "report.html").read_text()
     assert "trunk:tuned against flat-tuned" in page and "(against flat-tuned)" in page
-    verdict, _, rest = page.partition("Drawn pictures.")
+    verdict, _, rest = page.partition("Drawn images.")
     assert tuned.metrics["verdict"].partition(":")[0] in verdict and "<svg" in rest and "<svg" not in verdict
 
 
-def test_run_again_it_trains_nothing_and_finds_the_same(tuned, drawn_goods, small_study):
+def test_run_again_it_trains_nothing_and_finds_the_same(tuned, drawn_goods, small_run):
     before = (tuned.folder / "metrics.json").read_bytes()
     stamps = {path: path.stat().st_mtime_ns for path in tuned.folder.rglob("*.keras")}
-    note = 'data.note="Drawn pictures."'
-    small_study(drawn_goods, tuned.folder, *SHORT, contestants("trunk:tuned", "hie"), note)
+    note = 'data.note="Drawn images."'
+    small_run(drawn_goods, tuned.folder, *SHORT, methods("trunk:tuned", "hie"), note)
     assert (tuned.folder / "metrics.json").read_bytes() == before
     models = tuned.folder / "models"
     assert all(path.stat().st_mtime_ns == was for path, was in stamps.items() if models in path.parents)
@@ -120,7 +120,7 @@ def test_run_again_it_trains_nothing_and_finds_the_same(tuned, drawn_goods, smal
         (TwoPhaseTraining(max_steps=1, batch_size=8), 3 * 100 + 2 * 8),
         (TwoPhaseTraining(augmentation=Augmentation(), max_steps=1, batch_size=8), 3 * 8 + 2 * 8),
     ],
-    ids=["plain", "a view an epoch", "capped where pictures pass", "capped in both phases"],
+    ids=["plain", "a view an epoch", "capped where images pass", "capped in both phases"],
 )
 def test_images_seen_in_training_are_counted(tmp_path, training, steps):
     from aisles.experiments.methods.fine_tuned import _taken
@@ -155,8 +155,8 @@ def test_networks_of_other_terms_are_refused():
     made = {"data": "d", "features": "f", "training": "t", "seed": 0}
     trainer = SimpleNamespace(made_from=lambda job: made)
     none = np.zeros((1, 1, 2), np.float32)
-    flat = Contestant("flat", "flat", none, none, jobs)  # type: ignore[arg-type]
-    one = Contestant("flat-tuned", "flat", none, none, terms={"data": "d", "images": {"tuned_epochs": 6}})
+    flat = MethodResult("flat", "flat", none, none, jobs)  # type: ignore[arg-type]
+    one = MethodResult("flat-tuned", "flat", none, none, terms={"data": "d", "images": {"tuned_epochs": 6}})
     longer = replace(one, name="trunk:tuned", terms={"data": "d", "images": {"tuned_epochs": 60}})
     foreign = replace(one, terms={"data": "e", "images": {"tuned_epochs": 6}})
     check_same_terms(
@@ -168,9 +168,9 @@ def test_networks_of_other_terms_are_refused():
         check_same_terms(trainer, {"flat": flat, "flat-tuned": foreign})
 
 
-def test_a_rule_without_its_flat_model_fails_before_anything_is_trained(tmp_path, drawn_goods, small_study):
-    changes = (*SHORT, contestants("trunk:separate"), 'comparison.primary="implied"', "images.tuned_epochs=0")
-    result = small_study(drawn_goods, tmp_path / "run", *changes)
+def test_a_rule_without_its_flat_model_fails_before_anything_is_trained(tmp_path, drawn_goods, small_run):
+    changes = (*SHORT, methods("trunk:separate"), 'comparison.primary="implied"', "images.tuned_epochs=0")
+    result = small_run(drawn_goods, tmp_path / "run", *changes)
     assert "needs a flat model" in result.metrics["failed"]["trunk:separate"]
     assert not list((tmp_path / "run" / "models" / "networks").rglob("router-from-imagenet"))
     assert "trunk:separate failed: " in " ".join(summary(result).split())
@@ -192,17 +192,17 @@ def test_settings_that_no_training_can_have_are_refused_before_anything_starts(c
     ("change", "matters"),
     [("data.note=x", False), ("images.tuned_epochs=9", False), ("training.epochs=9", True)],
 )
-def test_what_no_contestant_uses_makes_no_other_study(change, matters):
+def test_what_no_method_uses_makes_no_other_study(change, matters):
     assert bool(explained_difference(read_settings(), read_settings(None, [change]))) is matters
 
 
 def test_settings_of_fine_tuning_matter_where_somebody_is_fine_tuned():
-    before = read_settings(None, [contestants("trunk:tuned")])
-    after = read_settings(None, [contestants("trunk:tuned"), "images.tuned_epochs=9"])
+    before = read_settings(None, [methods("trunk:tuned")])
+    after = read_settings(None, [methods("trunk:tuned"), "images.tuned_epochs=9"])
     assert explained_difference(before, after) == ["images.tuned_epochs: 25 -> 9"]
 
 
-def test_whose_rival_failed_is_not_judged_and_no_baseline(tuned):
+def test_whose_baseline_failed_is_not_judged_and_no_baseline(tuned):
     environment = json.loads((tuned.folder / "environment.json").read_text())
     metrics = tuned.metrics | {"environment": environment, "measured": {"date": "2026-01-01"}}
     rows = table(metrics | {"comparisons": [c for c in metrics["comparisons"] if c["b"] != "trunk:tuned"]})
@@ -214,7 +214,7 @@ def test_whose_rival_failed_is_not_judged_and_no_baseline(tuned):
 
 
 def test_an_ensemble_averages_the_networks_of_its_seed_and_of_the_next(monkeypatch):
-    names = ComparisonSettings(contestants=("trunk:separate",), seeds=2)
+    names = ComparisonSettings(methods=("trunk:separate",), seeds=2)
     roster = SimpleNamespace(seeds=range(2), settings=SimpleNamespace(comparison=names))
     tuning = FineTuning(roster, None, None)  # type: ignore[arg-type]
     asked = []
@@ -226,7 +226,7 @@ def test_an_ensemble_averages_the_networks_of_its_seed_and_of_the_next(monkeypat
 
     costly = SimpleNamespace(cost={"backbone_passes": 2.4})
     monkeypatch.setattr(FineTuning, "_answers", answers)
-    monkeypatch.setattr(FineTuning, "contestant", lambda self, name: costly)
+    monkeypatch.setattr(FineTuning, "method", lambda self, name: costly)
     found = list(tuning._ensembles("flat-tuned-ensemble"))
     assert asked == [("flat-tuned", seed) for seed in range(4)]
     assert [tables["probs"][0, 0] for tables, _ in found] == [1.0, 2.0]
@@ -234,15 +234,15 @@ def test_an_ensemble_averages_the_networks_of_its_seed_and_of_the_next(monkeypat
 
 
 @pytest.mark.slow
-def test_separate_networks_meet_the_flat_model_with_their_epochs(tmp_path, drawn_goods, small_study):
-    names = contestants("trunk:separate", "trunk:separate-from-flat")
-    result = small_study(drawn_goods, tmp_path / "run", *SHORT, names)
+def test_separate_networks_meet_the_flat_model_with_their_epochs(tmp_path, drawn_goods, small_run):
+    names = methods("trunk:separate", "trunk:separate-from-flat")
+    result = small_run(drawn_goods, tmp_path / "run", *SHORT, names)
     assert not result.metrics["failed"]
-    rivals = {comparison["b"]: comparison["a"] for comparison in result.metrics["comparisons"]}
-    assert rivals["trunk:separate"] == "flat-tuned"
-    assert rivals["trunk:separate-from-flat"] == "flat-tuned-again"
-    assert rivals["flat-tuned-ensemble"] == "trunk:separate"
-    costs = {name: figures["cost"] for name, figures in result.metrics["contestants"].items()}
+    baselines = {comparison["b"]: comparison["a"] for comparison in result.metrics["comparisons"]}
+    assert baselines["trunk:separate"] == "flat-tuned"
+    assert baselines["trunk:separate-from-flat"] == "flat-tuned-again"
+    assert baselines["flat-tuned-ensemble"] == "trunk:separate"
+    costs = {name: metrics["cost"] for name, metrics in result.metrics["methods"].items()}
     passes = costs["trunk:separate"]["backbone_passes"]
     assert costs["flat-tuned-ensemble"]["backbone_passes"] == passes == costs["trunk:separate"]["heads"] > 1
     assert costs["flat-tuned-ensemble"]["parameters"] == passes * costs["flat-tuned"]["parameters"]

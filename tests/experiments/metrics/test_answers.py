@@ -16,8 +16,8 @@ from aisles.experiments.metrics.answers import (
     balanced_accuracy,
     class_table,
     confusion,
+    corrected_and_broken,
     macro_f1,
-    rescued_and_lost,
     top_k_accuracy,
 )
 
@@ -91,23 +91,23 @@ def test_top_k_breaks_ties_as_argmax_does():
 
 @given(answered(systems=2))
 @settings(max_examples=40)
-def test_rescued_less_lost_over_n_is_the_difference_of_accuracies(data):
+def test_corrected_less_lost_over_n_is_the_difference_of_accuracies(data):
     truth, a, b = data
-    changes = rescued_and_lost(truth, a, b, N_CLASSES)
+    changes = corrected_and_broken(truth, a, b, N_CLASSES)
     assert changes.difference == pytest.approx(accuracy(truth, b) - accuracy(truth, a), abs=1e-12)
-    assert changes.rescued_per_class.sum() == changes.rescued
-    assert changes.lost_per_class.sum() == changes.lost
-    assert not set(changes.rescued_images) & set(changes.lost_images)
-    back = rescued_and_lost(truth, b, a, N_CLASSES)
-    assert back.rescued_images.tolist() == changes.lost_images.tolist()
+    assert changes.corrected_per_class.sum() == changes.corrected
+    assert changes.broken_per_class.sum() == changes.broken
+    assert not set(changes.corrected_images) & set(changes.broken_images)
+    back = corrected_and_broken(truth, b, a, N_CLASSES)
+    assert back.corrected_images.tolist() == changes.broken_images.tolist()
 
 
-def test_rescued_and_lost_name_images_and_classes():
-    changes = rescued_and_lost([0, 1, 1, 2], [0, 0, 0, 2], [1, 1, 1, 0], 3)
-    assert changes.rescued_images.tolist() == [1, 2]
-    assert changes.lost_images.tolist() == [0, 3]
-    assert changes.rescued_per_class.tolist() == [0, 2, 0]
-    assert changes.lost_per_class.tolist() == [1, 0, 1]
+def test_corrected_and_broken_name_images_and_classes():
+    changes = corrected_and_broken([0, 1, 1, 2], [0, 0, 0, 2], [1, 1, 1, 0], 3)
+    assert changes.corrected_images.tolist() == [1, 2]
+    assert changes.broken_images.tolist() == [0, 3]
+    assert changes.corrected_per_class.tolist() == [0, 2, 0]
+    assert changes.broken_per_class.tolist() == [1, 0, 1]
 
 
 @pytest.mark.parametrize(

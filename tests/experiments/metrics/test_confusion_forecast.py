@@ -10,21 +10,21 @@ COUNTS = [[7, 2, 1, 0], [1, 9, 0, 0], [0, 0, 10, 0], [0, 2, 4, 4]]
 
 
 def test_forecast_worked_by_hand():
-    promise = forecast(COUNTS, MACRO_OF)
-    assert (promise.right, promise.inside, promise.between) == (30 / 40, 7 / 40, 3 / 40)
-    assert promise.ceiling == pytest.approx(37 / 40)
-    assert promise.inside_by_chance == pytest.approx(4 / 12)
-    assert promise.concentration == pytest.approx((7 / 10) / (1 / 3))
+    guarantee = forecast(COUNTS, MACRO_OF)
+    assert (guarantee.right, guarantee.inside, guarantee.between) == (30 / 40, 7 / 40, 3 / 40)
+    assert guarantee.ceiling == pytest.approx(37 / 40)
+    assert guarantee.inside_by_chance == pytest.approx(4 / 12)
+    assert guarantee.concentration == pytest.approx((7 / 10) / (1 / 3))
 
 
 def test_forecast_on_the_same_images_is_what_the_error_budget_finds():
     rng = np.random.default_rng(0)
     truth, answers, groups = rng.integers(0, 9, 300), rng.integers(0, 9, 300), rng.integers(0, 3, 9)
-    promise = forecast(confusion(truth, answers, 9), groups)
+    guarantee = forecast(confusion(truth, answers, 9), groups)
     budget = error_budget(truth, answers, groups)
-    assert promise.between == pytest.approx(budget.router_wrong / 300)
-    assert promise.inside == pytest.approx(budget.within_wrong / 300)
-    assert promise.ceiling == pytest.approx(budget.router_accuracy)
+    assert guarantee.between == pytest.approx(budget.router_wrong / 300)
+    assert guarantee.inside == pytest.approx(budget.within_wrong / 300)
+    assert guarantee.ceiling == pytest.approx(budget.router_accuracy)
 
 
 def test_random_partitions_of_uniform_confusions_have_concentration_one():

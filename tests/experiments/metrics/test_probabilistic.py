@@ -47,7 +47,7 @@ def test_nll_and_brier_agree_with_scikit_learn(seed):
     assert brier(probs, labels) == pytest.approx(expected)
 
 
-def test_certain_answers_have_finite_figures():
+def test_certain_answers_have_finite_metrics():
     certain = np.eye(3, dtype=np.float32)
     assert (nll(certain, [0, 1, 2]), brier(certain, [0, 1, 2]), ece(certain, [0, 1, 2])) == (0, 0, 0)
     assert nll(certain, [1, 2, 0]) == pytest.approx(-np.log(np.finfo(float).eps))

@@ -1,4 +1,4 @@
-"""A small run folder whose every figure can be worked out by hand: 4 classes, 2 macros, 8 test images, 2 seeds."""
+"""A small run folder whose every plot can be worked out by hand: 4 classes, 2 macros, 8 test images, 2 seeds."""
 
 import json
 from collections.abc import Callable
@@ -18,14 +18,14 @@ ANSWERS = {
     "flat": ((0, 1, 1, 1, 2, 3, 3, 0), (0, 1, 1, 1, 2, 3, 3, 0)),
     "soft": ((0, 0, 1, 0, 2, 2, 2, 3), (0, 0, 1, 1, 2, 3, 3, 3)),
 }
-"""Right of 8: flat 5 and 5; soft 6 and 7. Rescued 3 and 2, lost 2 and 0."""
+"""Right of 8: flat 5 and 5; soft 6 and 7. Corrected 3 and 2, lost 2 and 0."""
 
 RunMaker = Callable[..., Path]
 
 
 @pytest.fixture
 def make_run(tmp_path) -> RunMaker:
-    """Give a function that writes a run folder."""
+    """Return a function that writes a run folder."""
 
     def make(
         name: str = "run", classes: tuple[str, ...] = CLASSES, drop: tuple[str, ...] = (), **changes
@@ -53,14 +53,14 @@ def make_run(tmp_path) -> RunMaker:
 
 
 def metrics(names, macros) -> dict:
-    """Give `metrics.json` as a study without any optional part writes it."""
+    """Return `metrics.json` as a study without any optional part writes it."""
     comparison = {
         "a": "flat", "b": "soft", "difference": 0.1875, "difference_per_seed": [0.125, 0.25],
         "difference_sd": 0.0884, "interval": [-0.05, 0.4], "p_value": 0.25, "p_corrected": 0.25,
         "mcnemar": [
-            {"rescued": 3, "lost": 2, "p_value": 1.0}, {"rescued": 2, "lost": 0, "p_value": 0.5},
+            {"corrected": 3, "broken": 2, "p_value": 1.0}, {"corrected": 2, "broken": 0, "p_value": 0.5},
         ],
-        "rescued": [3, 2], "lost": [2, 0], "equivalence_interval": [-0.02, 0.39], "equivalence_p": 0.9,
+        "corrected": [3, 2], "broken": [2, 0], "equivalence_interval": [-0.02, 0.39], "equivalence_p": 0.9,
         "smallest_detectable": 0.4, "margin": 0.01, "alpha": 0.05, "verdict": "no difference shown",
         "sentence": "No difference shown between soft and flat: +18.8 points.",
     }  # fmt: skip
@@ -71,7 +71,7 @@ def metrics(names, macros) -> dict:
         "seeds": [0, 1],
         "classes": [str(name) for name in names],
         "macros": macros,
-        "contestants": {
+        "methods": {
             "flat": {"accuracy": [0.625, 0.625], "accuracy_mean": 0.625, "accuracy_sd": 0.0},
             "soft": {"accuracy": [0.75, 0.875], "accuracy_mean": 0.8125, "accuracy_sd": 0.0884},
         },
@@ -97,12 +97,12 @@ def metrics(names, macros) -> dict:
 
 
 def _photographs(folder: Path, labels: list[str]) -> None:
-    (folder / "pictures").mkdir()
+    (folder / "images").mkdir()
     for i in range(len(labels)):
-        Image.new("RGB", (40, 30), (30 * i, 200 - 20 * i, 90)).save(folder / "pictures" / f"{i}.png")
-    Image.new("RGB", (40, 30), "white").save(folder / "pictures" / "train.png")
-    rows = [("pictures/train.png", labels[0], "train")]
-    rows += [(f"pictures/{i}.png", label, "test") for i, label in enumerate(labels)]
+        Image.new("RGB", (40, 30), (30 * i, 200 - 20 * i, 90)).save(folder / "images" / f"{i}.png")
+    Image.new("RGB", (40, 30), "white").save(folder / "images" / "train.png")
+    rows = [("images/train.png", labels[0], "train")]
+    rows += [(f"images/{i}.png", label, "test") for i, label in enumerate(labels)]
     table = pd.DataFrame(rows, columns=["file_name", "label", "split"])
     table.to_csv(folder / "manifest.csv", index=False)
 
@@ -110,7 +110,7 @@ def _photographs(folder: Path, labels: list[str]) -> None:
 def _predictions(folder: Path, classes: tuple[str, ...], names, labels: list[str]) -> None:
     place = {name: i for i, name in enumerate(names)}
     parts = []
-    for contestant, seeds in ANSWERS.items():
+    for method, seeds in ANSWERS.items():
         for seed, answers in enumerate(seeds):
             probs = np.full((8, 4), 0.1)
             probs[np.arange(8), [place[classes[a]] for a in answers]] = 0.7
@@ -121,12 +121,12 @@ def _predictions(folder: Path, classes: tuple[str, ...], names, labels: list[str
                     "label": labels,
                     "macro": ["warm" if i < 2 else "cool" for i in TRUTH],
                     "seed": seed,
-                    "contestant": contestant,
+                    "method": method,
                     "answer": [classes[a] for a in answers],
-                    "router_macro": "" if contestant == "flat" else "warm",
+                    "router_macro": "" if method == "flat" else "warm",
                 }
             )
-            routed = np.full((8, 2), np.nan) if contestant == "flat" else np.tile([0.9, 0.1], (8, 1))
+            routed = np.full((8, 2), np.nan) if method == "flat" else np.tile([0.9, 0.1], (8, 1))
             columns = pd.DataFrame(probs, columns=[f"p:{name}" for name in names])
             macros = pd.DataFrame(routed, columns=["m:warm", "m:cool"])
             parts.append(pd.concat([facts, columns, macros], axis=1))

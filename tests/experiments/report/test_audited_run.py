@@ -12,11 +12,11 @@ from experiments.label_audit.audited_run import audit_run
 
 @pytest.fixture
 def big_run(make_run):
-    """Give a run whose manifest has 10 training images a class, apart from the 8 test images, and their features."""
+    """Return a run whose manifest has 10 training images a class, apart from the 8 test images, and their features."""
     folder = make_run()
     table = pd.read_csv(folder / "manifest.csv", dtype=str)
     classes = ("apple", "cherry", "lime", "moss")
-    more = [(f"pictures/train-{i}.png", classes[i % 4], "train") for i in range(40)]
+    more = [(f"images/train-{i}.png", classes[i % 4], "train") for i in range(40)]
     for name, _, _ in more:
         Image.new("RGB", (8, 8)).save(folder / name)
     table = pd.concat([table, pd.DataFrame(more, columns=table.columns)])
@@ -35,9 +35,9 @@ def test_an_audit_names_the_image_and_recomputes_accuracies_without_it(big_run):
     audit = audit_run(folder, features)
 
     assert audit.suspects[["file_name", "label", "suggested", "split"]].values.tolist() == [
-        ["pictures/1.png", "apple", "moss", "test"]
+        ["images/1.png", "apple", "moss", "test"]
     ]
-    soft = audit.facts["contestants"]["soft"]
+    soft = audit.facts["methods"]["soft"]
     assert (soft["n_images"], soft["n_suspected"], soft["all_images"]) == (8, 1, 13 / 16)
     assert soft["without"] == pytest.approx(11 / 14) and soft["suspected"] == 1.0
     assert audit.facts["splits"]["train"]["n_suspected"] == 0

@@ -32,10 +32,10 @@ def test_two_runs_are_compared_in_words_and_as_json(make_run, tmp_path):
     folders = make_run("first"), make_run("second")
 
     words = run("report", *folders, "-o", tmp_path / "out")
-    figures = run("report", *folders, "-o", tmp_path / "out", "--json")
+    metrics = run("report", *folders, "-o", tmp_path / "out", "--json")
 
     assert words.exit_code == 0 and "second: soft and first: soft" in words.output
-    assert [part["difference"] for part in json.loads(figures.output)] == [0.0, 0.0]
+    assert [part["difference"] for part in json.loads(metrics.output)] == [0.0, 0.0]
 
 
 def test_runs_on_other_test_images_exit_with_the_code_for_bad_data(make_run, tmp_path):

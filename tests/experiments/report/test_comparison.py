@@ -21,7 +21,7 @@ def test_a_run_compared_with_itself_differs_nowhere(make_run):
         ("first: flat", "second: flat"),
         ("first: soft", "second: soft"),
     ]
-    assert all(c.difference == 0 and c.rescued == c.lost == (0, 0) for c in compared.comparisons)
+    assert all(c.difference == 0 and c.corrected == c.broken == (0, 0) for c in compared.comparisons)
 
 
 def test_images_are_paired_by_name_whatever_their_order(make_run):
@@ -30,20 +30,20 @@ def test_images_are_paired_by_name_whatever_their_order(make_run):
 
     compared = compare_runs([first, second])
 
-    assert all(c.difference == 0 and c.rescued == (0, 0) for c in compared.comparisons)
+    assert all(c.difference == 0 and c.corrected == (0, 0) for c in compared.comparisons)
 
 
 def test_a_difference_between_runs_is_counted_image_by_image(make_run):
     first, second = make_run("first"), make_run("second")
 
     def swap(table):
-        return table.assign(contestant=table["contestant"].map({"flat": "soft", "soft": "flat"}))
+        return table.assign(method=table["method"].map({"flat": "soft", "soft": "flat"}))
 
     change_predictions(second, swap)
     flat, soft = compare_runs([first, second]).comparisons
 
-    assert flat.difference == 0.1875 and flat.rescued == (3, 2) and flat.lost == (2, 0)
-    assert soft.difference == -0.1875 and soft.rescued == (2, 0) and soft.lost == (3, 2)
+    assert flat.difference == 0.1875 and flat.corrected == (3, 2) and flat.broken == (2, 0)
+    assert soft.difference == -0.1875 and soft.corrected == (2, 0) and soft.broken == (3, 2)
 
 
 def test_other_test_images_are_refused_by_name(make_run):
@@ -65,7 +65,7 @@ def test_another_label_of_the_same_image_is_refused(make_run):
         compare_runs([first, second])
 
 
-def test_other_pictures_under_the_same_names_are_refused(make_run, tmp_path):
+def test_other_images_under_the_same_names_are_refused(make_run, tmp_path):
     first, second, third = (make_run(name, data={"test_images": name[:1]}) for name in ("a1", "b", "a2"))
     assert len(compare_runs([first, third]).comparisons) == 2
     with pytest.raises(DataError, match="same names and labels, but their bytes differ"):

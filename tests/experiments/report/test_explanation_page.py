@@ -130,7 +130,7 @@ def test_a_name_that_is_no_utf_8_is_shown_with_its_bytes_escaped(run, tmp_path):
     assert r"caf\udce9.png" in page_of(run, tmp_path, [path])[0]
 
 
-def test_a_page_without_pictures_is_no_file(run, tmp_path, caplog):
+def test_a_page_without_images_is_no_file(run, tmp_path, caplog):
     folder = run / "bundles" / "flat"
     with open_page(tmp_path / "why.html", folder, load_bundle(folder), cache=tmp_path / "cache"):
         pass

@@ -18,7 +18,7 @@ def test_a_run_folder_is_read_back_image_by_image(make_run):
     np.testing.assert_allclose(run.classes_by["flat"][0, 1], [0.1, 0.7, 0.1, 0.1])
     assert run.correct("soft").sum(axis=1).tolist() == [6, 7]
     assert list(run.router_by) == ["soft"] and run.router_by["soft"].shape == (2, 8, 2)
-    assert run.paths[3] == folder / "pictures/3.png"
+    assert run.paths[3] == folder / "images/3.png"
 
 
 def test_classes_are_ordered_macro_by_macro(make_run):
@@ -51,7 +51,7 @@ def test_predictions_of_other_classes_are_refused(make_run):
         read_run(folder)
 
 
-def test_a_contestant_with_other_images_is_refused(make_run):
+def test_a_method_with_other_images_is_refused(make_run):
     folder = make_run()
     table = pd.read_csv(folder / "predictions.csv")
     table.drop(index=table.index[-1]).to_csv(folder / "predictions.csv", index=False)

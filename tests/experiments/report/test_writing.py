@@ -106,7 +106,7 @@ def test_a_class_may_be_called_anything_and_nothing_is_injected(make_run):
     )
     assert any("<script>alert(1)</script>" in text for text in outline.texts)
     assert "javascript:y" in "".join(outline.texts)
-    for figure in files.figures:
+    for figure in files.metrics:
         names = {element.tag.rpartition("}")[2] for element in ElementTree.parse(figure).iter()}
         assert "script" not in names and "img" not in names
 
@@ -126,7 +126,7 @@ def test_control_characters_and_turned_writing_become_a_visible_mark(make_run):
 
     page = files.html.read_text(encoding="utf-8")
     assert "\x1b" not in page and "\u202e" not in page and "a\ufffdb" in page
-    for figure in files.figures:
+    for figure in files.metrics:
         ElementTree.parse(figure)
 
 
@@ -148,12 +148,12 @@ def test_classes_stand_worst_first_with_exact_numbers(make_run):
         rows = list(csv.DictReader(file))
 
     assert [row["class"] for row in rows] == ["cherry", "lime", "moss", "apple"]
-    assert rows[0]["recall, soft"] == "0.75" and rows[0]["change"] == "-0.25" and rows[0]["lost"] == "0.5"
+    assert rows[0]["recall, soft"] == "0.75" and rows[0]["change"] == "-0.25" and rows[0]["broken"] == "0.5"
     assert rows[0]["most often answered instead"] == "apple (0.5)"
     assert rows[3]["most often answered instead"] == ""
 
 
-def test_the_table_of_contestants_shows_their_figures(page):
+def test_the_table_of_methods_shows_their_metrics(page):
     row = re.search(r'<tr><th scope="row">soft</th>(.*?)</tr>', page)
 
     assert row is not None
@@ -162,21 +162,21 @@ def test_the_table_of_contestants_shows_their_figures(page):
 
 
 def test_galleries_show_both_systems_probabilities(page):
-    rescued = page[page.index("Rescued: only soft is right") : page.index("Lost: only flat is right")]
+    corrected = page[page.index("Corrected: only soft is right") : page.index("Lost: only flat is right")]
 
-    assert rescued.count('<li class="card">') == 3 and "in 2 of 2 seeds" in rescued
-    assert "<dt>flat</dt><dd>cherry 70\u00a0%, true class 10\u00a0%</dd>" in rescued
-    assert "<dt>soft</dt><dd>apple 70\u00a0%</dd>" in rescued
-    assert "M1 warm 90\u00a0% (right)" in rescued and "M1 warm 90\u00a0% (wrong)" in rescued
+    assert corrected.count('<li class="card">') == 3 and "in 2 of 2 seeds" in corrected
+    assert "<dt>flat</dt><dd>cherry 70\u00a0%, true class 10\u00a0%</dd>" in corrected
+    assert "<dt>soft</dt><dd>apple 70\u00a0%</dd>" in corrected
+    assert "M1 warm 90\u00a0% (right)" in corrected and "M1 warm 90\u00a0% (wrong)" in corrected
 
 
 def test_a_photograph_that_is_gone_leaves_an_empty_place(make_run, caplog):
     folder = make_run()
-    (folder / "pictures" / "1.png").unlink()
+    (folder / "images" / "1.png").unlink()
 
     page = write_report(folder).html.read_text(encoding="utf-8")
 
-    assert page.count("no picture") == 1 and "No thumbnail of" in caplog.text
+    assert page.count("no image") == 1 and "No thumbnail of" in caplog.text
 
 
 def test_what_was_not_run_is_left_out_and_named(page):
@@ -191,12 +191,12 @@ def test_what_was_not_run_is_left_out_and_named(page):
     assert "A difference of 40.0 points would have been shown 80 times in 100" in limits
 
 
-def test_markdown_says_the_same_and_links_its_figures(make_run):
+def test_markdown_says_the_same_and_links_its_metrics(make_run):
     files = write_report(make_run(classes=HOSTILE))
     text = files.markdown.read_text(encoding="utf-8")
 
     assert "No difference shown between soft and flat" in text
-    for link in re.findall(r"\]\(((?:figures|tables)/[^)]+)\)", text):
+    for link in re.findall(r"\]\(((?:metrics|tables)/[^)]+)\)", text):
         assert (files.markdown.parent / link).is_file()
     assert "<script>" not in text.replace("\\<", "")
     assert not re.search(r"(?<!\\)\]\(javascript", text)
@@ -207,7 +207,7 @@ def test_without_a_tree_the_classes_are_listed_macro_by_macro(make_run):
         encoding="utf-8"
     )
 
-    assert "Tree of classes" in page and page.count("no picture") == 5
+    assert "Tree of classes" in page and page.count("no image") == 5
 
 
 def test_the_same_run_gives_the_same_report_byte_for_byte(make_run):

@@ -25,7 +25,7 @@ def left_over(folder: Path, process: int) -> Path:
 
 @pytest.fixture
 def ended() -> int:
-    """Give the number of a process that has ended."""
+    """Return the number of a process that has ended."""
     with subprocess.Popen([sys.executable, "-c", ""]) as process:
         process.wait()
     return process.pid

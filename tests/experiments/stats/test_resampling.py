@@ -31,8 +31,8 @@ def test_product_sums_add_images_of_one_product():
 @given(st.lists(st.sampled_from([-1, 0, 1]), min_size=1, max_size=60))
 @settings(max_examples=50)
 def test_sign_flip_of_single_images_is_exact_mcnemar(differences):
-    rescued, lost = differences.count(1), differences.count(-1)
-    expected = stats.binomtest(rescued, rescued + lost).pvalue if rescued + lost else 1.0
+    corrected, broken = differences.count(1), differences.count(-1)
+    expected = stats.binomtest(corrected, corrected + broken).pvalue if corrected + broken else 1.0
     assert cluster_sign_flip(differences) == pytest.approx(expected, rel=1e-10)
 
 

@@ -18,7 +18,7 @@ from aisles.experiments.stats.significance import (
 
 
 def pair(both, only_a, only_b, neither):
-    """Give correctness of a and b with these counts."""
+    """Return correctness of a and b with these counts."""
     a = [1] * both + [1] * only_a + [0] * only_b + [0] * neither
     b = [1] * both + [0] * only_a + [1] * only_b + [0] * neither
     return np.array(a, dtype=bool), np.array(b, dtype=bool)
@@ -27,7 +27,7 @@ def pair(both, only_a, only_b, neither):
 def test_mcnemar_of_the_airway_example():
     # Bentur et al. 2009, in Fagerland, Lydersen and Laake 2014: 1, 1 / 7, 12; exact conditional p = 0.070
     test = mcnemar_exact(*pair(1, 1, 7, 12))
-    assert (test.rescued, test.lost) == (7, 1)
+    assert (test.corrected, test.broken) == (7, 1)
     assert test.p_value == pytest.approx(18 / 256)
 
 

@@ -13,7 +13,7 @@ from aisles.experiments.stats.verdict import apply_holm, compare
 
 
 def pair(both, only_a, only_b, neither):
-    """Give correctness of a and b with these counts."""
+    """Return correctness of a and b with these counts."""
     a = [1] * both + [1] * only_a + [0] * only_b + [0] * neither
     b = [1] * both + [0] * only_a + [1] * only_b + [0] * neither
     return np.array(a, dtype=bool), np.array(b, dtype=bool)
@@ -40,12 +40,12 @@ def test_the_sentence_says_difference_interval_and_power():
     assert "5000 images" in sentence and "80 times in 100" in sentence
 
 
-def test_compare_counts_rescued_and_lost_per_seed():
+def test_compare_counts_corrected_and_broken_per_seed():
     a = np.array([[1, 1, 0, 0], [1, 0, 0, 0]])
     b = np.array([[1, 0, 1, 1], [1, 1, 0, 0]])
     comparison = compare(a, b)
-    assert comparison.rescued == (2, 1)
-    assert comparison.lost == (1, 0)
+    assert comparison.corrected == (2, 1)
+    assert comparison.broken == (1, 0)
     assert comparison.difference == 0.25
     assert comparison.difference_per_seed == (0.25, 0.25)
     assert comparison.difference_sd == 0.0
@@ -63,12 +63,12 @@ def test_one_seed_and_single_images_give_the_exact_mcnemar_p():
     st.randoms(use_true_random=False),
 )
 @settings(max_examples=30)
-def test_difference_is_rescued_less_lost_and_swapping_mirrors_it(a, random):
+def test_difference_is_corrected_less_lost_and_swapping_mirrors_it(a, random):
     b = np.array([random.random() < 0.5 for _ in range(a.size)]).reshape(a.shape)
     products = np.arange(24) // 3
     forth = compare(a, b, products, n_resamples=200)
     back = compare(b, a, products, n_resamples=200)
-    assert forth.difference == (sum(forth.rescued) - sum(forth.lost)) / a.size
+    assert forth.difference == (sum(forth.corrected) - sum(forth.broken)) / a.size
     assert forth.difference == pytest.approx(b.mean() - a.mean())
     assert back.difference == -forth.difference
     assert back.p_value == pytest.approx(forth.p_value)

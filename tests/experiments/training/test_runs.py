@@ -1,4 +1,4 @@
-"""From pictures to a bundle, to the table of classes, and to the table of heads."""
+"""From images to a bundle, to the table of classes, and to the table of heads."""
 
 import json
 
@@ -31,12 +31,12 @@ def small_backbone():
 
 
 @pytest.fixture(scope="module")
-def run(picture_folder, tmp_path_factory):
+def run(image_folder, tmp_path_factory):
     output = tmp_path_factory.mktemp("run")
     changes = ["classifier.trunk=shared", "hierarchy.macros=2", *FEW]
     settings = read_train_settings(None, changes)
     result = train_classifier(
-        picture_folder, output, settings, cache=output / "cache", backbone=small_backbone()
+        image_folder, output, settings, cache=output / "cache", backbone=small_backbone()
     )
     return output, result
 
@@ -107,20 +107,20 @@ def test_the_page_shows_classes_confusion_and_mistakes(run, tmp_path):
     assert [path.name for path in files.tables] == ["classes.csv", "macros.csv"]
 
 
-def test_unknown_splits_and_labels_are_refused(run, tmp_path, picture_folder):
+def test_unknown_splits_and_labels_are_refused(run, tmp_path, image_folder):
     with pytest.raises(DataError, match="no images of the split 'holdout'"):
         evaluate_bundle(run[1].bundle, run[1].manifest, split="holdout")
     for name in ("apple", "plum"):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "1.png").write_bytes((picture_folder / "apple/00.png").read_bytes())
+        (tmp_path / name / "1.png").write_bytes((image_folder / "apple/00.png").read_bytes())
     with pytest.raises(DataError, match="Others: .*plum"):
         evaluate_bundle(run[1].bundle, tmp_path)
 
 
-def test_a_table_of_heads_has_the_published_columns(picture_folder, tmp_path):
+def test_a_table_of_heads_has_the_published_columns(image_folder, tmp_path):
     settings = read_train_settings(None, ["images.augment=true", "classifier.published=abo65", *FEW])
     table = ablate_heads(
-        picture_folder,
+        image_folder,
         tmp_path,
         settings,
         heads=("v1.2",),
@@ -156,9 +156,9 @@ def test_heads_get_the_epochs_that_the_study_gave_them():
 
 
 @pytest.mark.slow
-def test_heads_that_differ_only_in_augmentation_are_trained_once_without_it(picture_folder, tmp_path, caplog):
+def test_heads_that_differ_only_in_augmentation_are_trained_once_without_it(image_folder, tmp_path, caplog):
     table = ablate_heads(
-        picture_folder, tmp_path, read_train_settings(None, FEW), heads=("v1.1", "v1.3", "v1.2"),
+        image_folder, tmp_path, read_train_settings(None, FEW), heads=("v1.1", "v1.3", "v1.2"),
         cache=tmp_path / "cache", backbone=small_backbone(),
     ).set_index("version")  # fmt: skip
     assert "v1.2 is not trained" in caplog.text and "same model as v1.1" in caplog.text
@@ -166,13 +166,11 @@ def test_heads_that_differ_only_in_augmentation_are_trained_once_without_it(pict
     assert not (tmp_path / "v1.2").exists()
 
 
-def test_a_layer_or_optimizer_that_there_is_not_is_refused_before_anything_is_trained(
-    picture_folder, tmp_path
-):
+def test_a_layer_or_optimizer_that_there_is_not_is_refused_before_anything_is_trained(image_folder, tmp_path):
     settings = read_train_settings(None, ["images.tune_from=mixed99", *FEW])
     for run_it in (train_classifier, ablate_heads, compare_trunks):
         with pytest.raises(ValueError, match="no layer 'mixed99' to fine-tune from"):
-            run_it(picture_folder, tmp_path, settings, backbone=small_backbone())
+            run_it(image_folder, tmp_path, settings, backbone=small_backbone())
     assert not [path for path in tmp_path.rglob("*") if path.is_dir()]
     with pytest.raises(ValueError, match="optimizer must be one of Keras.*'adamant'"):
         read_train_settings(None, ["images.optimizer=adamant"])

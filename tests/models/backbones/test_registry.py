@@ -17,8 +17,8 @@ from aisles.models.fine_tuning.loop import copied
 pytestmark = pytest.mark.keras
 
 
-def pictures() -> dict[int, Path]:
-    """Give photographs that libraries ship, by the ImageNet class that each shows (652 military uniform, 985 daisy)."""
+def images() -> dict[int, Path]:
+    """Return photographs that libraries ship, by the ImageNet class of each (652 military uniform, 985 daisy)."""
     return {
         652: Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg",
         985: Path(sklearn.datasets.__file__).parent / "images" / "flower.jpg",
@@ -30,9 +30,9 @@ def lite():
     return build_backbone("efficientnet_lite0")
 
 
-@pytest.mark.parametrize("label", pictures())
+@pytest.mark.parametrize("label", images())
 def test_lite0_names_what_a_known_photograph_shows(lite, label):
-    pixels = load_pixels(pictures()[label], lite.input_size)[None]
+    pixels = load_pixels(images()[label], lite.input_size)[None]
     tensors = read_tensors(find_weights("efficientnet_lite0"))
     logits = lite.forward(pixels).numpy() @ tensors["_fc.weight"].T + tensors["_fc.bias"]
     assert logits.argmax() == label
@@ -46,7 +46,7 @@ def test_lite0_features_have_the_announced_shape_and_key(lite):
 
 
 def test_bfloat16_features_point_the_same_way(lite):
-    pixels = np.stack([load_pixels(path, lite.input_size) for path in pictures().values()])
+    pixels = np.stack([load_pixels(path, lite.input_size) for path in images().values()])
     exact, rough = lite.forward(pixels).numpy(), in_precision(lite, "bfloat16").forward(pixels).numpy()
     cosine = (exact * rough).sum(1) / np.linalg.norm(exact, axis=1) / np.linalg.norm(rough, axis=1)
     assert cosine.min() > 0.999

@@ -35,7 +35,7 @@ def rewritten(folder, change):
     (folder / "bundle.json").write_text(json.dumps(content))
 
 
-def test_a_loaded_classifier_answers_as_the_saved_one(bundle, pictures):
+def test_a_loaded_classifier_answers_as_the_saved_one(bundle, images):
     folder, classifier = bundle
     loaded = load_bundle(folder)
     assert isinstance(loaded, TwoStageClassifier) and str(loaded.rule) == "beam:2"
@@ -43,38 +43,38 @@ def test_a_loaded_classifier_answers_as_the_saved_one(bundle, pictures):
     for rule in ("soft", "hard", "hie"):
         for calibrated in (True, False):
             np.testing.assert_allclose(
-                loaded.predict_proba(pictures, rule=rule, calibrated=calibrated),
-                classifier.predict_proba(pictures, rule=rule, calibrated=calibrated),
+                loaded.predict_proba(images, rule=rule, calibrated=calibrated),
+                classifier.predict_proba(images, rule=rule, calibrated=calibrated),
                 atol=1e-6,
             )
     assert loaded.router.temperature == 1.4
     again = save_bundle(loaded, folder.parent / "again")
     np.testing.assert_allclose(
-        load_bundle(again).predict_proba(pictures), loaded.predict_proba(pictures), atol=1e-6
+        load_bundle(again).predict_proba(images), loaded.predict_proba(images), atol=1e-6
     )
 
 
-def test_overlapping_hierarchies_promises_and_trees_are_kept(overlapping, make_two_stage, pictures, tmp_path):
+def test_overlapping_hierarchies_promises_and_trees_are_kept(overlapping, make_two_stage, images, tmp_path):
     classifier = make_two_stage(overlapping)
-    labels = [p.label for p in classifier.predict(pictures)] * 4
-    classifier.set_confidence(0.5, list(pictures) * 4, labels)
+    labels = [p.label for p in classifier.predict(images)] * 4
+    classifier.set_confidence(0.5, list(images) * 4, labels)
     tree = cluster_classes(class_embeddings(np.eye(4), list(overlapping.classes)))
     save_bundle(classifier, tmp_path / "b", tree=tree)
     loaded = load_bundle(tmp_path / "b")
     assert loaded.hierarchy.overlapping and loaded.confidence == classifier.confidence
-    assert loaded.predict(pictures, rule="climb") == classifier.predict(pictures, rule="climb")
+    assert loaded.predict(images, rule="climb") == classifier.predict(images, rule="climb")
     assert ClassTree.from_json((tmp_path / "b" / "tree.json").read_text()).classes == tree.classes
     assert "prediction sets" in (tmp_path / "b" / "README.md").read_text()
 
 
-def test_a_flat_bundle_with_and_without_hierarchy(hierarchy, make_trunk, make_model, pictures, tmp_path):
+def test_a_flat_bundle_with_and_without_hierarchy(hierarchy, make_trunk, make_model, images, tmp_path):
     model = make_model(hierarchy.classes, make_trunk())
     for macros in (None, hierarchy):
         save_bundle(FlatClassifier(model, macros), tmp_path / "flat")  # the second replaces the first
         loaded = load_bundle(tmp_path / "flat")
         assert isinstance(loaded, FlatClassifier) and loaded.hierarchy == macros
         np.testing.assert_allclose(
-            loaded.predict_proba(pictures), FlatClassifier(model).predict_proba(pictures), atol=1e-6
+            loaded.predict_proba(images), FlatClassifier(model).predict_proba(images), atol=1e-6
         )
     assert [path.name for path in tmp_path.iterdir()] == ["flat"]
 
@@ -199,23 +199,23 @@ def test_what_is_no_bundle_is_named(tmp_path):
             read_bundle(path)
 
 
-def test_a_network_that_contradicts_bundle_json_is_refused(bundle, pictures):
+def test_a_network_that_contradicts_bundle_json_is_refused(bundle, images):
     folder, _ = bundle
     (folder / "router.keras").write_bytes((folder / "submodel-02.keras").read_bytes())
     rewritten(folder, lambda c: c["files"].update({"router.keras": sha256_of(folder / "router.keras")}))
     with pytest.raises(BundleError, match="2 outputs"):
-        load_bundle(folder).predict(pictures)
+        load_bundle(folder).predict(images)
 
 
-def test_a_network_changed_after_loading_is_noticed_when_it_is_needed(bundle, pictures):
+def test_a_network_changed_after_loading_is_noticed_when_it_is_needed(bundle, images):
     loaded = load_bundle(bundle[0])
     change_byte(bundle[0])
     with pytest.raises(BundleError, match="has changed"):
-        loaded.predict(pictures)
+        loaded.predict(images)
 
 
 @pytest.mark.parametrize("fault", [OSError("no more room"), KeyboardInterrupt("no more room")])
-def test_a_bundle_that_cant_be_replaced_stays(bundle, pictures, monkeypatch, fault):
+def test_a_bundle_that_cant_be_replaced_stays(bundle, images, monkeypatch, fault):
     folder, classifier = bundle
     real = bundles.os.replace
 
@@ -227,7 +227,7 @@ def test_a_bundle_that_cant_be_replaced_stays(bundle, pictures, monkeypatch, fau
     monkeypatch.setattr(bundles.os, "replace", failing)
     with pytest.raises(type(fault), match="no more room"):
         save_bundle(classifier, folder)
-    load_bundle(folder).predict(pictures)
+    load_bundle(folder).predict(images)
     assert [path.name for path in folder.parent.iterdir()] == ["bundle"]
 
 
@@ -249,11 +249,11 @@ def keras_model(n_outputs):
     )
 
 
-def test_keras_models_of_ones_own_are_saved_and_other_callables_refused(pictures, tmp_path):
+def test_keras_models_of_ones_own_are_saved_and_other_callables_refused(images, tmp_path):
     given = FlatClassifier.from_model(keras_model(3), ["c", "a", "b"])
     save_bundle(given, tmp_path / "given")
     np.testing.assert_allclose(
-        load_bundle(tmp_path / "given").predict_proba(pictures), given.predict_proba(pictures), atol=1e-6
+        load_bundle(tmp_path / "given").predict_proba(images), given.predict_proba(images), atol=1e-6
     )
     (tmp_path / "given" / "flat.keras").unlink()
     keras_model(2).save(tmp_path / "given" / "flat.keras")
@@ -262,7 +262,7 @@ def test_keras_models_of_ones_own_are_saved_and_other_callables_refused(pictures
     with pytest.raises(
         BundleError, match=r"flat\.keras doesn't fit bundle\.json\. .* 2 outputs and 3 labels"
     ):
-        load_bundle(tmp_path / "given").predict(pictures)
+        load_bundle(tmp_path / "given").predict(images)
     function = FlatClassifier.from_model(lambda pixels: pixels, ["a", "b"], input_size=(2, 2))
     with pytest.raises(ValueError, match="code is never stored"):
         save_bundle(function, tmp_path / "function")

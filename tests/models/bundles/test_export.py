@@ -26,30 +26,30 @@ def needs(format):
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_every_format_gives_the_bundles_probabilities_for_any_number_of_pictures(
-    format, hierarchy, make_two_stage, pictures, tmp_path
+def test_every_format_gives_the_bundles_probabilities_for_any_number_of_images(
+    format, hierarchy, make_two_stage, images, tmp_path
 ):
     needs(format)
     classifier = make_two_stage(hierarchy, temperature=1.7, rule="hard")
     path = tmp_path / f"model{ENDINGS[format]}"
     result = export_classifier(classifier, path, format)
     assert result.largest_difference < 1e-4 and result.n_classes == 6
-    expected = soft_probabilities(classifier, pictures)
-    np.testing.assert_allclose(expected, classifier.predict_proba(pictures, rule="soft"))
+    expected = soft_probabilities(classifier, images)
+    np.testing.assert_allclose(expected, classifier.predict_proba(images, rule="soft"))
     for n in (1, 12):
-        np.testing.assert_allclose(run_exported(path, format, pictures[:n]), expected[:n], atol=1e-4)
+        np.testing.assert_allclose(run_exported(path, format, images[:n]), expected[:n], atol=1e-4)
     assert json.loads((tmp_path / f"{path.name}.classes.json").read_text()) == list(classifier.classes_)
     assert {p.name for p in tmp_path.iterdir()} == {path.name, f"{path.name}.classes.json"}
     export_classifier(classifier, path, format)  # again, over the old one
 
 
 def test_overlapping_macros_and_separate_networks_become_one_model(
-    overlapping, make_two_stage, pictures, tmp_path
+    overlapping, make_two_stage, images, tmp_path
 ):
     classifier = make_two_stage(overlapping, separate=True, temperature=0.8)
     export_classifier(classifier, tmp_path / "model.keras", "keras")
-    found = run_exported(tmp_path / "model.keras", "keras", pictures)
-    np.testing.assert_allclose(found, classifier.predict_proba(pictures, rule="soft"), atol=1e-5)
+    found = run_exported(tmp_path / "model.keras", "keras", images)
+    np.testing.assert_allclose(found, classifier.predict_proba(images, rule="soft"), atol=1e-5)
 
 
 def test_the_keras_file_needs_nothing_of_ours(hierarchy, make_two_stage, tmp_path):
@@ -67,7 +67,7 @@ def test_the_keras_file_needs_nothing_of_ours(hierarchy, make_two_stage, tmp_pat
 
 
 def test_flat_classifiers_and_models_of_ones_own_are_exported(
-    hierarchy, make_trunk, make_model, pictures, tmp_path
+    hierarchy, make_trunk, make_model, images, tmp_path
 ):
     own = FlatClassifier(make_model(hierarchy.classes, make_trunk(), temperature=2.0))
     network = keras.Sequential(
@@ -76,8 +76,8 @@ def test_flat_classifiers_and_models_of_ones_own_are_exported(
     given = FlatClassifier.from_model(network, ["c", "a", "b"])
     for name, classifier in (("own", own), ("given", given)):
         export_classifier(classifier, tmp_path / f"{name}.keras", "keras")
-        found = run_exported(tmp_path / f"{name}.keras", "keras", pictures)
-        np.testing.assert_allclose(found, classifier.predict_proba(pictures), atol=1e-5)
+        found = run_exported(tmp_path / f"{name}.keras", "keras", images)
+        np.testing.assert_allclose(found, classifier.predict_proba(images), atol=1e-5)
 
 
 def test_bfloat16_trunks_are_written_in_float32_where_they_must_be(
@@ -132,9 +132,7 @@ def test_a_missing_extra_is_named(hierarchy, make_two_stage, tmp_path, monkeypat
 
 
 def test_a_model_that_disagrees_is_not_given_out(hierarchy, make_two_stage, tmp_path, monkeypatch):
-    monkeypatch.setitem(
-        export_module._RUNNERS, "keras", lambda path, pictures: np.full((len(pictures), 6), 0.5)
-    )
+    monkeypatch.setitem(export_module._RUNNERS, "keras", lambda path, images: np.full((len(images), 6), 0.5))
     with pytest.raises(RuntimeError, match="differs from the bundle"):
         export_classifier(make_two_stage(hierarchy), tmp_path / "m.keras", "keras")
     assert list(tmp_path.iterdir()) == []

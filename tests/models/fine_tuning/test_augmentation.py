@@ -1,4 +1,4 @@
-"""Augmented pictures: what each change does, and that nothing but seed, epoch and image decides it."""
+"""Augmented images: what each change does, and that nothing but seed, epoch and image decides it."""
 
 import numpy as np
 import pytest
@@ -8,23 +8,23 @@ from aisles.models.fine_tuning.augmentation import Augmentation, draw_of
 
 pytestmark = pytest.mark.keras
 NOTHING = {"flip": False, "rotation": 0, "zoom": 0, "translation": 0, "contrast": 0, "brightness": 0}
-PICTURE = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
+IMAGE = np.random.default_rng(0).integers(0, 256, (8, 12, 3), dtype=np.uint8)
 SMOOTH = np.tile(np.linspace(40, 200, 32, dtype=np.uint8)[None, :, None], (24, 1, 3))
 
 
-def changed(picture=PICTURE, number=0, epoch=0, **settings):
+def changed(image=IMAGE, number=0, epoch=0, **settings):
     augmentation = Augmentation(**{**NOTHING, **settings})
-    return augmentation.change(picture, draw_of(0, epoch), number).numpy()
+    return augmentation.change(image, draw_of(0, epoch), number).numpy()
 
 
-def test_without_changes_a_picture_stays_as_it_is():
-    np.testing.assert_array_equal(changed(), PICTURE)
+def test_without_changes_a_image_stays_as_it_is():
+    np.testing.assert_array_equal(changed(), IMAGE)
 
 
-def test_about_half_of_the_pictures_are_mirrored_exactly():
+def test_about_half_of_the_images_are_mirrored_exactly():
     flips = [changed(number=number, flip=True) for number in range(40)]
-    mirrored = sum(np.array_equal(one, PICTURE[:, ::-1]) for one in flips)
-    same = sum(np.array_equal(one, PICTURE) for one in flips)
+    mirrored = sum(np.array_equal(one, IMAGE[:, ::-1]) for one in flips)
+    same = sum(np.array_equal(one, IMAGE) for one in flips)
     assert mirrored + same == 40
     assert 10 < mirrored < 30
 
@@ -78,17 +78,17 @@ def test_seed_epoch_and_image_decide_and_order_does_not():
     files = [_png(rng.integers(0, 256, (10, 10, 3), dtype=np.uint8)) for _ in range(6)]
     augmentation = Augmentation()
 
-    def pictures(order, seed=0, epoch=0):
+    def images(order, seed=0, epoch=0):
         change = augmentation.changer(seed, epoch)
         batches = pixel_batches(files, (10, 10), 4, order=np.array(order), change=change)
         together = np.concatenate([batch.numpy() for batch in batches])
         return dict(zip(order, together, strict=True))
 
-    forth, back = pictures([0, 1, 2, 3, 4, 5]), pictures([5, 3, 1])
-    for index, picture in back.items():
-        np.testing.assert_array_equal(picture, forth[index])
-    assert not np.array_equal(pictures([0], epoch=1)[0], forth[0])
-    assert not np.array_equal(pictures([0], seed=1)[0], forth[0])
+    forth, back = images([0, 1, 2, 3, 4, 5]), images([5, 3, 1])
+    for index, image in back.items():
+        np.testing.assert_array_equal(image, forth[index])
+    assert not np.array_equal(images([0], epoch=1)[0], forth[0])
+    assert not np.array_equal(images([0], seed=1)[0], forth[0])
 
 
 @pytest.mark.parametrize("settings", [{"zoom": 1.0}, {"contrast": -0.1}, {"rotation": 181}])

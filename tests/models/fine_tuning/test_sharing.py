@@ -26,7 +26,7 @@ SPLITS = ("train", "train", "val", "test")
 
 @pytest.fixture(scope="module")
 def images(tmp_path_factory) -> ImageTable:
-    folder, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
+    folder, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
     paths, labels = [], []
     for i in range(48):
         pixels = rng.normal(100, 20, (8, 8, 3))
@@ -108,13 +108,13 @@ def test_flat_is_trained_on_from_its_own_network_with_as_many_epochs(trainer, tu
 
 def test_all_of_them_learn_and_a_bundle_keeps_their_answers(images, tuned, separate, tmp_path):
     rows = np.flatnonzero(images.splits == "test")
-    pictures = [images.paths[i] for i in rows]
+    images = [images.paths[i] for i in rows]
     for name, classifier in {"tuned": tuned, "separate": separate}.items():
-        probs = classifier.predict_proba(pictures)
+        probs = classifier.predict_proba(images)
         right = classifier.classes_[probs.argmax(1)] == images.labels[rows]
         assert right.mean() > 0.7, name
         save_bundle(classifier, tmp_path / name)
-        np.testing.assert_allclose(load_bundle(tmp_path / name).predict_proba(pictures), probs, atol=1e-6)
+        np.testing.assert_allclose(load_bundle(tmp_path / name).predict_proba(images), probs, atol=1e-6)
 
 
 def test_what_is_finished_is_not_trained_again(trainer, tuned, separate, monkeypatch):

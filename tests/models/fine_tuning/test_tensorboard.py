@@ -16,7 +16,7 @@ EPOCHS = (Epoch("frozen", 2.0, 0.25, 1.5, 0.5), Epoch("tuned", 1.0, 0.75, 0.5, 1
 
 
 def read_back(folder) -> list[tuple[int, str, float]]:
-    """Give (step, tag, value) of every scalar in a folder of event files."""
+    """Return (step, tag, value) of every scalar in a folder of event files."""
     found = []
     for file in sorted(folder.glob("events.out.tfevents.*")):
         for record in tf.data.TFRecordDataset(str(file)):
@@ -49,8 +49,8 @@ def test_an_epoch_can_be_read_while_training_goes_on_and_is_there_once_after_an_
 
 
 @pytest.fixture
-def images(picture_folder) -> LabeledImages:
-    paths = sorted(picture_folder.glob("[am]*/*.png"))
+def images(image_folder) -> LabeledImages:
+    paths = sorted(image_folder.glob("[am]*/*.png"))
     return LabeledImages(paths, tf.range(24).numpy() // 12, [str(path) for path in paths])
 
 

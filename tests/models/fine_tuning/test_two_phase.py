@@ -1,4 +1,4 @@
-"""Two-phase training on pictures: it learns, repeats, goes on after a kill, and comes apart again."""
+"""Two-phase training on images: it learns, repeats, goes on after a kill, and comes apart again."""
 
 import hashlib
 import io
@@ -49,7 +49,7 @@ def small_backbone(seed: int = 0):
 
 
 def drawn_images(folder: Path, n_images: int, seed: int, size: int = 16) -> LabeledImages:
-    """Draw pictures whose dominant color is their label, in noise."""
+    """Draw images whose dominant color is their label, in noise."""
     rng = np.random.default_rng(seed)
     folder.mkdir(parents=True, exist_ok=True)
     targets, paths, hashes = np.arange(n_images) % 3, [], []
@@ -204,7 +204,7 @@ import numpy as np
 from aisles.data_prep.images.decoding import load_pixels
 from aisles.models import fine_tuning
 from aisles.models.fine_tuning.augmentation import Augmentation
-data = Path(sys.argv[2]) / "pictures"
+data = Path(sys.argv[2]) / "images"
 images = drawn_images(data, 42, 1), drawn_images(data, 24, 2)
 training = replace(TRAINING, tuned_epochs=12, deterministic=True, augmentation=Augmentation())
 for name in sys.argv[3:]:
@@ -238,7 +238,7 @@ def test_killed_by_the_system_it_goes_on_bit_for_bit(tmp_path):
     ("name", "size", "layer"), [("inception_v3", 75, "mixed9"), ("vgg16", 32, "block5_conv1")]
 )
 def test_the_study_networks_go_through_every_step(name, size, layer, tmp_path, monkeypatch):
-    images = drawn_images(tmp_path / "pictures", 6, 1, size), drawn_images(tmp_path / "pictures", 3, 2, size)
+    images = drawn_images(tmp_path / "images", 6, 1, size), drawn_images(tmp_path / "images", 3, 2, size)
     training = replace(TRAINING, frozen_epochs=1, tuned_epochs=1, tuned_rate=1e-4, tune_from=layer)
     backbone = build_backbone(name, weights="none", input_size=(size, size))
     with monkeypatch.context() as patch:
@@ -271,7 +271,7 @@ PHASE_ALONE = {
 
 @pytest.fixture(scope="module")
 def unbalanced(images):
-    """Give three pictures of green and two of red for each of blue's many."""
+    """Return three images of green and two of red for each of blue's many."""
     train, val = images
     rows = [i for i, target in enumerate(train.targets) if i < (42, 9, 6)[target]]
     few = LabeledImages([train.paths[i] for i in rows], train.targets[rows], [train.sha256[i] for i in rows])
@@ -356,8 +356,8 @@ def test_curves_are_written_as_a_table_and_drawn(tmp_path):
     assert table["phase"].tolist() == ["frozen", "frozen", "tuned"]
     assert best_accuracy(epochs, "frozen") == 0.4
     assert best_accuracy(epochs[:2], "tuned") is None
-    with Image.open(draw_curves(epochs, tmp_path / "curves.png")) as figure:
-        assert figure.size == (1200, 480)
+    with Image.open(draw_curves(epochs, tmp_path / "curves.png")) as plot:
+        assert plot.size == (1200, 480)
 
 
 def test_impossible_settings_are_refused(images, tmp_path):

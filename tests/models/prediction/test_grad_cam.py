@@ -18,20 +18,18 @@ def class_activation_map(maps, kernel, label):
 
 
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
-def test_a_heat_map_of_a_linear_head_is_the_class_activation_map(
-    make_trunk, make_model, pictures, temperature
-):
+def test_a_heat_map_of_a_linear_head_is_the_class_activation_map(make_trunk, make_model, images, temperature):
     trunk = make_trunk()
     model = make_model(("a", "b", "c"), trunk, temperature=temperature)
-    maps = keras.Model(trunk.network.input, trunk.network.get_layer("maps").output)(pictures[:1] / 127.5 - 1)
+    maps = keras.Model(trunk.network.input, trunk.network.get_layer("maps").output)(images[:1] / 127.5 - 1)
     kernel = model.head.get_layer("logits").get_weights()[0]
     draw = heat_map_of(model)
     for label in range(3):
         expected = class_activation_map(maps[0].numpy(), kernel, label)
-        np.testing.assert_allclose(draw(pictures[0], label), expected, atol=1e-4)
+        np.testing.assert_allclose(draw(images[0], label), expected, atol=1e-4)
 
 
-def test_it_looks_into_backbones_inside_backbones(pictures):
+def test_it_looks_into_backbones_inside_backbones(images):
     keras.utils.set_random_seed(0)
     inner = keras.Sequential(
         [keras.Input((8, 8, 3)), layers.Conv2D(4, 3, activation="relu"), layers.GlobalAveragePooling2D()]
@@ -43,12 +41,12 @@ def test_it_looks_into_backbones_inside_backbones(pictures):
     stacked = heat_map_of(LabelModel(("a", "b"), wrap_backbone(nested, "nested"), head))
     given = heat_map_of(GivenModel(whole, ["a", "b"]))
     turned = heat_map_of(GivenModel(whole, ["a", "b"]).reordered(("b", "a")))
-    maps = inner.layers[0](pictures[:1] / 255)[0].numpy()
+    maps = inner.layers[0](images[:1] / 255)[0].numpy()
     kernel = head.layers[0].get_weights()[0]
     for label in (0, 1):
         expected = class_activation_map(maps, kernel, label)
         for draw, position in ((stacked, label), (given, label), (turned, 1 - label)):
-            heat = draw(pictures[0], position)
+            heat = draw(images[0], position)
             assert heat.shape == (6, 6)
             np.testing.assert_allclose(heat, expected, atol=1e-4)
 

@@ -1,4 +1,4 @@
-"""Calibration of a classifier, its promises, and their coverage."""
+"""Calibration of a classifier, its guarantees, and their coverage."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from aisles.models.prediction.two_stage import FlatClassifier
 
 
 def true_labels(hierarchy, macro, within, seed):
-    """Draw each picture's class from the distributions themselves, so that they are calibrated."""
+    """Draw each image's class from the distributions themselves, so that they are calibrated."""
     rng = np.random.default_rng(seed)
     labels = []
     for m, w in zip(macro, within, strict=True):
@@ -19,7 +19,7 @@ def true_labels(hierarchy, macro, within, seed):
 
 @pytest.fixture
 def overconfident(hierarchy, table_classifier, make_tables):
-    """A classifier of 250 pictures whose probabilities are sharper than the truth, and the true classes."""
+    """A classifier of 250 images whose probabilities are sharper than the truth, and the true classes."""
     macro, within, flat = make_tables(hierarchy, 250, 0, 0.6)
     labels = true_labels(hierarchy, macro, within, 1)
     powers = macro**2.5
@@ -37,17 +37,17 @@ def log_loss(probs, labels, classes):
 def test_calibration_finds_the_temperatures_and_leaves_hards_answers(overconfident):
     made, labels = overconfident
     classifier = made.classifier
-    before = [p.label for p in classifier.predict(made.pictures, rule="hard")]
-    raw = classifier.predict_proba(made.pictures)
-    assert classifier.calibrate(made.pictures, labels) is classifier
+    before = [p.label for p in classifier.predict(made.images, rule="hard")]
+    raw = classifier.predict_proba(made.images)
+    assert classifier.calibrate(made.images, labels) is classifier
     assert classifier.router.temperature == pytest.approx(2.5, rel=0.3)
     assert classifier.submodels[0].temperature == pytest.approx(2, rel=0.4)
     assert classifier.submodels[1].temperature == 1
-    after = classifier.predict_proba(made.pictures)
+    after = classifier.predict_proba(made.images)
     assert log_loss(after, labels, classifier.classes_) < log_loss(raw, labels, classifier.classes_)
-    np.testing.assert_array_equal(classifier.predict_proba(made.pictures, calibrated=False), raw)
-    assert [p.label for p in classifier.predict(made.pictures, rule="hard")] == before
-    assert [p.label for p in classifier.predict(made.pictures, rule="hard", calibrated=False)] == before
+    np.testing.assert_array_equal(classifier.predict_proba(made.images, calibrated=False), raw)
+    assert [p.label for p in classifier.predict(made.images, rule="hard")] == before
+    assert [p.label for p in classifier.predict(made.images, rule="hard", calibrated=False)] == before
 
 
 def test_a_flat_model_is_calibrated_too(hierarchy, make_tables):
@@ -57,65 +57,65 @@ def test_a_flat_model_is_calibrated_too(hierarchy, make_tables):
     labels = [names[rng.choice(6, p=row)] for row in flat_probs]
     sharp = flat_probs**3 / (flat_probs**3).sum(1, keepdims=True)
     flat = FlatClassifier.from_model(lambda pixels: sharp[pixels[:, 0, 0, 0]], names, input_size=(1, 1))
-    pictures = [np.full((1, 1, 3), i, np.uint8) for i in range(250)]
-    assert flat.calibrate(pictures, labels).model.temperature == pytest.approx(3, rel=0.3)
+    images = [np.full((1, 1, 3), i, np.uint8) for i in range(250)]
+    assert flat.calibrate(images, labels).model.temperature == pytest.approx(3, rel=0.3)
 
 
 def test_confidence_sets_climbs_thresholds_and_prediction_sets(overconfident):
     made, labels = overconfident
-    classifier = made.classifier.calibrate(made.pictures, labels)
+    classifier = made.classifier.calibrate(made.images, labels)
     with pytest.raises(ValueError, match="set_confidence"):
-        classifier.predict_sets(made.pictures)
-    assert classifier.set_confidence(0.7, made.pictures, labels, coverage=0.8) is classifier
+        classifier.predict_sets(made.images)
+    assert classifier.set_confidence(0.7, made.images, labels, coverage=0.8) is classifier
     threshold = classifier.confidence.climb.threshold
-    by_name = classifier.predict(made.pictures, rule="climb")
-    assert by_name == classifier.predict(made.pictures, rule=f"climb:{threshold}")
+    by_name = classifier.predict(made.images, rule="climb")
+    assert by_name == classifier.predict(made.images, rule=f"climb:{threshold}")
     given = [(p, label) for p, label in zip(by_name, labels, strict=True) if p.answered != "none"]
     holds = dict(zip(classifier.hierarchy.macros, classifier.hierarchy.members, strict=True))
     right = [p.label == label if p.answered == "class" else label in holds[p.macro] for p, label in given]
     assert np.mean(right) >= 0.7
-    sets = classifier.predict_sets(made.pictures)
+    sets = classifier.predict_sets(made.images)
     assert np.mean([label in chosen for chosen, label in zip(sets, labels, strict=True)]) >= 0.8
     with pytest.raises(ValueError, match="calibrated"):
-        classifier.predict(made.pictures, rule="climb", calibrated=False)
+        classifier.predict(made.images, rule="climb", calibrated=False)
 
 
-def test_promises_need_known_labels_one_a_picture_and_enough_pictures(overconfident):
+def test_promises_need_known_labels_one_a_image_and_enough_images(overconfident):
     made, labels = overconfident
     with pytest.raises(ValueError, match="tartan"):
-        made.classifier.set_confidence(0.9, made.pictures, ["tartan"] * 250)
-    with pytest.raises(ValueError, match="one label a picture"):
-        made.classifier.set_confidence(0.9, made.pictures[:5], labels)
+        made.classifier.set_confidence(0.9, made.images, ["tartan"] * 250)
+    with pytest.raises(ValueError, match="one label an image"):
+        made.classifier.set_confidence(0.9, made.images[:5], labels)
     with pytest.raises(ValueError, match="calibration images"):
-        made.classifier.set_confidence(0.95, made.pictures[:5], labels[:5])
+        made.classifier.set_confidence(0.95, made.images[:5], labels[:5])
 
 
 @pytest.mark.parametrize("share", [95, 0, 1, -0.1])
 def test_a_share_that_is_none_is_refused_by_its_name_before_anything_runs(overconfident, share):
     made, labels = overconfident
     with pytest.raises(ValueError, match=f"`share` must be between 0 and 1.* Received: share={share}"):
-        made.classifier.set_confidence(share, made.pictures, labels)
+        made.classifier.set_confidence(share, made.images, labels)
     assert made.router.passes == 0
 
 
-def test_calibration_needs_one_label_a_picture_and_at_least_one(overconfident, hierarchy):
+def test_calibration_needs_one_label_a_image_and_at_least_one(overconfident, hierarchy):
     made, labels = overconfident
     names = sorted(hierarchy.classes)
     flat = FlatClassifier.from_model(lambda p: np.full((len(p), 6), 1 / 6), names, input_size=(1, 1))
     for classifier in (made.classifier, flat):
-        with pytest.raises(ValueError, match="one label a picture. Received: 5 pictures and 3 labels"):
-            classifier.calibrate(made.pictures[:5], labels[:3])
-        with pytest.raises(ValueError, match="one label a picture. Received: 5 pictures and 0 labels"):
-            classifier.calibrate(made.pictures[:5], [])
-        with pytest.raises(ValueError, match="needs labelled pictures. Received: none"):
+        with pytest.raises(ValueError, match="one label an image. Received: 5 images and 3 labels"):
+            classifier.calibrate(made.images[:5], labels[:3])
+        with pytest.raises(ValueError, match="one label an image. Received: 5 images and 0 labels"):
+            classifier.calibrate(made.images[:5], [])
+        with pytest.raises(ValueError, match="needs labelled images. Received: none"):
             classifier.calibrate([], [])
 
 
 def test_new_temperatures_void_an_old_promise(overconfident):
     made, labels = overconfident
-    made.classifier.set_confidence(0.7, made.pictures, labels)
+    made.classifier.set_confidence(0.7, made.images, labels)
     assert made.classifier.confidence is not None
-    assert made.classifier.calibrate(made.pictures, labels).confidence is None
+    assert made.classifier.calibrate(made.images, labels).confidence is None
 
 
 def test_a_flat_model_promises_too(hierarchy, make_tables):
@@ -123,9 +123,9 @@ def test_a_flat_model_promises_too(hierarchy, make_tables):
     rng = np.random.default_rng(0)
     names = np.array(sorted(hierarchy.classes))
     labels = [names[rng.choice(6, p=row)] for row in probs]
-    pictures = [np.full((1, 1, 3), i, np.uint8) for i in range(250)]
+    images = [np.full((1, 1, 3), i, np.uint8) for i in range(250)]
     for macros in (None, hierarchy):
         flat = FlatClassifier.from_model(lambda p: probs[p[:, 0, 0, 0]], names, macros, input_size=(1, 1))
-        flat.set_confidence(0.8, pictures, labels)
+        flat.set_confidence(0.8, images, labels)
         assert (flat.confidence.climb is None) == (macros is None)
-        assert len(flat.predict_sets(pictures)) == 250
+        assert len(flat.predict_sets(images)) == 250

@@ -1,4 +1,4 @@
-"""Pictures that somebody has opened already: treated as their files are."""
+"""Images that somebody has opened already: treated as their files are."""
 
 import io
 
@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from aisles.data_prep.io.errors import UnreadableImage
-from aisles.models.prediction.images import open_picture, picture_pixels
+from aisles.models.prediction.images import image_pixels, open_image
 
 SIZES = [(8, 8), (5, 7)]
 
@@ -25,10 +25,10 @@ def test_an_opened_image_stands_upright_as_its_file_does(orientation, suffix, tm
     path = tmp_path / f"a.{suffix}"
     noise().save(path, exif=exif)
     with Image.open(path) as image:
-        for ours, files in zip(picture_pixels(image, SIZES), picture_pixels(path, SIZES), strict=True):
+        for ours, files in zip(image_pixels(image, SIZES), image_pixels(path, SIZES), strict=True):
             np.testing.assert_array_equal(ours, files)
         assert image.getexif()[0x0112] == orientation  # the caller's image stays as it was
-        assert not open_picture(image).getexif()
+        assert not open_image(image).getexif()
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_an_opened_image_stands_upright_as_its_file_does(orientation, suffix, tm
     ids=lambda value: value.mode if isinstance(value, Image.Image) else "",
 )
 def test_every_mode_becomes_rgb(image, expected):
-    (pixels,) = picture_pixels(image, [(4, 4)])
+    (pixels,) = image_pixels(image, [(4, 4)])
     assert pixels.dtype == np.uint8 and pixels.shape == (4, 4, 3)
     assert np.abs(pixels.astype(int) - expected).max() <= 1
 
@@ -62,22 +62,22 @@ def test_every_mode_becomes_rgb(image, expected):
 def test_a_transparent_color_of_an_opened_image_becomes_white_as_in_its_file():
     data = io.BytesIO()
     Image.new("RGB", (4, 4), (10, 20, 30)).save(data, "PNG", transparency=(10, 20, 30))
-    assert open_picture(Image.open(data)).getpixel((0, 0)) == (255, 255, 255)
+    assert open_image(Image.open(data)).getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_an_opened_image_that_is_cut_off_or_closed_is_unreadable():
     data = io.BytesIO()
     noise((64, 48)).save(data, "JPEG")
     cut = Image.open(io.BytesIO(data.getvalue()[:-400]))
-    with pytest.raises(UnreadableImage, match="is cut off: the file ends inside the picture"):
-        picture_pixels(cut, SIZES)
+    with pytest.raises(UnreadableImage, match="is cut off: the file ends inside the image"):
+        image_pixels(cut, SIZES)
     closed = Image.open(data)
     closed.close()
     with pytest.raises(UnreadableImage, match="is damaged"):
-        picture_pixels(closed, SIZES)
+        image_pixels(closed, SIZES)
 
 
 @pytest.mark.parametrize("shape", [(6, 5), (6, 5, 1), (6, 5, 3), (6, 5, 4)])
 def test_arrays_of_every_number_of_channels_become_rgb(shape):
-    (pixels,) = picture_pixels(np.full(shape, 255, np.uint8), [(6, 5)])
+    (pixels,) = image_pixels(np.full(shape, 255, np.uint8), [(6, 5)])
     assert pixels.shape == (6, 5, 3) and (pixels == 255).all()

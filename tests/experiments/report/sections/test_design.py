@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from aisles.experiments.report.names import what_it_is
-from aisles.experiments.report.plots.classes import confusion_figure
+from aisles.experiments.report.plots.classes import confusion_plot
 from aisles.experiments.report.writing import write_report
 
 JUDGED = {
     "difference": 0.03, "difference_per_seed": [0.02, 0.04], "difference_sd": 0.014, "interval": [0.01, 0.05],
-    "p_value": 0.002, "p_corrected": 0.004, "mcnemar": [], "rescued": [3, 2], "lost": [1, 0],
+    "p_value": 0.002, "p_corrected": 0.004, "mcnemar": [], "corrected": [3, 2], "broken": [1, 0],
     "equivalence_interval": [0.0, 0.05], "equivalence_p": 0.9, "smallest_detectable": 0.02, "margin": 0.01,
     "alpha": 0.05, "verdict": "better", "sentence": "better.",
 }  # fmt: skip
@@ -22,12 +22,12 @@ OUTCOME = {"right": 0.625, "inside": 0.25, "between": 0.125, "ceiling": 0.875, "
            "mass": {"right": 0.58, "inside": 0.31, "between": 0.11, "ceiling": 0.89}}  # fmt: skip
 
 
-def contestant(accuracy: list[float], **more) -> dict:
+def method(accuracy: list[float], **more) -> dict:
     return {"accuracy": accuracy, "accuracy_mean": sum(accuracy) / 2, "accuracy_sd": 0.01} | more
 
 
 def full_parts() -> dict:
-    """Give every optional part of `metrics.json` in the shape that `evaluation` documents."""
+    """Return every optional part of `metrics.json` in the shape that `evaluation` documents."""
     distance = {"learned": {"per_mistake": [1.5, 1.7], "per_image": [0.4, 0.3]}}
     calibration = {
         "before": {"ece": [0.1, 0.3], "nll": [1.0, 1.0], "brier": [0.5, 0.5]},
@@ -36,12 +36,12 @@ def full_parts() -> dict:
     }
     cost = {"backbone_passes": 1.0, "head_passes": 1.0, "parameters": 5e6, "image_steps": 1000}
     return {
-        "contestants": {
-            "flat": contestant([0.625, 0.625], role="flat", distance=distance, calibration=calibration, cost=cost),
-            "soft": contestant([0.75, 0.875], role="two-stage", cost=cost | {"head_passes": 3.0, "image_steps": 2500}),
-            "hiclass": contestant([0.5, 0.5], role="reference", calibration=None),
-            "random-1": contestant([0.5, 0.5], role="control"),
-            "random-2": contestant([0.7, 0.7], role="control"),
+        "methods": {
+            "flat": method([0.625, 0.625], role="flat", distance=distance, calibration=calibration, cost=cost),
+            "soft": method([0.75, 0.875], role="two-stage", cost=cost | {"head_passes": 3.0, "image_steps": 2500}),
+            "hiclass": method([0.5, 0.5], role="reference", calibration=None),
+            "random-1": method([0.5, 0.5], role="control"),
+            "random-2": method([0.7, 0.7], role="control"),
         },
         "failed": {"backbone:vgg16": "WeightsMissingError: no <weights> file"},
         "controls": {
@@ -54,7 +54,7 @@ def full_parts() -> dict:
         },
         "forecast": {
             "candidates": [CUT, CUT | {"macros": 3, "excess": 0.2}, CUT | {"linkage": "average", "excess": 0.1}],
-            "recommended": {"linkage": "ward", "macros": 2, "excess": 0.42}, "used": CUT, "happened": OUTCOME,
+            "recommended": {"linkage": "ward", "macros": 2, "excess": 0.42}, "used": CUT, "observed": OUTCOME,
         },
         "sweep": {
             "cuts": [
@@ -99,7 +99,7 @@ def rows_of(written, name: str) -> list[dict]:
 
 
 def test_random_partitions_become_one_row_with_their_spread(written):
-    rows = {row["contestant"]: row for row in rows_of(written, "contestants")}
+    rows = {row["method"]: row for row in rows_of(written, "methods")}
 
     assert set(rows) == {"flat", "soft", "hiclass", "random"}
     assert float(rows["random"]["accuracy"]) == 0.6
@@ -107,10 +107,8 @@ def test_random_partitions_become_one_row_with_their_spread(written):
     assert float(rows["random"]["against flat"]) == pytest.approx(-0.025)
 
 
-def test_a_contestant_that_failed_is_told_with_its_reason(page):
-    assert "backbone:vgg16 failed: WeightsMissingError: no &lt;weights&gt; file" in section(
-        page, "contestants"
-    )
+def test_a_method_that_failed_is_told_with_its_reason(page):
+    assert "backbone:vgg16 failed: WeightsMissingError: no &lt;weights&gt; file" in section(page, "methods")
 
 
 def test_the_study_is_set_against_random_and_other_macros(page):
@@ -155,7 +153,7 @@ def test_a_brought_hierarchy_is_not_said_to_be_found_again(make_run):
 def test_measured_costs_stand_beside_the_budgets(make_run):
     folder = make_run(**full_parts())
     costs = {
-        "contestants": {
+        "methods": {
             "flat": {"training_seconds": 1.5, "bytes_on_disk": 1000, "images_per_second": 200.0},
             "soft": {"training_seconds": 4.5, "bytes_on_disk": 5000, "images_per_second": 100.0},
             "hiclass": {"training_seconds": 9.0, "bytes_on_disk": None, "images_per_second": None},
@@ -164,7 +162,7 @@ def test_measured_costs_stand_beside_the_budgets(make_run):
     }
     (folder / "costs.json").write_text(json.dumps(costs), encoding="utf-8")
     written = write_report(folder)
-    rows = {row["contestant"]: row for row in rows_of(written, "cost")}
+    rows = {row["method"]: row for row in rows_of(written, "cost")}
 
     assert (rows["soft"]["images a second"], rows["soft"]["bytes of heads on disk"]) == ("100.0", "5000")
     assert (rows["soft"]["seconds of training"], rows["soft"]["milliseconds an image"]) == ("4.5", "10.0")
@@ -175,8 +173,8 @@ def test_measured_costs_stand_beside_the_budgets(make_run):
 
 
 def test_the_verdict_comes_before_what_a_phone_cuts_off(written):
-    assert list(rows_of(written, "contestants")[0])[:4] == [
-        "contestant",
+    assert list(rows_of(written, "methods")[0])[:4] == [
+        "method",
         "against flat",
         "verdict",
         "accuracy",
@@ -194,7 +192,7 @@ def test_the_verdict_comes_before_what_a_phone_cuts_off(written):
         ("column:aisle", "the hierarchy that the manifest brings"),
     ],
 )
-def test_the_legend_tells_what_a_contestant_is(name, words):
+def test_the_legend_tells_what_a_method_is(name, words):
     assert what_it_is(name, {}).endswith(words)
 
 
@@ -225,17 +223,17 @@ def test_the_first_frames_tag_stands_clear_of_column_labels():
         macro_of = np.array([0, 1, 1, 2, 2, 2])
         order = np.arange(6)
 
-    texts = confusion_figure(Groups(), np.eye(6), "flat").file()
+    texts = confusion_plot(Groups(), np.eye(6), "flat").file()
     tag = float(re.search(r'y="([\d.]+)"[^>]*>M1<', texts).group(1))  # its baseline
     label = float(re.search(r"rotate\(-90 [\d.]+ ([\d.]+)\)", texts).group(1))  # where labels begin
     assert label < tag - 6
 
 
-def test_the_forecast_is_set_beside_what_happened(written, page):
+def test_the_forecast_is_set_beside_observed_outcome(written, page):
     rows = {row["on the study's macros"]: row for row in rows_of(written, "forecast_and_outcome")}
 
     assert rows["flat is right"] == {
-        "on the study's macros": "flat is right", "forecast": "0.6", "happened": "0.58", "in test answers": "0.625"
+        "on the study's macros": "flat is right", "forecast": "0.6", "observed": "0.58", "in test answers": "0.625"
     }  # fmt: skip
     assert (
         rows["the router is right"]["forecast"] == ""
@@ -265,7 +263,7 @@ def test_stability_says_what_is_not_known_too(page):
 
 
 def test_calibration_is_shown_before_and_after_temperature(written, page):
-    rows = {row["contestant"]: row for row in rows_of(written, "calibration")}
+    rows = {row["method"]: row for row in rows_of(written, "calibration")}
 
     assert float(rows["flat"]["ECE"]) == 0.2 and float(
         rows["flat"]["ECE after temperature"]
@@ -284,7 +282,7 @@ def test_accuracy_is_drawn_against_the_first_cost_that_differs(page):
 
 
 def test_distances_and_scores_that_add_nothing_are_told_once(written, page):
-    assert rows_of(written, "distances") == [{"contestant": "flat", "learned macros": "1.6"}]
+    assert rows_of(written, "distances") == [{"method": "flat", "learned macros": "1.6"}]
     assert "no independent grouping was at hand" in page and page.count("They add nothing.") == 1
 
 
@@ -307,10 +305,10 @@ def test_probabilities_are_read_from_archives_where_the_table_has_none(make_run,
 
     folder = make_run(comparisons=[{"a": "flat", "b": "beam:2"} | JUDGED])
     table = pd.read_csv(folder / "predictions.csv", dtype=str, keep_default_na=False)
-    soft = table["contestant"] == "soft"
+    soft = table["method"] == "soft"
     probs = table.loc[soft, [c for c in table if c.startswith("p:")]].to_numpy(float).reshape(2, 8, 4)
     table.loc[soft, [c for c in table if c[:2] in ("p:", "m:")]] = ""
-    table.loc[soft, "contestant"] = "beam:2"
+    table.loc[soft, "method"] = "beam:2"
     table.to_csv(folder / "predictions.csv", index=False)
     (folder / "probabilities").mkdir()
     np.savez(folder / "probabilities" / "beam-2.npz", probs=probs, macro_probs=np.full((2, 8, 2), 0.5))
