@@ -31,8 +31,8 @@ def tree_section(run: Run, changes: ClassChanges | None = None) -> Section:
     origin = run.metrics.get("hierarchy", {}).get("origin", "")
     caption = (
         f"Bars: images corrected less images broken by {run.primary} against flat, mean over seeds; over all classes "
-        f"they sum to {signed(float(changes.net.sum()))} of {len(run.truth)}. Branches and squares carry the macro's color, "
-        "tags its number."
+        f"they sum to {signed(float(changes.net.sum()))} of {len(run.truth)}. Branches and squares carry the macro's "
+        "color, tags its number."
     )
     blocks: tuple[Block, ...] = (
         Text(

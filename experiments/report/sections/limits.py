@@ -34,8 +34,8 @@ _FINE_TUNED = (
     "on training images alone, and validation images stop them; the other heads are refitted on both. So trunks are "
     "judged against flat-tuned or flat-tuned-again; flat-tuned beside flat shows what fine-tuning brings, on fewer "
     "images. Baselines have as many epochs a model, not in all: the costs give the images that each has seen in "
-    "training. Separate networks cost several times flat's prediction: an ensemble of as many flat networks is judged against "
-    "them, to show what that cost buys without any hierarchy. Neighboring seeds' ensembles share members."
+    "training. Separate networks cost several times flat's prediction: an ensemble of as many flat networks is judged "
+    "against them, to show what that cost buys without any hierarchy. Neighboring seeds' ensembles share members."
 )
 
 
