@@ -1,6 +1,6 @@
 """Let `python -m aisles` do what `aisles` does."""
 
-from aisles.cli import main
+from aisles.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -17,7 +17,7 @@ from aisles.models.fine_tuning.two_phase import gains_from_bfloat16
 from .performance import Ratio, as_ratio, ratios_of
 from .prediction_speed import write_images
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"aisles.{__name__}")  # heard with the rest
 EXTRACTION_LIMIT, BFLOAT16_LIMIT, COSINE_LIMIT = 0.9, 1.4, 0.999
 
 

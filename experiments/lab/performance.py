@@ -63,7 +63,7 @@ class Benchmark:
     name : str
     measures : str
     place : str
-        `module:function` inside aisles.experiments, imported when it runs; the function gives a list of `Ratio`.
+        `module:function` inside experiments.lab, imported when it runs; the function gives a list of `Ratio`.
     """
 
     name: str

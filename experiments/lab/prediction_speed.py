@@ -20,7 +20,7 @@ from aisles.models.prediction.two_stage import FlatClassifier, TwoStageClassifie
 
 from .performance import Ratio, as_ratio, ratios_of
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"aisles.{__name__}")  # heard with the rest
 N_MACROS, N_MEMBERS = 3, 8
 SOFT_LIMIT, HARD_LIMIT, FILES_LIMIT = 1.05, 2.1, 0.85
 

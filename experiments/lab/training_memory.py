@@ -76,7 +76,7 @@ def memory_ratios(
 
 
 def _peak(task: Task) -> float:
-    command = [sys.executable, "-P", "-m", __name__, json.dumps(asdict(task))]
+    command = [sys.executable, "-m", __name__, json.dumps(asdict(task))]
     return float(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 

@@ -24,7 +24,7 @@ from .performance import Ratio, as_ratio, time_of
 from .plain_fit import compile_plainly, fit_plainly
 from .prediction_speed import drawn_pixels, write_images
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger(f"aisles.{__name__}")  # heard with the rest
 N_MACROS, N_MEMBERS = 5, 4
 FROZEN_LIMIT, HEADS_LIMIT = 20, 4
 RATE = 1e-3

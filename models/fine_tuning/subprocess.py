@@ -28,9 +28,7 @@ from .result import TrainedModel, load_trained
 from .two_phase import TwoPhaseTraining, log_finished, train_on_images
 
 logger = logging.getLogger(__name__)
-QUIETLY = (
-    f"from {__package__}.loading import load_quietly; load_quietly(); from {__name__} import main; main()"
-)
+QUIETLY = f"from aisles.models.tensorflow_loading import load_quietly; load_quietly(); from {__name__} import main; main()"
 """TensorFlow's start-up lines would stand between those of the progress."""
 
 

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from aisles.cli import main
+from aisles.cli.main import main
 
 README = Path(__file__).parents[2] / "README.md"
 FAST = "--seeds 1 --weights none --set 'backbone.input_size=[32, 32]' --set training.epochs=3"

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from aisles.cli import main
+from aisles.cli.main import main
 
 pytestmark = pytest.mark.keras
 STUDY = (

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from aisles.cli import main
+from aisles.cli.main import main
 
 
 def run(*arguments, expect=0):

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from keras import layers
 from PIL import Image
 
-from aisles.cli import main
+from aisles.cli.main import main
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.models.bundles.bundle import load_bundle, save_bundle
 from aisles.models.prediction.two_stage import TwoStageClassifier

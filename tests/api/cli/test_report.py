@@ -1,7 +1,7 @@
 import pytest
 from click.testing import CliRunner
 
-from aisles.cli import main
+from aisles.cli.main import main
 
 
 def test_a_report_of_no_run_says_what_is_missing(tmp_path):

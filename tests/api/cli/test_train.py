@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from aisles.cli import main
+from aisles.cli.main import main
 
 pytestmark = pytest.mark.keras
 TINY = [

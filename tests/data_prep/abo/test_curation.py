@@ -456,7 +456,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[3])
 from conftest import thumbnail
-from aisles.data_prep import curation
+from aisles.data_prep.abo import curation
 from aisles.data_prep.abo.curation import curate
 from aisles.data_prep.abo.recipe import Recipe
 
@@ -512,7 +512,7 @@ def killed_run(arguments, step: str, delay: float) -> str:
 
 def killed_inside(catalogue, tmp_path, recipe, moments):
     (tmp_path / "recipe.json").write_text(recipe.model_dump_json())
-    here = str(Path(__file__).parent)
+    here = str(Path(__file__).parents[1])
     arguments = [str(catalogue), str(tmp_path / "whole"), here, str(tmp_path / "recipe.json")]
     seconds = measured_run(arguments)
     wanted = (tmp_path / "whole" / "metadata.csv").read_bytes()

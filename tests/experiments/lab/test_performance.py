@@ -97,7 +97,7 @@ def test_memory_is_measured():
 @pytest.mark.parametrize("benchmark", BENCHMARKS, ids=lambda benchmark: benchmark.name)
 def test_every_benchmark_names_a_function(benchmark):
     module, _, name = benchmark.place.partition(":")
-    assert callable(getattr(import_module(f"aisles.experiments.{module}"), name))
+    assert callable(getattr(import_module(f"experiments.lab.{module}"), name))
 
 
 def test_the_command_hands_options_over_and_fails_when_a_limit_is_not_kept(monkeypatch, capsys, tmp_path):

@@ -3,7 +3,7 @@ import json
 import pandas as pd
 from click.testing import CliRunner
 
-from aisles.cli import main
+from aisles.cli.main import main
 
 
 def run(*words):
