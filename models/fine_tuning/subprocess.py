@@ -28,7 +28,10 @@ from .result import TrainedModel, load_trained
 from .two_phase import TwoPhaseTraining, log_finished, train_on_images
 
 logger = logging.getLogger(__name__)
-QUIETLY = f"from aisles.models.tensorflow_loading import load_quietly; load_quietly(); from {__name__} import main; main()"
+QUIETLY = (
+    "from aisles.models.tensorflow_loading import load_quietly; load_quietly(); "
+    f"from {__name__} import main; main()"
+)
 """TensorFlow's start-up lines would stand between those of the progress."""
 
 
