@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from .shared_options import ModelCommand, as_json
+from .commands import Command, ModelCommand, as_json
 
 PATH = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("runs", nargs=-1, required=True, type=PATH)
 @click.option(
     "--output", "-o", type=PATH, help="Folder to write to.  [default: the run; comparison for several runs]"
@@ -63,7 +63,7 @@ def audit_labels(
 
     Example: aisles audit-labels run
     """
-    from experiments.label_audit.audited_run import audit_run
+    from aisles.experiments.label_audit.audited_run import audit_run
 
     audit = audit_run(run, output=output, cache=cache, n_folds=folds, seed=seed)
     click.echo(as_json(audit.facts) if json_ else audit.summary())

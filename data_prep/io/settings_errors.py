@@ -1,7 +1,7 @@
 """What is wrong with settings, in words that name the setting that was probably meant."""
 
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -41,6 +41,8 @@ def _names(kind: Any, parents: list[str]) -> list[str]:
     for parent in parents:
         field = kind.model_fields.get(parent)
         kind = getattr(field, "annotation", None)
-        if not hasattr(kind, "model_fields"):
+        # A section that may be left out is a union with None.
+        kind = next((part for part in (kind, *get_args(kind)) if hasattr(part, "model_fields")), None)
+        if kind is None:
             return []
     return sorted(kind.model_fields)

@@ -1,6 +1,6 @@
 """Networks fine-tuned on the images as methods of a study: flat, and two-stage on each trunk.
 
-All of them start from the study's backbone, see its images and splits, and have the settings of its section `images`.
+All of them start from the study's backbone, see its images and splits, and have the settings of `fine_tuning`.
 Validation images say when each network stops, and no network trains on them, where the study's other heads are
 refitted on training and validation images. So they are judged against the flat model that was fine-tuned alike.
 """
@@ -20,10 +20,9 @@ import pandas as pd
 from aisles.experiments.runs.predictions import file_name_of
 from aisles.experiments.runs.stages import made_from, stage
 from aisles.experiments.settings.benchmark import ENSEMBLES, FLAT_TUNED
-from aisles.experiments.settings.training import two_phase
 from aisles.hierarchy.rules import route
 from aisles.models.backbones.registry import Backbone
-from aisles.models.fine_tuning.sharing import ImageTable, TrunkTrainer
+from aisles.models.fine_tuning.sharing import ClassifierTrainer, ImageTable
 from aisles.models.prediction.label_model import LabelModel
 from aisles.models.prediction.two_stage import FlatClassifier, TwoStageClassifier
 
@@ -97,17 +96,15 @@ class FineTuning:
             "version": VERSION,
             "data": self.roster.prepared.fingerprint,
             "backbone": self.backbone.key,
-            "images": settings.images.model_dump(exclude={"tensorboard"}),
-            "augmentation": settings.augmentation.model_dump(),
+            "fine_tuning": settings.fine_tuning.identity(),
         }
 
-    def trainer(self, seed: int) -> TrunkTrainer:
+    def trainer(self, seed: int) -> ClassifierTrainer:
         """Return the trainer of one seed's networks; all methods share what it has trained."""
         prepared, settings = self.roster.prepared, self.roster.settings
         images = ImageTable.of(prepared.manifest, prepared.sha256)
-        training = two_phase(settings.images, settings.augmentation)
         place = self.folder / "networks" / f"seed-{seed}"
-        return TrunkTrainer(self.backbone, images, training, place, seed, self.cache)
+        return ClassifierTrainer(self.backbone, images, settings.fine_tuning, place, seed, self.cache)
 
     def _write(self, part: Path, name: str) -> None:
         found: dict[str, list[np.ndarray]] = {}
@@ -151,20 +148,22 @@ class FineTuning:
             sums["images"] = costs[0]["images"]
             yield means, sums
 
-    def _flat(self, trainer: TrunkTrainer, name: str) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    def _flat(self, trainer: ClassifierTrainer, name: str) -> tuple[dict[str, np.ndarray], dict[str, float]]:
         model: FlatClassifier = trainer.flat() if name == FLAT_TUNED else trainer.flat_again()
         tables = {key: model.predict_proba(self._paths(split)) for key, split in _splits("probs")}
         folders: dict[str, tuple[str, ...] | None]
         folders = {"flat": None} if name == FLAT_TUNED else {"flat": None, "flat-from-flat": None}
         return tables, self._cost(trainer, [model.model], folders, 1.0, own_trunks=False)
 
-    def _two_stage(self, trainer: TrunkTrainer, name: str) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    def _two_stage(
+        self, trainer: ClassifierTrainer, name: str
+    ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
         kind, _, start = name.removeprefix("trunk:").partition("-from-")
-        start = start or "imagenet"
+        sharing, start = {"tuned": "fine-tuned"}.get(kind, kind), start or "imagenet"
         hierarchy, rule = self.roster.hierarchy, self.roster.rule(name)
-        if "flat_probs" in rule.needs and (kind, start) == ("separate", "imagenet"):
+        if "flat_probs" in rule.needs and (sharing, start) == ("separate", "imagenet"):
             raise ValueError(f"the rule {rule} needs a flat model, and this trunk has none")
-        model: TwoStageClassifier = trainer.two_stage(hierarchy, kind, start)
+        model: TwoStageClassifier = trainer.two_stage(hierarchy, sharing, start)
         tables = {}
         for prefix, split in (("", "test"), ("val_", "val")):
             macro, within, flat = model.stage_proba(self._paths(split), calibrated=False)
@@ -174,22 +173,22 @@ class FineTuning:
             tables[f"{prefix}macro_probs"] = macro
             if not prefix:
                 tables["inside"] = within[:, np.argsort(hierarchy.slot_class)]
-        suffix = "on-tuned" if kind == "tuned" else f"from-{start}"
+        suffix = "on-fine-tuned" if sharing == "fine-tuned" else f"from-{start}"
         folders: dict[str, tuple[str, ...] | None] = {f"router-{suffix}": None}
         for number, members in enumerate(hierarchy.members):
             if len(members) > 1:
                 folders[f"submodel-{number:02d}-{suffix}"] = members
-        if kind == "tuned" or start == "flat":
+        if sharing == "fine-tuned" or start == "flat":
             folders["flat"] = None
         parts = {"macro_probs": [model.router], "flat_probs": [model.flat]}
         parts["within_probs"] = [m for m in model.submodels if not m.constant]
         models = [m for need in rule.needs for m in parts[need]]
         passes = passes_of(rule, tables["macro_probs"][None], hierarchy, len(models))
-        return tables, self._cost(trainer, models, folders, passes, own_trunks=kind == "separate")
+        return tables, self._cost(trainer, models, folders, passes, own_trunks=sharing == "separate")
 
     def _cost(
         self,
-        trainer: TrunkTrainer,
+        trainer: ClassifierTrainer,
         models: Iterable[Any],
         folders: dict[str, tuple[str, ...] | None],
         passes: float,
@@ -226,7 +225,7 @@ def _head_parameters(model: LabelModel) -> int:
     return 0 if loaded is None else loaded.count_params()  # type: ignore[union-attr]
 
 
-def _taken(trainer: TrunkTrainer, name: str, n_images: int) -> tuple[int, int, float]:
+def _taken(trainer: ClassifierTrainer, name: str, n_images: int) -> tuple[int, int, float]:
     """Return a model's epochs, the images that passed through it, and the seconds of training.
 
     Of views one counts an epoch, and no more than `max_steps` allows. Extracting features takes no part in the seconds.
