@@ -8,33 +8,46 @@ _PLACES = {
     "Hierarchy": "aisles.hierarchy.hierarchy",
     "HierarchicalEstimator": "aisles.models.sklearn_estimator",
     "HierarchicalPrediction": "aisles.models.prediction.two_stage",
+    "Settings": "aisles.experiments.settings.benchmark",
     "TwoStageClassifier": "aisles.models.prediction.two_stage",
-    "benchmark": "aisles.experiments.benchmark.run",
+    "benchmark": "aisles.calls",
     "build_backbone": "aisles.models.backbones.registry",
+    "evaluate": "aisles.experiments.training.bundle_evaluation",
     "load": "aisles.models.bundles.bundle",
     "read_manifest": "aisles.data_prep.images.manifest",
     "save": "aisles.models.bundles.bundle",
+    "train": "aisles.calls",
     "wrap_backbone": "aisles.models.backbones.registry",
 }
-_OTHER_NAMES = {"benchmark": "run_benchmark", "load": "load_bundle", "save": "save_bundle"}
+_OTHER_NAMES = {
+    "Settings": "BenchmarkSettings",
+    "evaluate": "evaluate_bundle",
+    "load": "load_bundle",
+    "save": "save_bundle",
+}
 
 __all__ = [
     "FlatClassifier",
     "HierarchicalEstimator",
     "HierarchicalPrediction",
     "Hierarchy",
+    "Settings",
     "TwoStageClassifier",
     "benchmark",
     "build_backbone",
+    "evaluate",
     "load",
     "read_manifest",
     "save",
+    "train",
     "wrap_backbone",
 ]
 
 if TYPE_CHECKING:
+    from aisles.calls import benchmark, train
     from aisles.data_prep.images.manifest import read_manifest
-    from aisles.experiments.benchmark.run import run_benchmark as benchmark
+    from aisles.experiments.settings.benchmark import BenchmarkSettings as Settings
+    from aisles.experiments.training.bundle_evaluation import evaluate_bundle as evaluate
     from aisles.hierarchy.hierarchy import Hierarchy
     from aisles.models.backbones.registry import build_backbone, wrap_backbone
     from aisles.models.bundles.bundle import load_bundle as load

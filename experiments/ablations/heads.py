@@ -10,7 +10,7 @@ import pandas as pd
 from aisles.data_prep.io.tables import write_table
 from aisles.experiments.benchmark.preparation import prepare_data
 from aisles.experiments.runs.writer import run_folder
-from aisles.experiments.settings.fine_tuning import TrainSettings
+from aisles.experiments.settings.training import TrainSettings
 from aisles.experiments.training.runs import check_layer, start_backbone
 from aisles.models.backbones.registry import Backbone
 from aisles.models.fine_tuning.settings import FineTuningSettings

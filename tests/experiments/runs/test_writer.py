@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from aisles.data_prep.io.errors import DataError
-from aisles.experiments.ablations.sharing import compare_trunks
 from aisles.experiments.benchmark.run import run_benchmark
 from aisles.experiments.runs.writer import RESULTS
 from aisles.experiments.settings.reading import read_settings
@@ -156,10 +155,9 @@ def test_a_hierarchy_of_one_macro_is_refused_before_anything_takes_long(
     with pytest.raises(DataError, match=told):
         small_run(drawn_goods, tmp_path / "run", one_macro)
     settings = read_settings(None, [one_macro], kind=TrainSettings)
-    for run_it in (train_classifier, compare_trunks):
-        with pytest.raises(DataError, match=told):
-            run_it(drawn_goods, tmp_path / "run", settings, backbone=small_run.backbone)
-    assert not (tmp_path / "run" / "models").exists()
+    with pytest.raises(DataError, match=told):
+        train_classifier(drawn_goods, tmp_path / "run", settings, backbone=small_run.backbone)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_grouping_that_is_not_there_is_refused_before_anything_takes_long(tmp_path, drawn_goods, small_run):
