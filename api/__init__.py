@@ -8,13 +8,17 @@ _PLACES = {
     "Hierarchy": "aisles.hierarchy.hierarchy",
     "HierarchicalEstimator": "aisles.models.sklearn_estimator",
     "HierarchicalPrediction": "aisles.models.prediction.two_stage",
+    "MethodResult": "aisles.experiments.methods.registry",
     "Settings": "aisles.experiments.settings.benchmark",
     "TwoStageClassifier": "aisles.models.prediction.two_stage",
     "benchmark": "aisles.calls",
     "build_backbone": "aisles.models.backbones.registry",
     "evaluate": "aisles.experiments.training.bundle_evaluation",
     "load": "aisles.models.bundles.bundle",
+    "load_plugins": "aisles.hierarchy.registry",
     "read_manifest": "aisles.data_prep.images.manifest",
+    "register_method": "aisles.experiments.methods.registry",
+    "register_rule": "aisles.hierarchy.rules",
     "save": "aisles.models.bundles.bundle",
     "train": "aisles.calls",
     "wrap_backbone": "aisles.models.backbones.registry",
@@ -31,13 +35,17 @@ __all__ = [
     "HierarchicalEstimator",
     "HierarchicalPrediction",
     "Hierarchy",
+    "MethodResult",
     "Settings",
     "TwoStageClassifier",
     "benchmark",
     "build_backbone",
     "evaluate",
     "load",
+    "load_plugins",
     "read_manifest",
+    "register_method",
+    "register_rule",
     "save",
     "train",
     "wrap_backbone",
@@ -46,9 +54,12 @@ __all__ = [
 if TYPE_CHECKING:
     from aisles.calls import benchmark, train
     from aisles.data_prep.images.manifest import read_manifest
+    from aisles.experiments.methods.registry import MethodResult, register_method
     from aisles.experiments.settings.benchmark import BenchmarkSettings as Settings
     from aisles.experiments.training.bundle_evaluation import evaluate_bundle as evaluate
     from aisles.hierarchy.hierarchy import Hierarchy
+    from aisles.hierarchy.registry import load_plugins
+    from aisles.hierarchy.rules import register_rule
     from aisles.models.backbones.registry import build_backbone, wrap_backbone
     from aisles.models.bundles.bundle import load_bundle as load
     from aisles.models.bundles.bundle import save_bundle as save

@@ -19,7 +19,7 @@ from aisles.experiments.methods.head_jobs import (
 )
 from aisles.hierarchy.clustering import ClassTree
 from aisles.hierarchy.hierarchy import Hierarchy
-from aisles.hierarchy.rules import hie, implied, macro_from_flat, soft
+from aisles.hierarchy.rule_functions import hie, implied, macro_from_flat, soft
 from experiments.label_audit.confident_learning import out_of_fold_probs
 
 SEEDS, MEMBERS, MACROS = range(5), 7, (2, 3, 5, 8, 12)

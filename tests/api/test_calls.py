@@ -61,7 +61,7 @@ def test_settings_come_as_a_record_a_mapping_or_a_file_and_keywords_lie_over_the
             "'batch_size' stands in several sections.*backbone.batch_size, training.batch_size",
         ),
         ({"macros": 1}, "hierarchy.macros: there must be at least 2 macros"),
-        ({"methods": ["sft"]}, "Did you mean soft?"),
+        ({"methods": ["sft"]}, "Did you mean 'soft'?"),
         ({"augment": True}, "'augment' is not a setting of benchmark. Did you mean augmentation?"),
     ],
 )

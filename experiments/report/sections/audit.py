@@ -71,7 +71,7 @@ def _accuracies(run: Run, suspects: pd.DataFrame) -> Table:
     found = {
         name: accuracy_without(run.correct(name), suspected)
         for name in run.answers_by
-        if not is_control(name)
+        if not is_control(name, run.metrics)
     }
     rows = tuple((name, part.all_images, part.without, part.suspected) for name, part in found.items())
     caption = (

@@ -91,7 +91,7 @@ def test_a_threshold_needs_similarities(image_folder, tmp_path):
     [
         (["macros", "--values", "a,b"], "Macros are a whole number or auto. Received: 'a'"),
         (["backbone", "--values", "resnet"], "'resnet' can't be tried"),
-        (["color", "--set", 'comparison.methods=["flat", "sft"]'], "'sft' is no method. Did you mean soft?"),
+        (["color", "--set", 'comparison.methods=["flat", "sft"]'], "Unknown method 'sft'. Did you mean 'soft'?"),
         (["heads", "--sharing", "frozen"], "No such option"),
         (["heads", "--model", "flat"], "No such option"),
         (["heads", "--macros", "3"], "No such option"),
