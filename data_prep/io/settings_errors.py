@@ -27,7 +27,7 @@ def _fault(fault: Any, kind: type[BaseModel]) -> str:
     *parents, last = map(str, fault["loc"] or ("settings",))
     where = ".".join([*parents, last])
     if fault["type"] != "extra_forbidden":
-        rule = fault["msg"].removeprefix("Value error, ")
+        rule = fault["msg"].removeprefix("Value error, ").rstrip(".")
         return f"{where}: {rule}. Received: {fault['input']!r}."
     known = _names(kind, parents)
     meant = get_close_matches(last, known, n=1)

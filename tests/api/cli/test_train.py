@@ -39,10 +39,10 @@ def test_train_prints_figures_and_the_next_step(run):
 def test_train_leaves_curves_and_event_files_of_every_model(run):
     models = run[0] / "models"
     assert {file.parent.name for file in models.glob("*/curves.csv")} >= {
-        "flat-on-shared",
-        "router-on-shared",
+        "flat-on-frozen",
+        "router-on-frozen",
     }
-    for name in ("flat-on-shared", "router-on-shared"):
+    for name in ("flat-on-frozen", "router-on-frozen"):
         assert list((models / name / "tensorboard/validation").glob("events.out.tfevents.*"))
 
 
