@@ -248,11 +248,11 @@ class TrunkTrainer:
         return StoredTrunk(
             network,
             backbone.name,
-            backbone.input_size,
             backbone.preprocessing,
             backbone.color,
             backbone.weights,
             backbone.precision,
+            backbone.fitting,
         )
 
 

@@ -65,7 +65,7 @@ def extract_views(
         numbers = np.array([int(image[:15], 16) for image in todo], np.int64)
         batches = pixel_batches(
             [Path(path_of[image]) for image in todo],
-            backbone.input_size,
+            backbone.fitting,
             batch_size,
             change=augmentation.changer(0, view, numbers),
         )

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from aisles.data_prep.images.fitting import Fitting
 from aisles.models.batches import pixel_batches
 from aisles.models.fine_tuning.augmentation import Augmentation, draw_of
 
@@ -80,7 +81,7 @@ def test_seed_epoch_and_image_decide_and_order_does_not():
 
     def images(order, seed=0, epoch=0):
         change = augmentation.changer(seed, epoch)
-        batches = pixel_batches(files, (10, 10), 4, order=np.array(order), change=change)
+        batches = pixel_batches(files, Fitting((10, 10)), 4, order=np.array(order), change=change)
         together = np.concatenate([batch.numpy() for batch in batches])
         return dict(zip(order, together, strict=True))
 
