@@ -5,14 +5,18 @@ from typing import TYPE_CHECKING, Any
 
 _PLACES = {
     "FlatClassifier": "aisles.models.prediction.two_stage",
-    "Hierarchy": "aisles.hierarchy.hierarchy",
     "HierarchicalEstimator": "aisles.models.sklearn_estimator",
     "HierarchicalPrediction": "aisles.models.prediction.two_stage",
+    "Hierarchy": "aisles.hierarchy.hierarchy",
+    "MethodResult": "aisles.experiments.methods.registry",
     "TwoStageClassifier": "aisles.models.prediction.two_stage",
     "benchmark": "aisles.experiments.benchmark.run",
     "build_backbone": "aisles.models.backbones.registry",
     "load": "aisles.models.bundles.bundle",
+    "load_plugins": "aisles.hierarchy.registry",
     "read_manifest": "aisles.data_prep.images.manifest",
+    "register_method": "aisles.experiments.methods.registry",
+    "register_rule": "aisles.hierarchy.rules",
     "save": "aisles.models.bundles.bundle",
     "wrap_backbone": "aisles.models.backbones.registry",
 }
@@ -23,11 +27,15 @@ __all__ = [
     "HierarchicalEstimator",
     "HierarchicalPrediction",
     "Hierarchy",
+    "MethodResult",
     "TwoStageClassifier",
     "benchmark",
     "build_backbone",
     "load",
+    "load_plugins",
     "read_manifest",
+    "register_method",
+    "register_rule",
     "save",
     "wrap_backbone",
 ]
@@ -35,7 +43,10 @@ __all__ = [
 if TYPE_CHECKING:
     from aisles.data_prep.images.manifest import read_manifest
     from aisles.experiments.benchmark.run import run_benchmark as benchmark
+    from aisles.experiments.methods.registry import MethodResult, register_method
     from aisles.hierarchy.hierarchy import Hierarchy
+    from aisles.hierarchy.registry import load_plugins
+    from aisles.hierarchy.rules import register_rule
     from aisles.models.backbones.registry import build_backbone, wrap_backbone
     from aisles.models.bundles.bundle import load_bundle as load
     from aisles.models.bundles.bundle import save_bundle as save

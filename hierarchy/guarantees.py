@@ -22,7 +22,7 @@ from scipy.stats import binom
 
 from .distributions import check_distributions, check_same_images
 from .hierarchy import Hierarchy
-from .rules import NEVER
+from .rule_functions import NEVER
 
 logger = logging.getLogger(__name__)
 

@@ -1,227 +1,114 @@
-"""Routing rules: how the router and the sub-models become one distribution or one answer.
+"""Routing rules by name: what each needs, which sub-models it runs, its parameter, formula and source.
 
-Everything here is arithmetic on arrays. Throughout, for n images,
-
-- `macro_probs` is of shape (n, n_macros), rows sum to 1, columns in the order of `hierarchy.macros`;
-- `within_probs` is of shape (n, n_slots), columns in the order of `hierarchy.slots`, and in every row each
-  macro's block sums to 1;
-- `flat_probs` is of shape (n, n_classes), rows sum to 1, columns in the order of `hierarchy.classes`;
-- a result is of shape (n, n_classes), rows sum to 1, columns in the order of `hierarchy.classes`, float64.
-
-Sums may be off by 1e-3 and are taken as they are. Every image is computed by itself, one addition after
-another in a fixed order, so its answer is the same bit for bit whatever else is in the batch. On ties the
-macro with the lowest index and the class that sorts first win (`numpy.argmax`).
-
-Overlapping hierarchies: soft, beam and threshold sum over the macros that hold the class; hard looks into
-the one chosen macro; hie weighs a class by the summed probability of its macros; masked keeps the classes of
-the chosen macro. What has to divide the flat model's mass among macros (`macro_from_flat`, `implied`) refuses
-them.
+One table, `RULES`, that prediction, benchmark, settings, commands, report and exports read; `register_rule` adds to it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .distributions import check_distributions, check_same_images, row_sums, sum_columns
+from . import rule_functions as functions
 from .hierarchy import Hierarchy
+from .registry import Registry
 
-NEVER = 2.0
-"""A threshold that no probability reaches."""
-
-
-def soft(macro_probs: ArrayLike, within_probs: ArrayLike, hierarchy: Hierarchy) -> np.ndarray:
-    """Weigh every sub-model by its macro: P(c) = sum over macros m holding c of P(m) P(c | m).
-
-    The law of total probability over the macros; the mixture of HD-CNN (Yan et al., ICCV 2015) where each
-    fine component knows only its own classes.
-    """
-    macro_probs, within_probs = _both_stages(macro_probs, within_probs, hierarchy)
-    return _mix(macro_probs, within_probs, hierarchy)
-
-
-def hard(macro_probs: ArrayLike, within_probs: ArrayLike, hierarchy: Hierarchy) -> np.ndarray:
-    """Trust the router: P(c) = P(c | m*) with m* = argmax P(m), and 0 outside m*.
-
-    The local classifier per parent node with top-down prediction (Silla and Freitas, Data Mining and
-    Knowledge Discovery, 2011). Its argmax is the best class inside the most probable macro.
-    """
-    return beam(macro_probs, within_probs, hierarchy, k=1)
-
-
-def beam(macro_probs: ArrayLike, within_probs: ArrayLike, hierarchy: Hierarchy, k: int) -> np.ndarray:
-    """Apply soft over the k most probable macros: P(c) = sum of P(m) P(c | m) / sum of P(m).
-
-    Both sums run over the k kept macros, so the result is rescaled to sum to 1. k = 1 is hard, k = n_macros is
-    soft. Among equally probable macros the lower index is kept. Beam search of width k through a tree of
-    classifiers (Kumar, Vembu, Menon and Elkan, "Beam search algorithms for multilabel learning", Machine
-    Learning, 2013), here of two levels; the rescaling is this project's definition.
-
-    Raises
-    ------
-    ValueError
-        If `k` is no whole number between 1 and the number of macros, or the arrays do not fit.
-    """
-    if isinstance(k, bool) or int(k) != k or not 1 <= k <= hierarchy.n_macros:
-        raise ValueError(
-            f"`k` must be a whole number between 1 and the number of macros ({hierarchy.n_macros}). "
-            f"Received: k={k}."
-        )
-    macro_probs, within_probs = _both_stages(macro_probs, within_probs, hierarchy)
-    best = np.argsort(-macro_probs, axis=1, kind="stable")[:, : int(k)]
-    kept = np.zeros(macro_probs.shape, dtype=bool)
-    np.put_along_axis(kept, best, True, axis=1)
-    return _mix(_rescaled(macro_probs, kept), within_probs, hierarchy)
-
-
-def threshold(macro_probs: ArrayLike, within_probs: ArrayLike, hierarchy: Hierarchy, t: float) -> np.ndarray:
-    """Apply soft over the macros with P(m) >= t: P(c) = sum of P(m) P(c | m) / sum of P(m).
-
-    Both sums run over the kept macros, so the result is rescaled to sum to 1; the most probable macro is
-    always kept. t = 0 is soft; any t above every P(m) is hard. The conditional execution of HD-CNN (Yan et al.,
-    ICCV 2015), which leaves out fine components of little weight; keeping the most probable macro whatever t is
-    this project's definition.
-
-    Raises
-    ------
-    ValueError
-        If `t` is no number from 0 to 1, or the arrays do not fit.
-    """
-    if not 0 <= t <= 1:
-        raise ValueError(f"`t` must be a number from 0 to 1. Received: t={t}.")
-    macro_probs, within_probs = _both_stages(macro_probs, within_probs, hierarchy)
-    kept = macro_probs >= t
-    kept[np.arange(len(kept)), np.argmax(macro_probs, axis=1)] = True
-    return _mix(_rescaled(macro_probs, kept), within_probs, hierarchy)
-
-
-def macro_from_flat(flat_probs: ArrayLike, hierarchy: Hierarchy) -> np.ndarray:
-    """Sum the flat model's distribution over each macro: P(m) = sum of P_flat(c) over the classes c of m.
-
-    Returns
-    -------
-    numpy.ndarray
-        Of shape (n, n_macros), columns in the order of `hierarchy.macros`.
-
-    Raises
-    ------
-    ValueError
-        If a class stands in several macros (its mass would count twice), or the array does not fit.
-    """
-    macro_of = hierarchy.macro_of
-    return sum_columns(_flat(flat_probs, hierarchy), macro_of, hierarchy.n_macros)
-
-
-def implied(flat_probs: ArrayLike, within_probs: ArrayLike, hierarchy: Hierarchy) -> np.ndarray:
-    """Apply soft with the router that the flat model implies: P(c) = P_flat(m(c)) P(c | m(c)).
-
-    P_flat(m) as `macro_from_flat` defines it; refuses overlapping hierarchies. This project's definition: what
-    sub-models alone are worth, without a router of their own.
-    """
-    return soft(macro_from_flat(flat_probs, hierarchy), within_probs, hierarchy)
-
-
-def hie(flat_probs: ArrayLike, macro_probs: ArrayLike, hierarchy: Hierarchy) -> np.ndarray:
-    """Let the router reweigh the flat model: P(c) = P_flat(c) P(m(c)) / sum of the same over all classes.
-
-    Hierarchical ensembles, without sub-models (Jain, Karthik and Gandhi, "Test-Time Amendment with a Coarse
-    Classifier for Fine-Grained Classification", NeurIPS 2023). Where every product is 0 the flat model's
-    distribution is kept. For a class in several macros P(m(c)) is the sum over them.
-    """
-    flat_probs, macro_probs = _flat_and_macro(flat_probs, macro_probs, hierarchy)
-    weights = sum_columns(macro_probs[:, hierarchy.slot_macro], hierarchy.slot_class, hierarchy.n_classes)
-    product = flat_probs * weights
-    total = row_sums(product)
-    return np.where(total > 0, product / np.where(total > 0, total, 1), flat_probs)
-
-
-def masked(flat_probs: ArrayLike, macro_probs: ArrayLike, hierarchy: Hierarchy) -> np.ndarray:
-    """Keep the flat model inside the router's macro: P(c) = P_flat(c) / P_flat(m*), 0 outside m*.
-
-    m* = argmax P(m). Where the flat model gives all of m* exactly 0, its classes are equally probable. This
-    project's definition: what the router alone is worth, without sub-models.
-    """
-    flat_probs, macro_probs = _flat_and_macro(flat_probs, macro_probs, hierarchy)
-    holds = np.zeros((hierarchy.n_macros, hierarchy.n_classes), dtype=bool)
-    holds[hierarchy.slot_macro, hierarchy.slot_class] = True
-    inside = holds[np.argmax(macro_probs, axis=1)]
-    kept = np.where(inside, flat_probs, 0.0)
-    kept = np.where(row_sums(kept) > 0, kept, inside)
-    return kept / row_sums(kept)
+BOTH = ("macro_probs", "within_probs")
+DISTRIBUTIONS = (*BOTH, "flat_probs")
 
 
 @dataclass(frozen=True)
-class ClimbAnswers:
-    """What climb answered, one entry an image.
+class RuleDefinition:
+    """What a routing rule is, apart from its parameter; see `register_rule`."""
 
-    Attributes
-    ----------
-    levels
-        "class", "macro" or "none", of shape (n,).
-    class_index
-        The most probable class, answered or not, index into `hierarchy.classes`, of shape (n,).
-    macro_index
-        The most probable macro, answered or not, index into `hierarchy.macros`, of shape (n,). It need not
-        hold the most probable class; under soft, with a class threshold above 0.5, it holds an answered one.
-    """
-
-    levels: np.ndarray
-    class_index: np.ndarray
-    macro_index: np.ndarray
-
-    @property
-    def answered(self) -> np.ndarray:
-        """Whether the image got an answer at all, of shape (n,)."""
-        return self.levels != "none"
+    name: str
+    combine: Callable[..., np.ndarray]
+    description: str
+    needs: tuple[str, ...] = BOTH
+    keep: Callable[[np.ndarray, Any], np.ndarray] | None = None
+    check: Callable[[Any], Any] | None = None
+    number: Callable[[str], int | float] = float
+    example: str = ""
+    formula: str = ""
+    source: str = ""
+    several_levels: bool = False
 
 
-def climb(probs: ArrayLike, macro_probs: ArrayLike, t: float | Sequence[float]) -> ClimbAnswers:
-    """Answer the class if max P(c) >= t, else the macro if max P(m) >= t, else nothing.
+RULES: Registry[RuleDefinition] = Registry("routing rule", "rules")
+"""The routing rules by name."""
 
-    A coarser answer instead of a wrong one, as Deng et al., "Hedging your bets" (CVPR 2012), with fixed
-    thresholds in place of their dual search.
+
+def register_rule(
+    name: str,
+    *,
+    description: str,
+    needs: tuple[str, ...] = BOTH,
+    keep: Callable[[np.ndarray, Any], np.ndarray] | None = None,
+    check: Callable[[Any], Any] | None = None,
+    number: Callable[[str], int | float] = float,
+    example: str = "",
+    formula: str = "",
+    source: str = "",
+    several_levels: bool = False,
+) -> Callable[[Callable[..., np.ndarray]], Callable[..., np.ndarray]]:
+    """Make a function a routing rule that its name selects everywhere: in calls, settings, benchmarks, commands.
 
     Parameters
     ----------
-    probs
-        Class distribution, of shape (n, n_classes); soft's as a rule.
-    macro_probs
-        Macro distribution, of shape (n, n_macros).
-    t
-        One threshold for both levels, or (class threshold, macro threshold); 0 or more. Above 1 that level
-        never answers; at 0 it always does.
+    name : str
+    description : str
+        What the rule does, in half a sentence; stands in help texts and reports.
+    needs : tuple of str
+        Which of `macro_probs` (n, n_macros), `within_probs` (n, n_slots) and `flat_probs` (n, n_classes) the function
+        takes, in the order of its arguments; `hierarchy` and, for a rule with one, the parameter follow. A rule that
+        needs no `macro_probs` routes by the macro distribution that the flat model implies.
+    keep : callable, optional
+        (macro_probs, parameter) -> bool of shape (n, n_macros): the macros whose sub-models have any weight. Other
+        sub-models needn't run. None where all have weight.
+    check : callable, optional
+        From the number (or tuple of numbers) after the colon to the parameter, raising ValueError if it makes no
+        sense. None for a rule without a parameter.
+    number : callable
+        Reads each number after the colon: int or float.
+    example : str
+        How the rule is written with its parameter, for example `beam:2`.
+    formula, source : str
+        For the documentation.
+    several_levels : bool
+        Whether answers can be macros or nothing (climb); the class distribution is the function's all the same.
+
+    Returns
+    -------
+    callable
+        Decorator that returns the function unchanged. The function returns a class distribution of shape (n,
+        n_classes), rows sum to 1, columns in the order of `hierarchy.classes`.
 
     Raises
     ------
     ValueError
-        If a threshold is negative or no number, or the arrays do not fit.
+        If the name is taken, or `needs` names something else.
     """
-    t_class, t_macro = _thresholds(t)
-    probs = check_distributions(probs, "probs", None)
-    macro_probs = check_distributions(macro_probs, "macro_probs", None)
-    check_same_images(probs=probs, macro_probs=macro_probs)
-    levels = np.where(
-        probs.max(axis=1) >= t_class, "class", np.where(macro_probs.max(axis=1) >= t_macro, "macro", "none")
-    )
-    return ClimbAnswers(levels, np.argmax(probs, axis=1), np.argmax(macro_probs, axis=1))
+    unknown = [need for need in needs if need not in DISTRIBUTIONS]
+    if unknown or not needs:
+        raise ValueError(
+            f"`needs` lists some of {', '.join(DISTRIBUTIONS)}. Received for {name!r}: {needs or 'nothing'}."
+        )
+    if check is not None and not example:
+        raise ValueError(
+            f"The rule {name!r} has a parameter: say with `example` how it is written, like beam:2."
+        )
 
+    def register(combine: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
+        definition = RuleDefinition(
+            name, combine, description, needs, keep, check, number, example, formula, source, several_levels
+        )
+        RULES.add(name, definition)
+        return combine
 
-NEEDS: dict[str, tuple[str, ...]] = {
-    "soft": ("macro_probs", "within_probs"),
-    "hard": ("macro_probs", "within_probs"),
-    "beam": ("macro_probs", "within_probs"),
-    "threshold": ("macro_probs", "within_probs"),
-    "implied": ("flat_probs", "within_probs"),
-    "hie": ("flat_probs", "macro_probs"),
-    "masked": ("flat_probs", "macro_probs"),
-    "climb": ("macro_probs", "within_probs"),
-}
-"""The rules by name, and the distributions that each needs."""
-_PARAMETERS = {"beam": "beam:2", "threshold": "threshold:0.1", "climb": "climb:0.9 or climb:0.9,0.8"}
+    return register
 
 
 @dataclass(frozen=True)
@@ -231,40 +118,49 @@ class RoutingRule:
     Attributes
     ----------
     name
-        A key of `NEEDS`.
+        A key of `RULES`.
     parameter
-        beam: k. threshold: t. climb: (class threshold, macro threshold). The others: None.
+        beam: k. threshold: t. climb: (class threshold, macro threshold). Rules without one: None.
     """
 
     name: str
-    parameter: int | float | tuple[float, float] | None = None
+    parameter: Any = None
 
     def __post_init__(self) -> None:
-        if self.name not in NEEDS:
-            meant = get_close_matches(self.name, NEEDS, n=1)
-            hint = f"Did you mean {meant[0]}? " if meant else ""
+        check = RULES[self.name].check
+        if self.parameter is None and check:
             raise ValueError(
-                f"Unknown routing rule {self.name!r}. {hint}Choose one of: {', '.join(sorted(NEEDS))}."
+                f"Routing rule {self.name!r} needs a parameter. Write {RULES[self.name].example}."
             )
-        if self.parameter is None and self.name in _PARAMETERS:
-            raise ValueError(f"Routing rule {self.name!r} needs a parameter. Write {_PARAMETERS[self.name]}.")
-        if self.parameter is not None and self.name not in _PARAMETERS:
+        if self.parameter is not None and not check:
             raise ValueError(f"Routing rule {self.name!r} takes no parameter. Received: {self.parameter!r}.")
-        self._check_parameter()
+        if check:
+            object.__setattr__(self, "parameter", check(self.parameter))
 
-    def _check_parameter(self) -> None:
-        value = self.parameter
-        if self.name == "beam" and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise ValueError(f"beam needs a whole number of macros, 1 or more (beam:2). Received: {value!r}.")
-        if self.name == "threshold" and not (isinstance(value, int | float) and 0 <= value <= 1):
-            raise ValueError(f"threshold needs a number from 0 to 1 (threshold:0.1). Received: {value!r}.")
-        if self.name == "climb":
-            object.__setattr__(self, "parameter", _thresholds(value))  # type: ignore[arg-type]
+    @property
+    def definition(self) -> RuleDefinition:
+        """What the rule is, whatever its parameter."""
+        return RULES[self.name]
 
     @property
     def needs(self) -> tuple[str, ...]:
         """Which of `macro_probs`, `within_probs`, `flat_probs` the rule needs."""
-        return NEEDS[self.name]
+        return self.definition.needs
+
+    @property
+    def routes_by_flat(self) -> bool:
+        """Whether the macros' probabilities are those that the flat model implies."""
+        return "macro_probs" not in self.needs
+
+    @property
+    def selective(self) -> bool:
+        """Whether some sub-models have no weight for some images."""
+        return self.definition.keep is not None
+
+    def kept(self, macro_probs: np.ndarray) -> np.ndarray:
+        """Return which macros' sub-models have any weight, as bool of shape (n, n_macros)."""
+        keep = self.definition.keep
+        return np.ones(macro_probs.shape, bool) if keep is None else keep(macro_probs, self.parameter)
 
     def __str__(self) -> str:
         if self.parameter is None:
@@ -279,23 +175,23 @@ def parse_rule(text: str | RoutingRule) -> RoutingRule:
     Raises
     ------
     ValueError
-        If the rule is unknown, or its parameter is missing, superfluous, no number or out of range.
+        If the rule is unknown, or its parameter is missing, superfluous, not a number or out of range.
     """
     if isinstance(text, RoutingRule):
         return text
     name, colon, written = text.strip().partition(":")
-    if not colon or name not in NEEDS:
+    if not colon or name not in RULES:
         return RoutingRule(name)
+    definition = RULES[name]
     try:
-        values = [int(part) if name == "beam" else float(part) for part in written.split(",")]
+        values = [definition.number(part) for part in written.split(",")]
     except ValueError as error:
-        example = _PARAMETERS.get(name, name)
-        raise ValueError(f"The parameter of {text!r} is no number. Write it as {example}.") from error
-    if name == "climb":
-        return RoutingRule(name, tuple(values))  # type: ignore[arg-type]
-    if len(values) > 1:
+        raise ValueError(
+            f"The parameter of {text!r} is not a number. Write it as {definition.example or name}."
+        ) from error
+    if len(values) > 1 and "," not in definition.example:
         raise ValueError(f"Routing rule {name!r} takes at most one parameter. Received: {text!r}.")
-    return RoutingRule(name, values[0])
+    return RoutingRule(name, values[0] if len(values) == 1 else tuple(values))
 
 
 def route(
@@ -308,7 +204,7 @@ def route(
 ) -> np.ndarray:
     """Compute the class distribution of any rule.
 
-    climb's distribution is soft's; what it answers then comes from `climb(distribution, macro_probs, t)`.
+    climb's distribution is soft's; what it answers then comes from `rule_functions.climb`.
 
     Returns
     -------
@@ -327,54 +223,96 @@ def route(
         raise ValueError(
             f"Routing rule {str(rule)!r} needs {' and '.join(rule.needs)}. Missing: {', '.join(missing)}."
         )
-    functions = {
-        "soft": soft, "hard": hard, "beam": beam, "threshold": threshold,
-        "implied": implied, "hie": hie, "masked": masked, "climb": soft,
-    }  # fmt: skip
-    parameter = (rule.parameter,) if rule.name in ("beam", "threshold") else ()
-    return functions[rule.name](*(given[name] for name in rule.needs), hierarchy, *parameter)
+    parameter = () if rule.parameter is None or rule.definition.several_levels else (rule.parameter,)
+    return rule.definition.combine(*(given[name] for name in rule.needs), hierarchy, *parameter)
 
 
-def _thresholds(t: float | Sequence[float]) -> tuple[float, float]:
-    """Read one threshold for both levels, or one for each."""
-    values = (t, t) if isinstance(t, int | float | np.number) else tuple(t)
-    values = values * 2 if len(values) == 1 else values
-    if len(values) != 2 or not all(np.isfinite(value) and value >= 0 for value in values):
-        raise ValueError(
-            f"`t` must be one threshold, or one for class and one for macro, of 0 or more. Received: {t}."
-        )
-    return float(values[0]), float(values[1])
+def rule_names(several_levels: bool = False) -> tuple[str, ...]:
+    """Return how the rules are written, with an example's parameter: `soft`, `beam:2`.
+
+    Parameters
+    ----------
+    several_levels : bool
+        Whether rules that answer with macros, too, are listed.
+    """
+    return tuple(
+        (definition.example or name).split(" or ")[0]
+        for name, definition in RULES.items()
+        if several_levels or not definition.several_levels
+    )
 
 
-def _mix(macro_probs: np.ndarray, within_probs: np.ndarray, hierarchy: Hierarchy) -> np.ndarray:
-    """Sum P(m) P(c | m) over the slots of each class."""
-    joint = macro_probs[:, hierarchy.slot_macro] * within_probs
-    return sum_columns(joint, hierarchy.slot_class, hierarchy.n_classes)
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"beam needs a whole number of macros, 1 or more (beam:2). Received: {value!r}.")
+    return value
 
 
-def _rescaled(macro_probs: np.ndarray, kept: np.ndarray) -> np.ndarray:
-    """Rescale the kept macros to sum to 1; rows that keep every macro stay as they are."""
-    weights = np.where(kept, macro_probs, 0.0)
-    return np.where(kept.all(axis=1, keepdims=True), macro_probs, weights / row_sums(weights))
+def _share(value: Any) -> float:
+    if not (isinstance(value, int | float) and 0 <= value <= 1):
+        raise ValueError(f"threshold needs a number from 0 to 1 (threshold:0.1). Received: {value!r}.")
+    return value
 
 
-def _both_stages(
-    macro_probs: ArrayLike, within_probs: ArrayLike, hierarchy: Hierarchy
-) -> tuple[np.ndarray, np.ndarray]:
-    macro_probs = check_distributions(macro_probs, "macro_probs", hierarchy.n_macros)
-    within_probs = check_distributions(within_probs, "within_probs", hierarchy.n_slots, hierarchy.slot_macro)
-    check_same_images(macro_probs=macro_probs, within_probs=within_probs)
-    return macro_probs, within_probs
-
-
-def _flat_and_macro(
-    flat_probs: ArrayLike, macro_probs: ArrayLike, hierarchy: Hierarchy
-) -> tuple[np.ndarray, np.ndarray]:
-    flat_probs = _flat(flat_probs, hierarchy)
-    macro_probs = check_distributions(macro_probs, "macro_probs", hierarchy.n_macros)
-    check_same_images(flat_probs=flat_probs, macro_probs=macro_probs)
-    return flat_probs, macro_probs
-
-
-def _flat(flat_probs: ArrayLike, hierarchy: Hierarchy) -> np.ndarray:
-    return check_distributions(flat_probs, "flat_probs", hierarchy.n_classes)
+register_rule(
+    "soft",
+    description="router times sub-model, over all macros",
+    formula="P(c) = sum over macros m holding c of P(m) P(c | m)",
+    source="law of total probability; HD-CNN (Yan et al., ICCV 2015)",
+)(functions.soft)
+register_rule(
+    "hard",
+    description="the best class inside the router's most probable macro",
+    keep=lambda macro_probs, _: functions.best_macros(macro_probs, 1),
+    formula="P(c) = P(c | m*), m* = argmax P(m)",
+    source="local classifier per parent node (Silla and Freitas, Data Mining and Knowledge Discovery, 2011)",
+)(functions.hard)
+register_rule(
+    "beam",
+    description="soft over the most probable macros",
+    keep=functions.best_macros,
+    check=_whole,
+    number=int,
+    example="beam:2",
+    formula="P(c) = sum of P(m) P(c | m) / sum of P(m), over the k most probable macros",
+    source="beam search through a tree of classifiers (Kumar et al., Machine Learning, 2013)",
+)(functions.beam)
+register_rule(
+    "threshold",
+    description="soft over the macros that are probable enough",
+    keep=functions.likely_macros,
+    check=_share,
+    example="threshold:0.1",
+    formula="P(c) = sum of P(m) P(c | m) / sum of P(m), over the macros with P(m) >= t",
+    source="conditional execution of HD-CNN (Yan et al., ICCV 2015)",
+)(functions.threshold)
+register_rule(
+    "implied",
+    description="flat's own macro probabilities in place of the router's, times the sub-models",
+    needs=("flat_probs", "within_probs"),
+    formula="P(c) = P_flat(m(c)) P(c | m(c))",
+    source="this project: what sub-models are worth without a router",
+)(functions.implied)
+register_rule(
+    "hie",
+    description="flat times router, no sub-models",
+    needs=("flat_probs", "macro_probs"),
+    formula="P(c) = P_flat(c) P(m(c)) / sum of the same over all classes",
+    source="hierarchical ensembles (Jain, Karthik and Gandhi, NeurIPS 2023)",
+)(functions.hie)
+register_rule(
+    "masked",
+    description="flat inside the macro that the router chose",
+    needs=("flat_probs", "macro_probs"),
+    formula="P(c) = P_flat(c) / P_flat(m*) inside m* = argmax P(m), 0 outside",
+    source="this project: what the router is worth without sub-models",
+)(functions.masked)
+register_rule(
+    "climb",
+    description="the class if sure, else its macro, else nothing",
+    check=functions.climb_thresholds,
+    example="climb:0.9 or climb:0.9,0.8",
+    formula="the class if P(c) reaches the class threshold, else the macro if P(m) reaches its own; P(c) is soft's",
+    source="Deng et al., Hedging your bets (CVPR 2012), with fixed thresholds",
+    several_levels=True,
+)(functions.soft)

@@ -15,7 +15,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from aisles.hierarchy.clustering import ClassTree, cluster_classes
 from aisles.hierarchy.embeddings import class_embeddings
 from aisles.hierarchy.hierarchy import Hierarchy
-from aisles.hierarchy.rules import climb, parse_rule, route
+from aisles.hierarchy.rule_functions import climb
+from aisles.hierarchy.rules import parse_rule, route
 
 _SCALE = 1e-12
 

@@ -63,7 +63,7 @@ def audit_labels(
 
     Example: aisles audit-labels run
     """
-    from experiments.label_audit.audited_run import audit_run
+    from aisles.experiments.label_audit.audited_run import audit_run
 
     audit = audit_run(run, output=output, cache=cache, n_folds=folds, seed=seed)
     click.echo(as_json(audit.facts) if json_ else audit.summary())

@@ -1,18 +1,15 @@
 """What methods cost: what they were given (the same in every run), and what this machine took."""
 
-import json
 import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aisles.experiments.methods.head_jobs import HeadJob, Trainer
-from aisles.experiments.methods.roster import MethodResult
-from aisles.experiments.runs.predictions import file_name_of
+from aisles.experiments.methods.registry import MethodResult
 
 if TYPE_CHECKING:
     from aisles.models.backbones.registry import Backbone
@@ -37,9 +34,20 @@ def method_cost(method: MethodResult, trainer: Trainer, trunk_parameters: int) -
         `backbone_passes`, `head_passes` an image; `heads`; `parameters`, `head_parameters`; `weight_bytes` (float32);
         `images`: distinct images the heads were trained on; `epochs` and `image_steps`: sums over the heads.
     """
+    if method.cost is not None:
+        return dict(method.cost)
+    if not method.jobs:
+        return {
+            "backbone_passes": 1.0,
+            "head_passes": method.head_passes,
+            "parameters": trunk_parameters + method.parameters,
+            "head_parameters": method.parameters,
+            "weight_bytes": 4 * (trunk_parameters + method.parameters),
+            "images": trainer.n_learning,
+        }
     budgets = [[trainer.budget(job) for job in of_seed] for of_seed in method.jobs]
     heads = _mean([sum(b.parameters for b in of_seed) for of_seed in budgets])
-    heads += method.further_parameters
+    heads += method.parameters
     parameters = trunk_parameters + heads
     return {
         "backbone_passes": 1.0,
@@ -52,16 +60,6 @@ def method_cost(method: MethodResult, trainer: Trainer, trunk_parameters: int) -
         "epochs": _mean([sum(b.epochs + b.refit_epochs for b in of_seed) for of_seed in budgets]),
         "image_steps": _mean([sum(b.image_steps for b in of_seed) for of_seed in budgets]),
     }
-
-
-def reference_cost(folder: Path, trunk_parameters: int) -> dict[str, float]:
-    """Return the same of another library's model, from its stage; it knows no epochs."""
-    facts = json.loads((folder / "budget.json").read_text())
-    parameters = trunk_parameters + facts["parameters"]
-    return {
-        "backbone_passes": 1.0, "head_passes": 1.0, "parameters": parameters, "head_parameters": facts["parameters"],
-        "weight_bytes": 4 * parameters, "images": facts["images"],
-    }  # fmt: skip
 
 
 def measured_costs(
@@ -83,8 +81,8 @@ def measured_costs(
     head_seconds = _head_seconds(methods, trainer, features)
     measured = {}
     for name, method in methods.items():
-        if not method.jobs or method.further_parameters:
-            measured[name] = _not_all_heads(method, trainer, stages)
+        if not method.jobs or method.parameters:
+            measured[name] = _not_all_heads(method, stages)
             continue
         per_head = np.mean([head_seconds[job.name] for job in method.jobs[0]])
         measured[name] = {
@@ -100,14 +98,10 @@ def measured_costs(
     }
 
 
-def _not_all_heads(
-    method: MethodResult, trainer: Trainer, stages: Mapping[str, float]
-) -> dict[str, float | None]:
+def _not_all_heads(method: MethodResult, stages: Mapping[str, float]) -> dict[str, float | None]:
     """Return what is known of a method with other parts than heads: how long these and its heads were trained."""
-    budget = trainer.folder / file_name_of(method.name) / "budget.json"
-    own = json.loads(budget.read_text())["seconds"] if budget.exists() else None
     heads = [sum(stages[job.name] for job in jobs) for jobs in method.jobs]
-    seconds = None if own is None else own + (_mean(heads) if heads else 0.0)
+    seconds = None if method.seconds is None else method.seconds + (_mean(heads) if heads else 0.0)
     return {"training_seconds": seconds, "bytes_on_disk": None, "images_per_second": None}
 
 

@@ -58,7 +58,7 @@ from aisles.experiments.metrics.method_metrics import (
     tree_distances,
 )
 from aisles.experiments.runs.predictions import Predictions
-from aisles.experiments.settings.benchmark import BASELINES, ComparisonSettings
+from aisles.experiments.settings.benchmark import ComparisonSettings
 from aisles.experiments.stats.verdict import Comparison, apply_holm, as_json, compare
 from aisles.hierarchy.calibration import fit_composed_temperatures
 from aisles.hierarchy.rules import parse_rule, route
@@ -119,11 +119,11 @@ def evaluate(predictions: Predictions, settings: ComparisonSettings, linkage: np
 def compare_all(predictions: Predictions, settings: ComparisonSettings) -> list[Comparison]:
     """Judge everybody but the controls: the primary one against flat first, the others corrected by Holm.
 
-    The others meet flat, too, or their baseline of `config.BASELINES`; whose baseline failed is not judged.
+    Each meets its registered baseline, flat as a rule; whose baseline failed is not judged.
     """
 
     def judge(name: str) -> Comparison:
-        baseline = BASELINES.get(name, "flat")
+        baseline = predictions.methods[name].baseline
         return compare(
             predictions.correct(baseline),
             predictions.correct(name),
@@ -135,7 +135,7 @@ def compare_all(predictions: Predictions, settings: ComparisonSettings) -> list[
 
     known = predictions.methods
     others = [n for n, c in known.items() if n not in ("flat", settings.primary) and c.role != "control"]
-    others = [name for name in others if BASELINES.get(name, "flat") in known]
+    others = [name for name in others if known[name].baseline in known]
     return [judge(settings.primary), *apply_holm([judge(name) for name in others])]
 
 

@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 
 from aisles.data_prep.io.files import write_whole
-from aisles.experiments.methods.discriminant import DISCRIMINANTS, run_discriminant
-from aisles.experiments.methods.external import run_reference
-from aisles.experiments.methods.fine_tuned import FineTuning
 from aisles.experiments.methods.head_jobs import Trainer, flat_job, router_job, two_stage_jobs
-from aisles.experiments.methods.roster import MethodResult, Roster, check_same_terms, collect
+from aisles.experiments.methods.protocol import check_same_protocol, collect
+from aisles.experiments.methods.registry import FLAT, Context, MethodResult, taking_part
 from aisles.experiments.metrics.hierarchy_quality import agreement, hierarchy_quality
 from aisles.experiments.report.writing import write_report
 from aisles.experiments.runs.predictions import Predictions
@@ -28,14 +26,14 @@ from aisles.experiments.runs.writer import (
     write_inputs,
     write_json,
 )
-from aisles.experiments.settings.benchmark import FINE_TUNED, BackboneSettings, BenchmarkSettings
+from aisles.experiments.settings.benchmark import BackboneSettings, BenchmarkSettings
 from aisles.hierarchy.clustering import ClassTree
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rules import parse_rule, route
 from aisles.models.backbones.registry import Backbone
 
 from .bundles import save_bundles
-from .costs import measured_costs, method_cost, reference_cost
+from .costs import measured_costs, method_cost
 from .evaluation import evaluate
 from .forecast import confusion_of_seeds, described, forecast_cuts, observed_outcome
 from .preparation import (
@@ -136,8 +134,8 @@ def run_benchmark(
         remove_results(output)
     write_inputs(output, settings, prepared, found, facts, named=backbone is None)
     with engine(scheduler) as places:
-        study = _Run(output, settings, prepared, trunk, features, found, cache, places or jobs)
-        metrics = study.run(sweep)
+        run = _Run(output, settings, prepared, trunk, features, found, cache, places or jobs)
+        metrics = run.run(sweep)
     write_report(output)
     return BenchmarkResult(output, metrics)
 
@@ -149,7 +147,7 @@ class _Run:
     output: Path
     settings: BenchmarkSettings
     prepared: PreparedData
-    trunk: Backbone
+    backbone: Backbone
     features: np.ndarray
     found: FoundHierarchy
     cache: str | Path | None
@@ -159,7 +157,7 @@ class _Run:
         forecast = self.forecast()
         write_json(self.output / "forecast.json", forecast)
         predictions, failed = self.predictions()
-        check_same_terms(self.trainer, predictions.methods)
+        check_same_protocol(self.trainer, predictions.methods)
         predictions.write(self.output)
         metrics = evaluate(predictions, self.settings.comparison, self.found.tree.linkage)
         for name, method in predictions.methods.items():
@@ -172,7 +170,7 @@ class _Run:
                 "without_validation": without_validation(self.prepared, self.found.hierarchy),
             }
             | self.quality(predictions.methods),
-            "backbone": self.trunk.key,
+            "backbone": self.backbone.key,
             "forecast": forecast | {"observed": self.observed(predictions)},
         }
         if sweep:
@@ -189,14 +187,24 @@ class _Run:
             self.output / "models",
             self.prepared,
             self.features,
-            self.trunk.key,
+            self.backbone.key,
             self.settings.training,
             self.jobs,
         )
 
     @cached_property
-    def roster(self) -> Roster:
-        return Roster(self.trainer, self.prepared, self.found.hierarchy, self.settings, self.learn_elsewhere)
+    def context(self) -> Context:
+        return Context(
+            self.prepared,
+            self.features,
+            self.backbone,
+            self.found.hierarchy,
+            self.settings,
+            self.trainer,
+            self.output / "models",
+            self.learn_elsewhere,
+            self.cache,
+        )
 
     @cached_property
     def trees(self) -> dict[str, ClassTree]:
@@ -216,7 +224,7 @@ class _Run:
 
     def forecast(self) -> dict[str, Any]:
         """Train flat, and forecast what its validation confusions guarantee, before anything else is trained."""
-        classes, seeds = self.prepared.manifest.classes, self.roster.seeds
+        classes, seeds = self.prepared.manifest.classes, self.context.seeds
         self.trainer.train([flat_job(classes, seed) for seed in seeds])
         flat_val = np.stack([self.trainer.flat(seed).val_probs[self.rows["val"]] for seed in seeds])
         cuts = forecast_cuts(list(self.trees.values()), self.val_truth, flat_val, FORECAST_MACROS)
@@ -225,13 +233,13 @@ class _Run:
 
     def predictions(self) -> tuple[Predictions, dict[str, str]]:
         """Train everybody, and collect the answers and the reasons of those that failed."""
-        roster, comparison = self.roster, self.settings.comparison
-        _, unknown = collect(roster.names, roster.jobs, ("flat", comparison.primary))
-        known = [name for name in roster.names if name not in unknown]
-        own = [job for seed in roster.seeds for job in two_stage_jobs(self.found.hierarchy, seed)]
-        self.trainer.train([*own, *(job for name in known for job in roster.jobs(name))])
-        found, failed = collect(tuple(known), roster.answers, ("flat", comparison.primary))
-        references, failed_references = collect(roster.otherwise_made, self.otherwise_made, ())
+        must = (FLAT, self.settings.comparison.primary)
+        methods = taking_part(self.settings)
+        heads, unknown = collect(methods, lambda method: method.heads(self.context), must)
+        own = [job for seed in self.context.seeds for job in two_stage_jobs(self.found.hierarchy, seed)]
+        self.trainer.train([*own, *(job for jobs in heads.values() for job in jobs)])
+        known = [method for method in methods if method.name not in unknown]
+        found, failed = collect(known, lambda method: method.fit(self.context), must)
         tables = {
             key: self._stages(key, self.rows[split])
             for key, split in (("probs", "test"), ("val_probs", "val"))
@@ -242,8 +250,8 @@ class _Run:
             manifest.products[test],
             manifest.labels[test],
             self.found.hierarchy,
-            tuple(roster.seeds),
-            found | references,
+            tuple(self.context.seeds),
+            found,
             manifest.labels[self.rows["val"]],
             tables["probs"][0],
             tables["val_probs"][0],
@@ -251,35 +259,17 @@ class _Run:
             tables["val_probs"][1],
             independent_hierarchy(manifest, self.settings.hierarchy, self.found.hierarchy),
         )
-        return predictions, unknown | failed | failed_references
+        return predictions, unknown | failed
 
     def _stages(self, key: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return what router and sub-models of the study's hierarchy say, (n_seeds, n, n_macros) and (.., n_slots)."""
-        hierarchy, seeds = self.found.hierarchy, self.roster.seeds
+        hierarchy, seeds = self.found.hierarchy, self.context.seeds
         router = [getattr(self.trainer.fitted(router_job(hierarchy, seed)), key)[rows] for seed in seeds]
         within = [self.trainer.within(hierarchy, seed, key)[rows] for seed in seeds]
         return np.stack(router).astype(np.float32), np.stack(within).astype(np.float32)
 
-    def otherwise_made(self, name: str) -> MethodResult:
-        if name in DISCRIMINANTS:
-            return run_discriminant(name, self.roster, self.output / "models")
-        if name in FINE_TUNED:
-            return FineTuning(self.roster, self.trunk, self.output / "models", self.cache).method(name)
-        folder, n_seeds = self.reference_folder(name), len(self.roster.seeds)
-        return run_reference(
-            name, folder, self.prepared, self.features, self.trunk.key, self.found.hierarchy, n_seeds
-        )
-
-    def reference_folder(self, name: str) -> Path:
-        return self.output / "models" / name
-
     def cost(self, method: MethodResult) -> dict[str, float]:
-        if method.cost is not None:
-            return dict(method.cost)
-        parameters = self.trunk.model.count_params()
-        if method.role == "reference":
-            return reference_cost(self.reference_folder(method.name), parameters)
-        return method_cost(method, self.trainer, parameters)
+        return method_cost(method, self.trainer, self.backbone.model.count_params())
 
     def write_costs(self, methods: Mapping[str, MethodResult]) -> None:
         """Measure once for the same methods, heads and features: going on need not measure again."""
@@ -287,13 +277,15 @@ class _Run:
         heads = {job.name: job for jobs in tables for job in jobs}
         inputs = {
             "methods": list(methods),
-            "backbone": self.trunk.key,
+            "backbone": self.backbone.key,
             "data": self.prepared.fingerprint,
             "heads": {name: fingerprint(self.trainer.made_from(job)) for name, job in heads.items()},
         }
 
         def make(part: Path) -> None:
-            write_json(part / "costs.json", measured_costs(methods, self.trainer, self.trunk, self.features))
+            write_json(
+                part / "costs.json", measured_costs(methods, self.trainer, self.backbone, self.features)
+            )
 
         stage(self.output / "costs", inputs, make)
         write_whole(self.output / "costs.json", (self.output / "costs" / "costs.json").read_bytes())
@@ -325,7 +317,7 @@ class _Run:
     def sweep(self, predictions: Predictions, forecast: Mapping[str, Any]) -> dict[str, Any]:
         chosen = {linkage: self.trees[linkage] for linkage in self.settings.sweep.linkages}
         macros = tuple(k for k in self.settings.sweep.macros if 2 <= k <= len(self.prepared.manifest.classes))
-        seeds, test = self.roster.seeds, self.rows["test"]
+        seeds, test = self.context.seeds, self.rows["test"]
         cuts = [tree.cut(k) for tree in chosen.values() for k in macros]
         self.trainer.train([job for cut in cuts for seed in seeds for job in two_stage_jobs(cut, seed)])
         rule = parse_rule(self.settings.comparison.primary)
@@ -360,4 +352,6 @@ class _Run:
     def save_bundles(self, metrics: dict[str, Any]) -> None:
         flat, two_stage = self.trainer.flat(0), self.trainer.two_stage(self.found.hierarchy, 0)
         folder = self.output / "bundles"
-        save_bundles(folder, self.prepared, self.found, self.trunk, flat, two_stage, metrics, self.settings)
+        save_bundles(
+            folder, self.prepared, self.found, self.backbone, flat, two_stage, metrics, self.settings
+        )

@@ -13,7 +13,7 @@ import numpy as np
 from aisles.experiments.methods.head_jobs import HeadJob, flat_job, router_job, submodel_job, two_stage_jobs
 from aisles.hierarchy.calibration import apply_temperature, fit_composed_temperatures, fit_temperature
 from aisles.hierarchy.hierarchy import Hierarchy
-from aisles.hierarchy.rules import macro_from_flat, soft
+from aisles.hierarchy.rule_functions import macro_from_flat, soft
 
 from .design_candidates import MEMBERS, SEEDS, Candidate, Search, Tables, both, each_pair
 from .design_lessons import Lesson, School

@@ -17,7 +17,7 @@ from aisles.experiments.methods.head_jobs import HeadJob, Trainer, flat_job, hea
 from aisles.experiments.runs.stages import fingerprint, is_made, stage
 from aisles.hierarchy.calibration import apply_temperature
 from aisles.hierarchy.hierarchy import Hierarchy
-from aisles.hierarchy.rules import soft
+from aisles.hierarchy.rule_functions import soft
 from aisles.models.tensorflow_loading import load_in_worker
 
 VERSION = 1

@@ -16,7 +16,7 @@ import numpy as np
 
 from aisles.hierarchy.guarantees import climb_guarantee, fit_prediction_sets
 from aisles.hierarchy.hierarchy import Hierarchy
-from aisles.hierarchy.rules import climb
+from aisles.hierarchy.rule_functions import climb
 
 
 @dataclass(frozen=True)

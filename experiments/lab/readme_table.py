@@ -16,34 +16,13 @@ from pathlib import Path
 from typing import Any
 
 from aisles.data_prep.io.files import write_whole
-from aisles.experiments.report.names import judged, products_known
-from aisles.experiments.settings.benchmark import ENSEMBLES, FINE_TUNED
+from aisles.experiments.methods.fine_tuned import ENSEMBLES
+from aisles.experiments.methods.registry import fine_tunes
+from aisles.experiments.report.names import judged, products_known, what_it_is
 
 BEGIN, END = "<!-- table:start -->", "<!-- table:end -->"
 LEFT_OUT = ("per_class", "risk_coverage")
 DIGITS = 6
-WHAT = {
-    "flat": "one head over all classes",
-    "ensemble": "as many flat heads as two-stage has, averaged",
-    "hard": "best class of the router's best macro",
-    "soft": "router times sub-models (primary)",
-    "implied": "flat's own macros times sub-models",
-    "hie": "flat times router",
-    "masked": "flat inside the router's macro",
-    "logistic": "scikit-learn's logistic regression, flat",
-    "hiclass": "HiClass, local classifier per parent node",
-    "discriminant": "flat's own macros, a linear discriminant a macro",
-    "flat-discriminant": "flat times one linear discriminant, the same cost",
-    "beam:2": "soft over the two best macros",
-    "threshold:0.1": "soft over macros of at least 0.1",
-    "flat-tuned": "flat, fine-tuned on the images",
-    "flat-tuned-again": "flat-tuned, fine-tuned once more",
-    "trunk:tuned": "soft, heads on flat-tuned's network",
-    "trunk:separate": "soft, each model fine-tuned on its own",
-    "trunk:separate-from-flat": "soft, each model fine-tuned on from flat-tuned",
-    "flat-tuned-ensemble": "flat-tuned networks averaged, at trunk:separate's cost",
-    "flat-tuned-again-ensemble": "flat-tuned-again networks averaged, at trunk:separate-from-flat's cost",
-}
 FOUND_BY_SEARCH = (
     "Caveat: `discriminant` was found by a search on the grocery photographs, after test metrics of other designs were "
     "known (see grocery-design-search.md). On those photographs its metrics are an exploratory lead, no confirmation."
@@ -90,8 +69,8 @@ def table(result: Mapping[str, Any]) -> str:
         spread = "" if metrics["accuracy_sd"] is None else f" ± {metrics['accuracy_sd']:.3f}"
         share = metrics["cost"]["parameters"] / flat
         lines.append(
-            f"| {name} | {_what(name)} | {metrics['accuracy_mean']:.3f}{spread} | {_difference(compared.get(name))} "
-            f"| {_verdict(name, compared)} | {share:.2f} |"
+            f"| {name} | {what_it_is(name, result)} | {metrics['accuracy_mean']:.3f}{spread} "
+            f"| {_difference(compared.get(name))} | {_verdict(name, compared)} | {share:.2f} |"
         )
     lines += [_random_row(result["controls"]["random"])] if result["controls"]["random"] else []
     return "\n".join([*lines, "", *_footnotes(result)])
@@ -102,7 +81,7 @@ def note(result: Mapping[str, Any], name: str) -> str:
     measured, environment = result["measured"], result["environment"]
     forecast = result["forecast"]
     observed = forecast["observed"]
-    tuned = [comparison for comparison in result["comparisons"] if comparison["b"] in FINE_TUNED]
+    tuned = [comparison for comparison in result["comparisons"] if fine_tunes([comparison["b"]])]
     beside = "; fine-tuning comes on top, see the recipe" if tuned else ""
     lines = [
         f"# {name}",
@@ -182,13 +161,6 @@ def main(arguments: list[str] | None = None) -> None:
         kept = given.target.with_suffix("") / file.relative_to(given.source)
         kept.parent.mkdir(parents=True, exist_ok=True)
         write_whole(kept, file.read_text(encoding="utf-8"))
-
-
-def _what(name: str) -> str:
-    kind, _, rest = name.partition(":")
-    others = {"column": f"soft on the macros of the column `{rest}`", "file": f"soft on the macros of {rest}"}
-    others["backbone"] = f"soft on the macros learned from {rest.replace(':', ', ')}"
-    return WHAT.get(name) or others.get(kind, "")
 
 
 def _verdict(name: str, compared: Mapping[str, Any]) -> str:

@@ -12,23 +12,25 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from aisles.experiments.benchmark.preparation import PreparedData
 from aisles.experiments.metrics.probabilistic import nll
 from aisles.experiments.runs.stages import stage
 from aisles.hierarchy.calibration import apply_temperature, fit_composed_temperatures, fit_temperature
 from aisles.hierarchy.hierarchy import Hierarchy
-from aisles.hierarchy.rules import implied, macro_from_flat
+from aisles.hierarchy.rule_functions import implied, macro_from_flat
 
-from .head_jobs import flat_job
-from .roster import MethodResult, Roster
+from .head_jobs import HeadJob, flat_job
+from .registry import Context, MethodResult, register_method
+
+if TYPE_CHECKING:
+    from aisles.experiments.benchmark.preparation import PreparedData
 
 SHRINKAGES = (0.1, 0.3, 0.5, 0.7, 0.9)
 WEIGHTS = (0.1, 0.3, 0.5, 0.7, 0.9)
-DISCRIMINANTS = ("discriminant", "flat-discriminant")
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +48,7 @@ class DiscriminantTables:
 
 
 def discriminant_tables(
-    folder: Path, prepared: PreparedData, features: np.ndarray, feature_key: str, hierarchy: Hierarchy
+    folder: Path, prepared: "PreparedData", features: np.ndarray, feature_key: str, hierarchy: Hierarchy
 ) -> DiscriminantTables:
     """Fit a discriminant a macro, for every shrinkage; kept as a stage.
 
@@ -77,53 +79,86 @@ def discriminant_tables(
         return DiscriminantTables(arrays["val"].astype(np.float64), arrays["test"].astype(np.float64))
 
 
-def run_discriminant(name: str, roster: Roster, folder: Path) -> MethodResult:
-    """Return a method with discriminants; shrinkage, temperatures and weight come from validation images.
+def _heads(context: Context) -> list[HeadJob]:
+    return [flat_job(context.classes, seed) for seed in context.seeds]
 
-    Parameters
-    ----------
-    name : str
-        `discriminant`: a discriminant a macro behind the router that the flat model implies. `flat-discriminant`:
-        the flat model times a discriminant over all classes, P_flat^(1 - w) P^w, rescaled.
-    roster : Roster
-        Of the study.
-    folder : Path
-        For the stages.
+
+@register_method(
+    "discriminant",
+    description="flat's own macro probabilities, times a linear discriminant per macro",
+    heads=_heads,
+    full=True,
+)
+def discriminant(context: Context) -> MethodResult:
+    """Put a discriminant per macro behind the router that the flat model implies.
+
+    Shrinkage and temperatures come from validation images.
     """
-    prepared, trainer, classes = roster.prepared, roster.trainer, roster.prepared.manifest.classes
-    hierarchy = roster.hierarchy if name == "discriminant" else Hierarchy(("ALL",), (classes,))
-    tables = discriminant_tables(folder / name, prepared, trainer.features, trainer.feature_key, hierarchy)
-    val, test = prepared.rows("val"), prepared.rows("test")
-    val_truth = np.searchsorted(np.array(classes), prepared.manifest.labels[val].astype(str))
-    fitted = [trainer.flat(seed) for seed in roster.seeds]
-    flat_val, flat_test = [m.val_probs[val] for m in fitted], [m.probs[test] for m in fitted]
-    inside = None
-    if name == "discriminant":
-        probs, val_probs, within_test = in_macros(tables, hierarchy, flat_test, flat_val, val_truth)
-        in_order = within_test[:, np.argsort(hierarchy.slot_class)].astype(np.float32)
-        inside = np.repeat(in_order[None], len(probs), axis=0)
-    else:
-        probs, val_probs = with_flat(tables, hierarchy, flat_test, flat_val, val_truth)
-    jobs = tuple((flat_job(classes, seed),) for seed in roster.seeds)
-    macros = None
-    if name == "discriminant":
-        macros = [
-            np.stack([macro_from_flat(p, hierarchy) for p in some]).astype(np.float32)
-            for some in (flat_test, flat_val)
-        ]
-    extra = (trainer.features.shape[1] + 1) * sum(size for size in hierarchy.sizes if size > 1)
-    return MethodResult(
-        name,
-        "two-stage" if macros else "ensemble",
-        np.stack(probs).astype(np.float32),
-        np.stack(val_probs).astype(np.float32),
-        jobs,
-        hierarchy if macros else None,
-        *(macros or (None, None)),
-        head_passes=1.0 + (hierarchy.n_macros if macros else 1),
-        further_parameters=extra,
-        inside=inside,
+    hierarchy = context.hierarchy
+    tables, seconds = _discriminants(context, "discriminant", hierarchy)
+    flat_val, flat_test, val_truth = _flat_says(context)
+    probs, val_probs, within_test = in_macros(tables, hierarchy, flat_test, flat_val, val_truth)
+    in_order = within_test[:, np.argsort(hierarchy.slot_class)].astype(np.float32)
+    macro, val_macro = (
+        np.stack([macro_from_flat(p, hierarchy) for p in some]).astype(np.float32)
+        for some in (flat_test, flat_val)
     )
+    return MethodResult(
+        np.stack(probs),
+        np.stack(val_probs),
+        tuple((job,) for job in _heads(context)),
+        hierarchy,
+        macro,
+        val_macro,
+        head_passes=1.0 + hierarchy.n_macros,
+        parameters=_n_weights(context, hierarchy),
+        inside=np.repeat(in_order[None], len(probs), axis=0),
+        searched=len(SHRINKAGES),
+        seconds=seconds,
+    )
+
+
+@register_method(
+    "flat-discriminant",
+    description="flat times one linear discriminant over all classes",
+    role="ensemble",
+    heads=_heads,
+    full=True,
+)
+def flat_discriminant(context: Context) -> MethodResult:
+    """Multiply the flat model with a discriminant over all classes, P_flat^(1 - w) P^w, rescaled.
+
+    Shrinkage, temperature and weight come from validation images.
+    """
+    hierarchy = Hierarchy(("ALL",), (context.classes,))
+    tables, seconds = _discriminants(context, "flat-discriminant", hierarchy)
+    flat_val, flat_test, val_truth = _flat_says(context)
+    probs, val_probs = with_flat(tables, hierarchy, flat_test, flat_val, val_truth)
+    return MethodResult(
+        np.stack(probs),
+        np.stack(val_probs),
+        tuple((job,) for job in _heads(context)),
+        head_passes=2.0,
+        parameters=_n_weights(context, hierarchy),
+        searched=len(SHRINKAGES) * len(WEIGHTS),
+        seconds=seconds,
+    )
+
+
+def _discriminants(context: Context, name: str, hierarchy: Hierarchy) -> tuple[DiscriminantTables, float]:
+    place, trainer = context.place(name), context.trainer
+    tables = discriminant_tables(place, context.prepared, trainer.features, trainer.feature_key, hierarchy)
+    return tables, json.loads((place / "budget.json").read_text())["seconds"]
+
+
+def _flat_says(context: Context) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
+    val, test = context.rows("val"), context.rows("test")
+    fitted = [context.trainer.flat(seed) for seed in context.seeds]
+    return [m.val_probs[val] for m in fitted], [m.probs[test] for m in fitted], context.targets[val]
+
+
+def _n_weights(context: Context, hierarchy: Hierarchy) -> int:
+    return (context.features.shape[1] + 1) * sum(size for size in hierarchy.sizes if size > 1)
 
 
 def in_macros(tables: DiscriminantTables, hierarchy: Hierarchy, flat_test, flat_val, val_truth: np.ndarray):

@@ -10,18 +10,18 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.linear_model import LogisticRegression
 from threadpoolctl import threadpool_limits
 
-from aisles.experiments.benchmark.preparation import PreparedData
 from aisles.experiments.runs.stages import stage
 from aisles.hierarchy.hierarchy import Hierarchy
 
-from .roster import MethodResult
+from .registry import Context, MethodResult, register_method
+
+if TYPE_CHECKING:
+    from aisles.experiments.benchmark.preparation import PreparedData
 
 logger = logging.getLogger(__name__)
 STRENGTHS = (0.1, 1.0, 10.0)
@@ -29,42 +29,58 @@ ITERATIONS = 1_000
 """At most; enough to converge on features of some thousand images."""
 
 
-def run_reference(
-    name: str, folder: Path, prepared: PreparedData, features: np.ndarray, feature_key: str, hierarchy: Hierarchy,
-    n_seeds: int,
-) -> MethodResult:  # fmt: skip
-    """Fit a reference, or take it from its stage.
+@register_method(
+    "logistic",
+    description="scikit-learn's logistic regression on the same features",
+    role="reference",
+    full=True,
+)
+def logistic(context: Context) -> MethodResult:
+    """Fit a flat multinomial logistic regression."""
+    return _reference(context, "logistic")
 
-    Parameters
-    ----------
-    name : str
-        `logistic` (flat multinomial logistic regression, scikit-learn) or `hiclass` (the same regression at every
-        parent node of the hierarchy, HiClass's LocalClassifierPerParentNode; it gives answers without probabilities).
-    folder : Path
-        Of its stage.
-    prepared, features, feature_key, hierarchy
-        The study's.
-    n_seeds : int
-        How often its one fit is counted.
 
-    Returns
-    -------
-    MethodResult
-    """
+@register_method(
+    "hiclass",
+    description="HiClass on the same features: local classifier per parent node",
+    role="reference",
+    module="hiclass",
+    extra="baselines",
+    full=True,
+)
+def hiclass(context: Context) -> MethodResult:
+    """Fit the same regression at every parent node of the hierarchy; it gives answers without probabilities."""
+    return _reference(context, "hiclass")
+
+
+def _reference(context: Context, name: str) -> MethodResult:
+    """Fit a reference, or take it from its stage; its one fit counts for every seed."""
+    hierarchy, place = context.hierarchy, context.place(name)
     inputs = {
-        "version": 2, "data": prepared.fingerprint, "features": feature_key, "name": name, "strengths": STRENGTHS,
-        "iterations": ITERATIONS, "macros": hierarchy.members if name == "hiclass" else None,
+        "version": 2, "data": context.prepared.fingerprint, "features": context.trainer.feature_key, "name": name,
+        "strengths": STRENGTHS, "iterations": ITERATIONS, "macros": hierarchy.members if name == "hiclass" else None,
     }  # fmt: skip
     predictor = {"logistic": _logistic, "hiclass": _hiclass}[name]
     with threadpool_limits(1):  # more threads wait for each other more than they help at this size
-        stage(folder, inputs, lambda part: _fit(part, prepared, features, hierarchy, predictor))
-    with np.load(folder / "answers.npz", allow_pickle=False) as arrays:
-        probs, val_probs = (np.repeat(arrays[key][None], n_seeds, axis=0) for key in ("probs", "val_probs"))
-    return MethodResult(name, "reference", probs, val_probs, answers_only=name == "hiclass")
+        stage(
+            place, inputs, lambda part: _fit(part, context.prepared, context.features, hierarchy, predictor)
+        )
+    with np.load(place / "answers.npz", allow_pickle=False) as arrays:
+        probs, val_probs = arrays["probs"], arrays["val_probs"]
+    facts = json.loads((place / "budget.json").read_text())
+    return MethodResult(
+        probs,
+        val_probs,
+        answers_only=name == "hiclass",
+        parameters=facts["parameters"],
+        searched=len(STRENGTHS),
+        deterministic=True,
+        seconds=facts["seconds"],
+    )
 
 
 def _fit(
-    part: Path, prepared: PreparedData, features: np.ndarray, hierarchy: Hierarchy, predictor: Callable
+    part: Path, prepared: "PreparedData", features: np.ndarray, hierarchy: Hierarchy, predictor: Callable
 ) -> None:
     rows = {split: prepared.rows(split) for split in ("train", "val", "test")}
     labels = prepared.manifest.labels.astype(str)
@@ -92,11 +108,15 @@ def _n_outputs(predictor: Callable, hierarchy: Hierarchy) -> int:
     return sum(size if size > 2 else size - 1 for size in sizes)
 
 
-def _classifier(strength: float) -> LogisticRegression:
+def _classifier(strength: float) -> Any:
+    from sklearn.linear_model import LogisticRegression
+
     return LogisticRegression(C=strength, max_iter=ITERATIONS)
 
 
 def _logistic(features, labels, train, asked, strength: float, hierarchy: Hierarchy) -> np.ndarray:
+    from sklearn.exceptions import ConvergenceWarning
+
     model = _classifier(strength)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

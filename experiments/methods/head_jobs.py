@@ -146,6 +146,11 @@ class Trainer:
     jobs: int | None = None
     failures: dict[str, str] = field(default_factory=dict)
 
+    @property
+    def n_learning(self) -> int:
+        """How many images methods learn from: training and validation images."""
+        return len(self.prepared.rows("train")) + len(self.prepared.rows("val"))
+
     def inputs(self, job: HeadJob) -> dict[str, Any]:
         """Return everything that the job's result depends on."""
         return {

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from aisles.experiments.methods.roster import MethodResult
+from aisles.experiments.methods.registry import MethodResult
 from aisles.experiments.runs.predictions import Predictions
 from aisles.experiments.stats.verdict import product_bootstrap
 from aisles.hierarchy.calibration import apply_temperature, fit_temperature
 from aisles.hierarchy.hierarchy import Hierarchy
-from aisles.hierarchy.rules import macro_from_flat
+from aisles.hierarchy.rule_functions import macro_from_flat
 
 from . import answers as metrics
 from .hierarchical import (
@@ -47,6 +47,10 @@ def method_metrics(
     scores = [hierarchical_scores(truth, row, hierarchy.macro_of) for row in answers]
     return {
         "role": method.role,
+        "what": method.what,
+        "baseline": method.baseline,
+        "searched": method.searched,
+        "deterministic": method.deterministic,
         "accuracy": accuracy,
         "accuracy_mean": float(np.mean(accuracy)),
         "accuracy_sd": float(np.std(accuracy, ddof=1)) if len(accuracy) > 1 else None,

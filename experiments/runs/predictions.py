@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from aisles.data_prep.io.files import write_whole
-from aisles.experiments.methods.roster import MethodResult
+from aisles.experiments.methods.registry import MethodResult
 from aisles.hierarchy.hierarchy import Hierarchy
 
 DIGITS = 9

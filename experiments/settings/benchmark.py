@@ -2,37 +2,14 @@
 
 import tomllib
 from collections.abc import Iterable
-from difflib import get_close_matches
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from aisles.data_prep.io.settings_errors import explained
-from aisles.hierarchy.rules import NEEDS, parse_rule
+from aisles.hierarchy.rules import parse_rule
 
-FULL = (
-    "flat", "ensemble", "hard", "soft", "beam:2", "threshold:0.1", "implied", "hie", "masked", "random", "logistic",
-    "hiclass", "discriminant", "flat-discriminant",
-)  # fmt: skip
-"""Methods of a full study; those of the quick one are the defaults of `ComparisonSettings`."""
-OTHER_METHODS = ("flat", "ensemble", "random", "logistic", "hiclass", "discriminant", "flat-discriminant")
-OTHER_HIERARCHIES = ("column", "file", "backbone")
-FLAT_TUNED, FLAT_TUNED_AGAIN = "flat-tuned", "flat-tuned-again"
-ENSEMBLES = {
-    "flat-tuned-ensemble": ("trunk:separate", FLAT_TUNED),
-    "flat-tuned-again-ensemble": ("trunk:separate-from-flat", FLAT_TUNED_AGAIN),
-}
-"""Flat ensembles of fine-tuned networks: whose prediction cost they have, and what their members are."""
-BASELINES = {
-    FLAT_TUNED_AGAIN: FLAT_TUNED, "trunk:tuned": FLAT_TUNED,
-    "trunk:separate": FLAT_TUNED, "trunk:separate-from-flat": FLAT_TUNED_AGAIN,
-    **{name: trunk for name, (trunk, _) in ENSEMBLES.items()},
-}  # fmt: skip
-"""Methods judged against another one than `flat`: a flat model fine-tuned alike, or what costs as much."""
-FINE_TUNED = (FLAT_TUNED, *BASELINES)
-"""Methods with networks fine-tuned on the images, whoever needs another one after it."""
 Head = Literal["v1.1", "v1.2", "v1.3", "v1.4", "v2.1", "v2.2", "vgg"]
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -127,16 +104,8 @@ class TrainingSettings(Section):
 class ComparisonSettings(Section):
     """Who is compared, and how; named before anything is measured.
 
-    Methods are `flat`; routing rules (`soft`, `hard`, `beam:2`, `threshold:0.1`, `implied`, `hie`, `masked`);
-    `ensemble` (as many flat heads as the two-stage classifier has heads, averaged); `random` (random partitions of
-    the same sizes, under the primary rule); `discriminant` (the router that flat implies, and a linear discriminant a
-    macro) and `flat-discriminant` (its flat baseline of the same cost); `logistic` and `hiclass` (other libraries on
-    the same features); other hierarchies under the primary rule: `column:NAME` of the manifest, `file:PATH`,
-    `backbone:NAME` or `backbone:NAME:gray` (learned from that backbone's features, while the heads keep the study's);
-    and networks fine-tuned on the images: `flat-tuned` and, under the primary rule, `trunk:tuned`, `trunk:separate`
-    and `trunk:separate-from-flat`, judged against `flat-tuned`, the last one against `flat-tuned-again`, which was
-    fine-tuned twice as well. As the separate ones pass an image through several networks, they also meet as many flat
-    ones, averaged: `flat-tuned-ensemble` and `flat-tuned-again-ensemble`. All these baselines take part unasked.
+    The methods are those of `aisles.experiments.methods.registry`; `aisles benchmark --help` lists them. Baselines, and
+    flat ensembles that cost as much as separate fine-tuned networks, take part unasked.
     """
 
     methods: tuple[str, ...] = ("flat", "hard", "soft", "implied", "hie", "masked")
@@ -149,8 +118,10 @@ class ComparisonSettings(Section):
     @field_validator("methods")
     @classmethod
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        from aisles.experiments.methods.registry import find_method
+
         for name in names:
-            _check_method(name)
+            find_method(name)
         if len(set(names)) < len(names):
             raise ValueError("every method may be named once")
         return names
@@ -158,23 +129,16 @@ class ComparisonSettings(Section):
     @field_validator("primary")
     @classmethod
     def _answers_with_classes(cls, rule: str) -> str:
-        if parse_rule(rule).name == "climb":
+        if parse_rule(rule).definition.several_levels:
             raise ValueError("climb answers at two levels; the primary rule must answer with classes")
         return rule
 
     @property
     def everyone(self) -> tuple[str, ...]:
         """The methods' names, flat, the primary rule and everybody's baselines among them in any case."""
-        names = dict.fromkeys(("flat", *self.methods, self.primary))
-        ensembles = {trunk: name for name, (trunk, _) in ENSEMBLES.items()}
-        wanted, todo = set(), list(names)
-        while todo:
-            name = todo.pop()
-            wanted.add(name)
-            met = (BASELINES.get(name), ensembles.get(name))
-            todo += [other for other in met if other is not None and other not in wanted]
-        others = (name for name in names if name not in FINE_TUNED)
-        return (*others, *(name for name in FINE_TUNED if name in wanted))
+        from aisles.experiments.methods.registry import FLAT, everyone
+
+        return everyone((FLAT, *self.methods, self.primary))
 
 
 class ImageSettings(Section):
@@ -251,29 +215,12 @@ class BenchmarkSettings(Section):
 
 
 def with_all_methods(settings: BenchmarkSettings) -> BenchmarkSettings:
-    """Return the settings with every method that can run here (HiClass only if it is installed) added."""
-    outside = () if find_spec("hiclass") else ("hiclass",)
-    names = (*settings.comparison.methods, *(name for name in FULL if name not in outside))
+    """Return the settings with every method of a full benchmark that can run here added."""
+    from aisles.experiments.methods.registry import full_methods
+
+    names = (*settings.comparison.methods, *full_methods())
     comparison = settings.comparison.model_copy(update={"methods": tuple(dict.fromkeys(names))})
     return settings.model_copy(update={"comparison": comparison})
-
-
-def _check_method(name: str) -> None:
-    kind, _, rest = name.partition(":")
-    if name in OTHER_METHODS or name in FINE_TUNED or (kind in OTHER_HIERARCHIES and rest):
-        return
-    if kind not in NEEDS:
-        others = (*OTHER_METHODS, *FINE_TUNED, *(rule for rule in NEEDS if rule != "climb"))
-        meant = get_close_matches(name, others, n=1)
-        raise ValueError(
-            f"{name!r} is no method. {f'Did you mean {meant[0]}? ' if meant else ''}There are: "
-            f"{', '.join(others)}; column:NAME, file:PATH, backbone:NAME"
-        )
-    rule = parse_rule(name)
-    if rule.name == "climb":
-        raise ValueError(
-            "climb answers at two levels; its metrics belong to soft, it is no method of its own"
-        )
 
 
 def recipe_names() -> tuple[str, ...]:
@@ -350,9 +297,11 @@ def _value(text: str) -> Any:
 
 def explained_difference(before: BenchmarkSettings, after: BenchmarkSettings) -> list[str]:
     """List the settings that differ and matter, as `section.key: before -> after`."""
+    from aisles.experiments.methods.registry import fine_tunes
+
     old, new = before.model_dump(), after.model_dump()
     del new["data"]["note"]
-    if not any(name in FINE_TUNED for s in (before, after) for name in s.comparison.everyone):
+    if not any(fine_tunes(each.comparison.everyone) for each in (before, after)):
         del new["images"], new["augmentation"]
     return [
         f"{section}.{key}: {old[section][key]} -> {value}"

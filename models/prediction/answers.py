@@ -5,7 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from aisles.hierarchy.hierarchy import Hierarchy
-from aisles.hierarchy.rules import ClimbAnswers, RoutingRule
+from aisles.hierarchy.rule_functions import ClimbAnswers
+from aisles.hierarchy.rules import RoutingRule
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.metrics import precision_recall_fscore_support
 
 from aisles.hierarchy.hierarchy import Hierarchy
-from aisles.hierarchy.rules import ClimbAnswers
+from aisles.hierarchy.rule_functions import ClimbAnswers
 
 ZERO: Any = 0  # scikit-learn's annotation knows only 'warn'
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from aisles.hierarchy.calibration import fit_temperature
 from aisles.hierarchy.hierarchy import Hierarchy
-from aisles.hierarchy.rules import climb
+from aisles.hierarchy.rule_functions import climb
 
 from .answers import Outcome, macro_sums
 from .images import ImageInput

@@ -14,7 +14,8 @@ from aisles.data_prep.images.manifest import Manifest
 from aisles.data_prep.io.errors import DataError, UnreadableImage
 from aisles.hierarchy.guarantees import check_share, climb_guarantee, fit_prediction_sets
 from aisles.hierarchy.hierarchy import Hierarchy
-from aisles.hierarchy.rules import ClimbAnswers, RoutingRule, parse_rule
+from aisles.hierarchy.rule_functions import ClimbAnswers
+from aisles.hierarchy.rules import RoutingRule, parse_rule
 
 from .answers import HierarchicalPrediction, Outcome, make_prediction
 from .evaluation import Evaluation, summarize

@@ -8,7 +8,8 @@ import numpy as np
 
 from aisles.hierarchy.calibration import fit_composed_temperatures, fit_temperature
 from aisles.hierarchy.hierarchy import Hierarchy
-from aisles.hierarchy.rules import RoutingRule, climb, macro_from_flat, parse_rule, route
+from aisles.hierarchy.rule_functions import climb, macro_from_flat
+from aisles.hierarchy.rules import RoutingRule, parse_rule, route
 
 from .answers import HierarchicalPrediction, Outcome
 from .flat_model import FlatClassifier, log_of
@@ -197,7 +198,7 @@ class TwoStageClassifier(Classifier):
                 f"The routing rule {str(chosen)!r} needs a flat model, and this classifier has none. "
                 "Use soft, hard, beam:K, threshold:T or climb:T."
             )
-        if chosen.name == "implied" and self.hierarchy.overlapping:
+        if chosen.routes_by_flat and self.hierarchy.overlapping:
             _ = self.hierarchy.macro_of  # raises, naming the classes that stand in several macros
         return chosen
 
@@ -206,7 +207,7 @@ class TwoStageClassifier(Classifier):
 
     def _first(self, rule: RoutingRule) -> str:
         """Name the model that the rule asks first."""
-        return "flat" if rule.name == "implied" else "router"
+        return "flat" if rule.routes_by_flat else "router"
 
     def _stacks_for(self, rule: Any):
         names = [self._first(rule)]
@@ -219,12 +220,12 @@ class TwoStageClassifier(Classifier):
 
     def _gathers(self, rule: Any):
         """Return whether the rule sends images to some networks and not to others."""
-        chooses = rule.name in ("hard", "beam", "threshold", "climb")
+        chooses = rule.selective or rule.definition.several_levels
         return (chooses and len(self._stacks_for(rule)) > 1) or self.residents.limit is not None
 
     def _outcome(self, batch, rule: Any, calibrated, complete):
         flat: Any = self._passed("flat", batch, calibrated=calibrated) if "flat_probs" in rule.needs else None
-        if rule.name == "implied":
+        if rule.routes_by_flat:
             macro_probs = macro_from_flat(flat, self.hierarchy)
         else:
             macro_probs = self._passed("router", batch, calibrated=calibrated)
@@ -236,10 +237,10 @@ class TwoStageClassifier(Classifier):
         probs = route(
             rule, hierarchy=self.hierarchy, macro_probs=macro_probs, within_probs=within, flat_probs=flat
         )
-        if rule.name == "climb":
+        if rule.definition.several_levels:
             known = None if ran.all() else ~self._held_by(~ran)
             return Outcome(probs, macro_probs, climb(probs, macro_probs, rule.parameter), known)
-        if rule.name in ("hard", "beam", "threshold"):
+        if rule.selective:
             return Outcome(probs, macro_probs, known=self._held_by(sent(rule, macro_probs, self.hierarchy)))
         return Outcome(probs, macro_probs)
 
@@ -284,14 +285,9 @@ def sent(
     threshold, and P(c) is at most the summed probability of the macros that hold it: sub-models that can't lift
     any class so far aren't needed, unless the whole distribution is wanted (`complete`).
     """
-    kept = np.zeros(macro_probs.shape, bool)
-    parameter: Any = rule.parameter
-    if rule.name in ("hard", "beam", "threshold"):
-        order = np.argsort(-macro_probs, axis=1, kind="stable")
-        k = parameter if rule.name == "beam" else 1
-        np.put_along_axis(kept, order[:, :k], True, axis=1)
-        return kept | (macro_probs >= parameter) if rule.name == "threshold" else kept
-    if rule.name == "climb" and not complete:
+    if rule.definition.several_levels and not complete:
+        kept = np.zeros(macro_probs.shape, bool)
+        parameter: Any = rule.parameter
         reach = np.zeros((len(macro_probs), hierarchy.n_classes))
         for macro, label in zip(hierarchy.slot_macro, hierarchy.slot_class, strict=True):
             reach[:, label] += macro_probs[:, macro]
@@ -300,7 +296,7 @@ def sent(
         for macro, label in zip(hierarchy.slot_macro, hierarchy.slot_class, strict=True):
             kept[:, macro] |= enough[:, label]
         return kept
-    return ~kept
+    return rule.kept(macro_probs)
 
 
 def _by_macro(submodels: Mapping[str, Any] | Sequence[Any], hierarchy: Hierarchy) -> list[Any]:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 
 from aisles.hierarchy import calibration
-from aisles.hierarchy import rules as routing
+from aisles.hierarchy import rule_functions as routing
 from aisles.hierarchy.calibration import (
     BOUNDS,
     Temperatures,

@@ -6,7 +6,7 @@ from scipy.special import softmax
 
 from aisles.hierarchy.guarantees import GRID, SET_METHODS, _fallback, climb_guarantee, fit_prediction_sets
 from aisles.hierarchy.hierarchy import Hierarchy
-from aisles.hierarchy.rules import NEVER, climb, soft
+from aisles.hierarchy.rule_functions import NEVER, climb, soft
 
 SHOP = Hierarchy(("A", "B", "C"), (("a", "b", "c"), ("d", "e"), ("f",)))
 

@@ -12,7 +12,7 @@ from PIL import Image
 from aisles.data_prep.images.manifest import read_manifest
 from aisles.data_prep.io.errors import UnreadableImage
 from aisles.hierarchy.hierarchy import Hierarchy
-from aisles.hierarchy.rules import climb
+from aisles.hierarchy.rule_functions import climb
 from aisles.models.prediction.two_stage import FlatClassifier
 
 RULES = ("soft", "hard", "beam:2", "threshold:0.2", "climb:0.6", "implied", "hie", "masked")

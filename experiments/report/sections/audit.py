@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from aisles.experiments.label_audit.confident_learning import accuracy_without
 from aisles.experiments.report.names import is_control
 from aisles.experiments.report.render.document import (
     Block,
@@ -20,7 +21,6 @@ from aisles.experiments.report.render.document import (
     Text,
 )
 from aisles.experiments.report.run import Run
-from experiments.label_audit.confident_learning import accuracy_without
 
 from .gallery import thumbnail
 
@@ -71,7 +71,7 @@ def _accuracies(run: Run, suspects: pd.DataFrame) -> Table:
     found = {
         name: accuracy_without(run.correct(name), suspected)
         for name in run.answers_by
-        if not is_control(name)
+        if not is_control(name, run.metrics)
     }
     rows = tuple((name, part.all_images, part.without, part.suspected) for name, part in found.items())
     caption = (

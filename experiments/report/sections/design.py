@@ -280,7 +280,9 @@ def stability_section(run: Run) -> Section | None:
 def distances_section(run: Run) -> Section | None:
     """Return how far mistakes fall, on the learned trees and on one that nobody learned here."""
     known = {
-        n: f["distance"] for n, f in run.metrics["methods"].items() if f.get("distance") and not is_control(n)
+        n: f["distance"]
+        for n, f in run.metrics["methods"].items()
+        if f.get("distance") and not is_control(n, run.metrics)
     }
     if not known:
         return None

@@ -5,6 +5,7 @@ from typing import Any
 
 import pandas as pd
 
+from aisles.experiments.methods.registry import METHODS
 from aisles.experiments.report.names import products_known
 from aisles.experiments.report.render.document import Bullets, Column, Section, Table, Text
 from aisles.experiments.report.run import Run
@@ -19,7 +20,6 @@ _OPTIONAL = (
     ("distances", "how far mistakes fall in the tree, and in an independent one"),
     ("audit", "the audit of labels (aisles audit-labels)"),
 )
-_TUNED = ("trunk:", "flat-tuned")
 _REFERENCES = {
     "logistic": "scikit-learn's logistic regression",
     "hiclass": "HiClass",
@@ -27,15 +27,16 @@ _REFERENCES = {
 }
 _FROZEN = (
     "Two-stage here means heads on one frozen network, which all methods share. Networks fine-tuned on the images "
-    "(the methods trunk:tuned, trunk:separate and trunk:separate-from-flat) did not take part."
+    "(the methods fine-tuned, separate and separate-from-flat) did not take part."
 )
 _FINE_TUNED = (
-    "Two-stage means heads on one frozen network, except for the methods called trunk. Those and flat-tuned train "
-    "on training images alone, and validation images stop them; the other heads are refitted on both. So trunks are "
-    "judged against flat-tuned or flat-tuned-again; flat-tuned beside flat shows what fine-tuning brings, on fewer "
-    "images. Baselines have as many epochs a model, not in all: the costs give the images that each has seen in "
-    "training. Separate networks cost several times flat's prediction: an ensemble of as many flat networks is judged "
-    "against them, to show what that cost buys without any hierarchy. Neighboring seeds' ensembles share members."
+    "Two-stage means heads on one frozen network, except for the methods that fine-tune. Those train on training "
+    "images alone, and validation images stop them; the other heads are refitted on both. So fine-tuned two-stage "
+    "methods are judged against flat-fine-tuned or flat-fine-tuned-again; flat-fine-tuned beside flat shows what "
+    "fine-tuning brings, on fewer images. Baselines have as many epochs per model, not in all: the costs give the "
+    "images that each has seen in training. Separate networks cost several times flat's prediction: an ensemble of as "
+    "many flat networks is judged against them, to show what that cost buys without any hierarchy. Ensembles of "
+    "neighboring seeds share members."
 )
 
 
@@ -102,7 +103,7 @@ def _size(run: Run) -> list[str]:
 
 
 def _two_stage(run: Run) -> str:
-    return _FINE_TUNED if any(name.startswith(_TUNED) for name in run.metrics["methods"]) else _FROZEN
+    return _FINE_TUNED if any(map(_fine_tunes, run.metrics["methods"])) else _FROZEN
 
 
 def _split(run: Run) -> list[str]:
@@ -170,3 +171,7 @@ def _plain(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key} {_plain(item)}" for key, item in value.items())
     return "" if value is None else str(value)
+
+
+def _fine_tunes(name: str) -> bool:
+    return name in METHODS and METHODS[name].fine_tunes

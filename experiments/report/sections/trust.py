@@ -51,7 +51,7 @@ def has_temperatures(run: Run) -> bool:
 
 
 def _table(run: Run) -> Table:
-    rows = tuple(_row(run, name) for name in run.metrics["methods"] if not is_control(name))
+    rows = tuple(_row(run, name) for name in run.metrics["methods"] if not is_control(name, run.metrics))
     columns = [
         Column("method"),
         *(Column(name, "number") for name in ("ECE", "NLL", "Brier")),

@@ -58,7 +58,7 @@ COSTS = (
 
 def opening(run: Run) -> tuple[Block, ...]:
     """Return the plot that carries the verdict."""
-    comparisons = [c for c in run.metrics["comparisons"] if not is_control(c["b"])]
+    comparisons = [c for c in run.metrics["comparisons"] if not is_control(c["b"], run.metrics)]
     low, high = (100 * v for v in comparisons[0]["interval"])
     level = 100 * (1 - comparisons[0]["alpha"])
     baselines = dict.fromkeys(f"{c['b']} against {c['a']}" for c in comparisons if c["a"] != FLAT)
@@ -79,7 +79,7 @@ def methods_section(run: Run) -> Section:
     rows = [
         _method_row(run, name, metrics, compared.get(name))
         for name, metrics in run.metrics["methods"].items()
-        if not is_control(name) and metrics.get("accuracy")
+        if not is_control(name, run.metrics) and metrics.get("accuracy")
     ]
     rows += _controls_row(run)
     failed = tuple(f"{name} failed: {_reason(said)}" for name, said in _failed(run.metrics).items())
@@ -127,7 +127,9 @@ def _method_row(
 
 def _controls_row(run: Run) -> list[tuple]:
     """Put all random partitions into one row."""
-    parts = [f for name, f in run.metrics["methods"].items() if is_control(name) and f.get("accuracy")]
+    parts = [
+        f for name, f in run.metrics["methods"].items() if is_control(name, run.metrics) and f.get("accuracy")
+    ]
     if not parts:
         return []
     accuracy = [_mean(metrics["accuracy"]) or 0.0 for metrics in parts]
@@ -228,7 +230,7 @@ def budget_section(run: Run) -> Section | None:
         "given, the class that the sub-models (or flat, where there are none) put first in it; methods on other "
         "macros are judged on those."
     )
-    drawn = [share for share in shares if not is_control(share.name)]
+    drawn = [share for share in shares if not is_control(share.name, run.metrics)]
     return Section(
         "budget",
         "Where errors arise",
@@ -262,7 +264,7 @@ def _ceilings(run: Run, name: str) -> tuple[float | None, float | None]:
 
 def cost_section(run: Run) -> Section | None:
     """Return accuracy against cost, if the study measured cost."""
-    costs = {name: cost_of(run, name) for name in run.metrics["methods"] if not is_control(name)}
+    costs = {name: cost_of(run, name) for name in run.metrics["methods"] if not is_control(name, run.metrics)}
     known = {name: cost for name, cost in costs.items() if cost}
     if not known:
         return None
@@ -309,7 +311,7 @@ def _cost_drawing(
         points = []
         for name, cost in known.items():
             at, right = cost.get(key), accuracy[name]
-            if at is not None and right is not None and not is_control(name):
+            if at is not None and right is not None and not is_control(name, run.metrics):
                 spread = run.metrics["methods"][name].get("accuracy_sd") or 0.0
                 points.append(CostPoint(name, at, right, spread, color_class(run, name)))
         if len({point.cost for point in points}) > 1:

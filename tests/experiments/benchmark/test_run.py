@@ -10,7 +10,7 @@ import time
 import pytest
 
 from aisles.experiments.benchmark.summary import summary
-from aisles.experiments.methods.roster import check_same_terms
+from aisles.experiments.methods.protocol import check_same_protocol
 from aisles.experiments.runs import stages
 
 pytestmark = pytest.mark.keras
@@ -93,22 +93,22 @@ def test_heads_trained_on_other_terms_are_found(whole):
             self.name = name
 
     class Given:
-        terms = None
+        protocol = None
 
         def __init__(self, name):
             self.jobs = ((Job(f"seed-0/{name}"),),)
 
     router = next(path.name for path in (folder / "models" / "seed-0").glob("router-*"))
     methods = {"flat": Given("flat"), "soft": Given(router)}
-    check_same_terms(OneJob(), methods)
+    check_same_protocol(OneJob(), methods)
     other = folder / "models" / "seed-0" / router / "stage.json"
     text = other.read_text()
     try:
         content = json.loads(text)
         content["inputs"]["training"]["epochs"] = 99
         other.write_text(json.dumps(content))
-        with pytest.raises(ValueError, match="same terms.*training"):
-            check_same_terms(OneJob(), methods)
+        with pytest.raises(ValueError, match="same protocol.*training"):
+            check_same_protocol(OneJob(), methods)
     finally:
         other.write_text(text)
     assert stage.read_text() == kept

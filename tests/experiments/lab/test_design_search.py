@@ -7,7 +7,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from aisles.experiments.methods.discriminant import discriminant_probs, geometric_mean
 from aisles.experiments.metrics.probabilistic import nll
 from aisles.hierarchy.hierarchy import Hierarchy
-from aisles.hierarchy.rules import soft
+from aisles.hierarchy.rule_functions import soft
 from experiments.lab.design_candidates import Candidate, mixed_inside
 from experiments.lab.design_further import cross_fitted, scale_flat, with_guests
 from experiments.lab.design_search import note_table, report

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from aisles.hierarchy.hierarchy import Hierarchy
-from aisles.hierarchy.rules import soft
+from aisles.hierarchy.rule_functions import soft
 from experiments.lab.guarantee_coverage import measure_coverage
 
 

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 
 from aisles.experiments.benchmark.summary import summary
-from aisles.experiments.methods.fine_tuned import FineTuning
-from aisles.experiments.methods.roster import MethodResult, check_same_terms, passes_of
+from aisles.experiments.methods.fine_tuned_networks import FineTuning
+from aisles.experiments.methods.protocol import check_same_protocol
+from aisles.experiments.methods.registry import MethodResult
+from aisles.experiments.methods.routed import passes_of
 from aisles.experiments.settings.benchmark import ComparisonSettings, explained_difference, read_settings
 from aisles.experiments.stats.verdict import compare
 from aisles.hierarchy.hierarchy import Hierarchy
@@ -33,7 +35,7 @@ def methods(*names):
 def tuned(tmp_path_factory, drawn_goods, small_run):
     folder = tmp_path_factory.mktemp("tuned") / "run"
     note = 'data.note="Drawn images."'
-    return small_run(drawn_goods, folder, *SHORT, methods("trunk:tuned", "hie"), note)
+    return small_run(drawn_goods, folder, *SHORT, methods("fine-tuned", "hie"), note)
 
 
 def archive(folder, name):
@@ -44,11 +46,14 @@ def archive(folder, name):
 @pytest.mark.parametrize(
     ("asked", "baselines"),
     [
-        ("trunk:tuned", ["flat-tuned"]),
-        ("trunk:separate", ["flat-tuned", "flat-tuned-ensemble"]),
-        ("flat-tuned-ensemble", ["flat-tuned", "trunk:separate"]),
-        ("trunk:separate-from-flat", ["flat-tuned", "flat-tuned-again", "flat-tuned-again-ensemble"]),
-        ("flat-tuned-again", ["flat-tuned"]),
+        ("fine-tuned", ["flat-fine-tuned"]),
+        ("separate", ["flat-fine-tuned", "flat-fine-tuned-ensemble"]),
+        ("flat-fine-tuned-ensemble", ["flat-fine-tuned", "separate"]),
+        (
+            "separate-from-flat",
+            ["flat-fine-tuned", "flat-fine-tuned-again", "flat-fine-tuned-again-ensemble"],
+        ),
+        ("flat-fine-tuned-again", ["flat-fine-tuned"]),
     ],
 )
 def test_whoever_is_fine_tuned_brings_the_baselines_along(asked, baselines):
@@ -57,26 +62,26 @@ def test_whoever_is_fine_tuned_brings_the_baselines_along(asked, baselines):
     assert [name for name in everyone if name in baselines] == baselines
 
 
-def test_an_unknown_trunk_is_refused_with_those_that_there_are():
-    with pytest.raises(ValueError, match=r"'trunk:shared' is no method.*trunk:separate-from-flat"):
+def test_an_unknown_method_is_refused_with_those_that_there_are():
+    with pytest.raises(ValueError, match=r"Unknown method 'trunk:shared'.*separate-from-flat"):
         ComparisonSettings(methods=("trunk:shared",))
 
 
 def test_a_tuned_trunk_is_judged_against_the_flat_model_fine_tuned_alike(tuned):
     assert not tuned.metrics["failed"]
     found = {comparison["b"]: comparison for comparison in tuned.metrics["comparisons"]}
-    assert {name: found[name]["a"] for name in ("soft", "hie", "flat-tuned", "trunk:tuned")} == {
-        "soft": "flat", "hie": "flat", "flat-tuned": "flat", "trunk:tuned": "flat-tuned",
+    assert {name: found[name]["a"] for name in ("soft", "hie", "flat-fine-tuned", "fine-tuned")} == {
+        "soft": "flat", "hie": "flat", "flat-fine-tuned": "flat", "fine-tuned": "flat-fine-tuned",
     }  # fmt: skip
-    flat, two = archive(tuned.folder, "flat-tuned"), archive(tuned.folder, "trunk-tuned")
+    flat, two = archive(tuned.folder, "flat-fine-tuned"), archive(tuned.folder, "fine-tuned")
     right = [each["probs"].argmax(2) == each["truth"] for each in (flat, two)]
-    again = compare(*right, names=("flat-tuned", "trunk:tuned"))
-    assert found["trunk:tuned"]["difference"] == pytest.approx(again.difference)
-    assert "(against flat-tuned)" in summary(tuned)
+    again = compare(*right, names=("flat-fine-tuned", "fine-tuned"))
+    assert found["fine-tuned"]["difference"] == pytest.approx(again.difference)
+    assert "(against flat-fine-tuned)" in summary(tuned)
 
 
 def test_its_probabilities_are_soft_routing_of_its_own_stages(tuned):
-    found = archive(tuned.folder, "trunk-tuned")
+    found = archive(tuned.folder, "fine-tuned")
     macro = found["macro_probs"][:, :, found["macro_of"]]
     np.testing.assert_allclose(found["probs"], macro * found["inside"], atol=1e-6)
     np.testing.assert_allclose(found["val_probs"].sum(2), 1, atol=1e-5)
@@ -84,7 +89,7 @@ def test_its_probabilities_are_soft_routing_of_its_own_stages(tuned):
 
 def test_its_budget_counts_the_fine_tuning_that_it_rests_on(tuned):
     metrics = tuned.metrics["methods"]
-    flat, two = metrics["flat-tuned"]["cost"], metrics["trunk:tuned"]["cost"]
+    flat, two = metrics["flat-fine-tuned"]["cost"], metrics["fine-tuned"]["cost"]
     n = tuned.metrics["data"]["images"]["train"]
     assert flat["image_steps"] == flat["epochs"] * n and flat["backbone_passes"] == 1
     assert two["epochs"] > flat["epochs"] and two["image_steps"] > flat["image_steps"]
@@ -92,12 +97,12 @@ def test_its_budget_counts_the_fine_tuning_that_it_rests_on(tuned):
         len(members) > 1 for members in tuned.metrics["macros"].values()
     )
     seconds = json.loads((tuned.folder / "costs.json").read_text())["methods"]
-    assert 0 < seconds["flat-tuned"]["training_seconds"] < seconds["trunk:tuned"]["training_seconds"]
+    assert 0 < seconds["flat-fine-tuned"]["training_seconds"] < seconds["fine-tuned"]["training_seconds"]
 
 
 def test_the_report_names_the_baseline_and_repeats_the_note(tuned):
     page = (tuned.folder / "report.html").read_text()
-    assert "trunk:tuned against flat-tuned" in page and "(against flat-tuned)" in page
+    assert "fine-tuned against flat-fine-tuned" in page and "(against flat-fine-tuned)" in page
     verdict, _, rest = page.partition("Drawn images.")
     assert tuned.metrics["verdict"].partition(":")[0] in verdict and "<svg" in rest and "<svg" not in verdict
 
@@ -106,7 +111,7 @@ def test_run_again_it_trains_nothing_and_finds_the_same(tuned, drawn_goods, smal
     before = (tuned.folder / "metrics.json").read_bytes()
     stamps = {path: path.stat().st_mtime_ns for path in tuned.folder.rglob("*.keras")}
     note = 'data.note="Drawn images."'
-    small_run(drawn_goods, tuned.folder, *SHORT, methods("trunk:tuned", "hie"), note)
+    small_run(drawn_goods, tuned.folder, *SHORT, methods("fine-tuned", "hie"), note)
     assert (tuned.folder / "metrics.json").read_bytes() == before
     models = tuned.folder / "models"
     assert all(path.stat().st_mtime_ns == was for path, was in stamps.items() if models in path.parents)
@@ -123,7 +128,7 @@ def test_run_again_it_trains_nothing_and_finds_the_same(tuned, drawn_goods, smal
     ids=["plain", "a view an epoch", "capped where images pass", "capped in both phases"],
 )
 def test_images_seen_in_training_are_counted(tmp_path, training, steps):
-    from aisles.experiments.methods.fine_tuned import _taken
+    from aisles.experiments.methods.fine_tuned_networks import _taken
 
     curves = tmp_path / "router" / "trained" / "curves.csv"
     curves.parent.mkdir(parents=True)
@@ -135,7 +140,7 @@ def test_images_seen_in_training_are_counted(tmp_path, training, steps):
 
 
 def test_a_head_on_features_sees_every_image_in_every_epoch(tmp_path):
-    from aisles.experiments.methods.fine_tuned import _taken
+    from aisles.experiments.methods.fine_tuned_networks import _taken
 
     (tmp_path / "router").mkdir()
     (tmp_path / "router" / "curves.csv").write_text("epoch,phase\n1,frozen\n2,frozen\n")
@@ -155,25 +160,27 @@ def test_networks_of_other_terms_are_refused():
     made = {"data": "d", "features": "f", "training": "t", "seed": 0}
     trainer = SimpleNamespace(made_from=lambda job: made)
     none = np.zeros((1, 1, 2), np.float32)
-    flat = MethodResult("flat", "flat", none, none, jobs)  # type: ignore[arg-type]
-    one = MethodResult("flat-tuned", "flat", none, none, terms={"data": "d", "images": {"tuned_epochs": 6}})
-    longer = replace(one, name="trunk:tuned", terms={"data": "d", "images": {"tuned_epochs": 60}})
-    foreign = replace(one, terms={"data": "e", "images": {"tuned_epochs": 6}})
-    check_same_terms(
-        trainer, {"flat": flat, "flat-tuned": one, "trunk:tuned": replace(one, name="trunk:tuned")}
+    flat = MethodResult(none, none, jobs, name="flat")  # type: ignore[arg-type]
+    one = MethodResult(
+        none, none, name="flat-fine-tuned", protocol={"data": "d", "images": {"tuned_epochs": 6}}
     )
-    with pytest.raises(ValueError, match=r"trunk:tuned differs in \['images'\]"):
-        check_same_terms(trainer, {"flat": flat, "flat-tuned": one, "trunk:tuned": longer})
-    with pytest.raises(ValueError, match=r"flat-tuned differs in \['data'\]"):
-        check_same_terms(trainer, {"flat": flat, "flat-tuned": foreign})
+    longer = replace(one, name="fine-tuned", protocol={"data": "d", "images": {"tuned_epochs": 60}})
+    foreign = replace(one, protocol={"data": "e", "images": {"tuned_epochs": 6}})
+    check_same_protocol(
+        trainer, {"flat": flat, "flat-fine-tuned": one, "fine-tuned": replace(one, name="fine-tuned")}
+    )
+    with pytest.raises(ValueError, match=r"fine-tuned differs in \['images'\]"):
+        check_same_protocol(trainer, {"flat": flat, "flat-fine-tuned": one, "fine-tuned": longer})
+    with pytest.raises(ValueError, match=r"flat-fine-tuned differs in \['data'\]"):
+        check_same_protocol(trainer, {"flat": flat, "flat-fine-tuned": foreign})
 
 
 def test_a_rule_without_its_flat_model_fails_before_anything_is_trained(tmp_path, drawn_goods, small_run):
-    changes = (*SHORT, methods("trunk:separate"), 'comparison.primary="implied"', "images.tuned_epochs=0")
+    changes = (*SHORT, methods("separate"), 'comparison.primary="implied"', "images.tuned_epochs=0")
     result = small_run(drawn_goods, tmp_path / "run", *changes)
-    assert "needs a flat model" in result.metrics["failed"]["trunk:separate"]
+    assert "needs a flat model" in result.metrics["failed"]["separate"]
     assert not list((tmp_path / "run" / "models" / "networks").rglob("router-from-imagenet"))
-    assert "trunk:separate failed: " in " ".join(summary(result).split())
+    assert "separate failed: " in " ".join(summary(result).split())
 
 
 @pytest.mark.parametrize(
@@ -197,26 +204,24 @@ def test_what_no_method_uses_makes_no_other_study(change, matters):
 
 
 def test_settings_of_fine_tuning_matter_where_somebody_is_fine_tuned():
-    before = read_settings(None, [methods("trunk:tuned")])
-    after = read_settings(None, [methods("trunk:tuned"), "images.tuned_epochs=9"])
+    before = read_settings(None, [methods("fine-tuned")])
+    after = read_settings(None, [methods("fine-tuned"), "images.tuned_epochs=9"])
     assert explained_difference(before, after) == ["images.tuned_epochs: 25 -> 9"]
 
 
 def test_whose_baseline_failed_is_not_judged_and_no_baseline(tuned):
     environment = json.loads((tuned.folder / "environment.json").read_text())
     metrics = tuned.metrics | {"environment": environment, "measured": {"date": "2026-01-01"}}
-    rows = table(metrics | {"comparisons": [c for c in metrics["comparisons"] if c["b"] != "trunk:tuned"]})
-    assert [line for line in rows.splitlines() if line.startswith("| trunk:tuned")][0].count(
-        "not judged"
-    ) == 1
+    rows = table(metrics | {"comparisons": [c for c in metrics["comparisons"] if c["b"] != "fine-tuned"]})
+    assert [line for line in rows.splitlines() if line.startswith("| fine-tuned")][0].count("not judged") == 1
     assert rows.count("| baseline |") == 1
-    assert "(against flat-tuned)" in table(metrics)
+    assert "(against flat-fine-tuned)" in table(metrics)
 
 
 def test_an_ensemble_averages_the_networks_of_its_seed_and_of_the_next(monkeypatch):
-    names = ComparisonSettings(methods=("trunk:separate",), seeds=2)
-    roster = SimpleNamespace(seeds=range(2), settings=SimpleNamespace(comparison=names))
-    tuning = FineTuning(roster, None, None)  # type: ignore[arg-type]
+    names = ComparisonSettings(methods=("separate",), seeds=2)
+    context = SimpleNamespace(seeds=range(2), settings=SimpleNamespace(comparison=names))
+    tuning = FineTuning(context)  # type: ignore[arg-type]
     asked = []
 
     def answers(self, name, seed):
@@ -227,23 +232,23 @@ def test_an_ensemble_averages_the_networks_of_its_seed_and_of_the_next(monkeypat
     costly = SimpleNamespace(cost={"backbone_passes": 2.4})
     monkeypatch.setattr(FineTuning, "_answers", answers)
     monkeypatch.setattr(FineTuning, "method", lambda self, name: costly)
-    found = list(tuning._ensembles("flat-tuned-ensemble"))
-    assert asked == [("flat-tuned", seed) for seed in range(4)]
+    found = list(tuning._ensembles("flat-fine-tuned-ensemble"))
+    assert asked == [("flat-fine-tuned", seed) for seed in range(4)]
     assert [tables["probs"][0, 0] for tables, _ in found] == [1.0, 2.0]
     assert found[0][1] == {"backbone_passes": 3.0, "parameters": 30.0, "images": 7, "seconds": 6.0}
 
 
 @pytest.mark.slow
 def test_separate_networks_meet_the_flat_model_with_their_epochs(tmp_path, drawn_goods, small_run):
-    names = methods("trunk:separate", "trunk:separate-from-flat")
+    names = methods("separate", "separate-from-flat")
     result = small_run(drawn_goods, tmp_path / "run", *SHORT, names)
     assert not result.metrics["failed"]
     baselines = {comparison["b"]: comparison["a"] for comparison in result.metrics["comparisons"]}
-    assert baselines["trunk:separate"] == "flat-tuned"
-    assert baselines["trunk:separate-from-flat"] == "flat-tuned-again"
-    assert baselines["flat-tuned-ensemble"] == "trunk:separate"
+    assert baselines["separate"] == "flat-fine-tuned"
+    assert baselines["separate-from-flat"] == "flat-fine-tuned-again"
+    assert baselines["flat-fine-tuned-ensemble"] == "separate"
     costs = {name: metrics["cost"] for name, metrics in result.metrics["methods"].items()}
-    passes = costs["trunk:separate"]["backbone_passes"]
-    assert costs["flat-tuned-ensemble"]["backbone_passes"] == passes == costs["trunk:separate"]["heads"] > 1
-    assert costs["flat-tuned-ensemble"]["parameters"] == passes * costs["flat-tuned"]["parameters"]
-    assert costs["flat-tuned-ensemble"]["images"] == costs["flat-tuned"]["images"]
+    passes = costs["separate"]["backbone_passes"]
+    assert costs["flat-fine-tuned-ensemble"]["backbone_passes"] == passes == costs["separate"]["heads"] > 1
+    assert costs["flat-fine-tuned-ensemble"]["parameters"] == passes * costs["flat-fine-tuned"]["parameters"]
+    assert costs["flat-fine-tuned-ensemble"]["images"] == costs["flat-fine-tuned"]["images"]

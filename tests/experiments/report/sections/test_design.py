@@ -40,13 +40,13 @@ def full_parts() -> dict:
             "flat": method([0.625, 0.625], role="flat", distance=distance, calibration=calibration, cost=cost),
             "soft": method([0.75, 0.875], role="two-stage", cost=cost | {"head_passes": 3.0, "image_steps": 2500}),
             "hiclass": method([0.5, 0.5], role="reference", calibration=None),
-            "random-1": method([0.5, 0.5], role="control"),
-            "random-2": method([0.7, 0.7], role="control"),
+            "random:1": method([0.5, 0.5], role="control"),
+            "random:2": method([0.7, 0.7], role="control"),
         },
         "failed": {"backbone:vgg16": "WeightsMissingError: no <weights> file"},
         "controls": {
             "random": {
-                "partitions": ["random-1", "random-2"], "accuracy_mean": 0.6, "accuracy_sd": 0.141,
+                "partitions": ["random:1", "random:2"], "accuracy_mean": 0.6, "accuracy_sd": 0.141,
                 "difference_per_partition": [0.3125, 0.1125], "difference_sd": 0.141,
                 "comparison": {"a": "random", "b": "soft"} | JUDGED,
             },
@@ -184,12 +184,12 @@ def test_the_verdict_comes_before_what_a_phone_cuts_off(written):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("discriminant", "flat's own macro probabilities, times a linear discriminant a macro"),
+        ("discriminant", "flat's own macro probabilities, times a linear discriminant per macro"),
         ("flat-discriminant", "flat times one linear discriminant over all classes"),
-        ("backbone:efficientnet_lite0:gray", "learned from efficientnet_lite0 on gray images"),
-        ("backbone:vgg16", "learned from vgg16"),
+        ("backbone:efficientnet_lite0:gray", "learned from the backbone efficientnet_lite0:gray"),
+        ("backbone:vgg16", "learned from the backbone vgg16"),
         ("beam:2", "soft over the most probable macros"),
-        ("column:aisle", "the hierarchy that the manifest brings"),
+        ("column:aisle", "the macros of the manifest's column aisle"),
     ],
 )
 def test_the_legend_tells_what_a_method_is(name, words):
@@ -213,7 +213,7 @@ def test_products_are_claimed_only_where_they_are_known(make_run):
 def test_the_limits_say_what_two_stage_means_and_what_is_not_known_of_designs(page):
     limits = section(page, "limits")
 
-    assert "heads on one frozen network" in limits and "trunk:separate-from-flat) did not take part" in limits
+    assert "heads on one frozen network" in limits and "separate-from-flat) did not take part" in limits
     assert "found with a look at them elsewhere is not known to this report" in limits
 
 

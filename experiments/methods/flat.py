@@ -1,0 +1,51 @@
+"""Flat methods: one head over all classes, and several of them averaged."""
+
+import numpy as np
+
+from .head_jobs import HeadJob, flat_job, two_stage_jobs
+from .registry import Context, MethodResult, register_method
+
+
+def _flat_heads(context: Context) -> list[HeadJob]:
+    return [flat_job(context.classes, seed) for seed in context.seeds]
+
+
+def _member_heads(context: Context) -> list[HeadJob]:
+    return [job for seed in context.seeds for job in _members(context, seed)]
+
+
+def _members(context: Context, seed: int) -> list[HeadJob]:
+    n_members = len(two_stage_jobs(context.hierarchy, seed))
+    return [flat_job(context.classes, seed, member) for member in range(n_members)]
+
+
+@register_method(
+    "flat", description="one head over all classes: the baseline", role="flat", heads=_flat_heads, full=True
+)
+def flat(context: Context) -> MethodResult:
+    """Return the flat model's answers."""
+    return averaged(context, tuple((flat_job(context.classes, seed),) for seed in context.seeds))
+
+
+@register_method(
+    "ensemble",
+    description="as many flat heads as the two-stage classifier has heads, averaged",
+    role="ensemble",
+    heads=_member_heads,
+    full=True,
+)
+def ensemble(context: Context) -> MethodResult:
+    """Return the mean of as many flat heads as a two-stage classifier of the same hierarchy has heads."""
+    return averaged(context, tuple(tuple(_members(context, seed)) for seed in context.seeds))
+
+
+def averaged(context: Context, jobs: tuple[tuple[HeadJob, ...], ...]) -> MethodResult:
+    """Average the distributions of each seed's heads, all of them over all classes."""
+    fitted = [[context.trainer.fitted(job) for job in of_seed] for of_seed in jobs]
+    test, val = (
+        np.stack(
+            [np.mean([getattr(m, key)[context.rows(split)] for m in models], axis=0) for models in fitted]
+        )
+        for key, split in (("probs", "test"), ("val_probs", "val"))
+    )
+    return MethodResult(test, val, jobs, head_passes=float(len(jobs[0])))
