@@ -98,6 +98,20 @@ def test_libraries_stay_where_they_belong(path):
             assert not at_top, f"{place} imports matplotlib at its top"
 
 
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_is_shipped_imports_the_installed_package_and_never_the_lab(path):
+    place = path.relative_to(ROOT)
+    if place.parts[:2] == ("experiments", "lab"):
+        return
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and not node.level:
+            names = [str(node.module)]
+        for name in names:
+            assert name.split(".")[0] not in ALLOWED, f"{place} imports {name} of the checkout"
+            assert not name.startswith("aisles.experiments.lab.") and name != "aisles.experiments.lab"
+
+
 def test_every_package_is_listed_for_shipping():
     config = configparser.ConfigParser()
     config.read(ROOT / "setup.cfg")

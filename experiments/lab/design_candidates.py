@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from aisles.experiments.benchmark.preparation import PreparedData
+from aisles.experiments.label_audit.confident_learning import out_of_fold_probs
 from aisles.experiments.methods.discriminant import discriminant_tables, geometric_mean, in_macros, with_flat
 from aisles.experiments.methods.head_jobs import (
     HeadJob,
@@ -20,7 +21,6 @@ from aisles.experiments.methods.head_jobs import (
 from aisles.hierarchy.clustering import ClassTree
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rule_functions import hie, implied, macro_from_flat, soft
-from experiments.label_audit.confident_learning import out_of_fold_probs
 
 SEEDS, MEMBERS, MACROS = range(5), 7, (2, 3, 5, 8, 12)
 OTHER = "~other"

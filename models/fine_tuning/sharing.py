@@ -251,11 +251,11 @@ class ClassifierTrainer:
         return StoredTrunk(
             network,
             backbone.name,
-            backbone.input_size,
             backbone.preprocessing,
             backbone.color,
             backbone.weights,
             backbone.precision,
+            backbone.fitting,
         )
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from aisles.data_prep.images.fitting import Fitting
 from aisles.data_prep.io.files import write_whole
 from aisles.models.prediction.stored import StoredNetwork, StoredTrunk
 
@@ -130,8 +131,8 @@ def main() -> None:
     _end_with(task["parent"])
     network = task["start"]["network"]
     stored = StoredNetwork(Path(network["path"]), network["sha256"])
-    size = tuple(task["start"]["input_size"])
-    start = StoredTrunk(**{**task["start"], "network": stored, "input_size": size})
+    fitting = Fitting.from_dict(task["start"]["fitting"])
+    start = StoredTrunk(**{**task["start"], "network": stored, "fitting": fitting})
     train_on_images(
         start.load(),
         _images(task["train"]),

@@ -66,7 +66,7 @@ def extract_views(
         numbers = np.array([int(image[:15], 16) for image in todo], np.int64)
         batches = pixel_batches(
             [Path(path_of[image]) for image in todo],
-            backbone.input_size,
+            backbone.fitting,
             batch_size,
             change=changer(augmentation, 0, view, numbers),
         )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from aisles.experiments.label_audit.confident_learning import accuracy_without
 from aisles.experiments.report.names import is_control
 from aisles.experiments.report.render.document import (
     Block,
@@ -20,7 +21,6 @@ from aisles.experiments.report.render.document import (
     Text,
 )
 from aisles.experiments.report.run import Run
-from experiments.label_audit.confident_learning import accuracy_without
 
 from .gallery import thumbnail
 

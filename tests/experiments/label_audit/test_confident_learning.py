@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.label_audit.confident_learning import (
+from aisles.experiments.label_audit.confident_learning import (
     OutOfFold,
     accuracy_without,
     confident_joint,

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from aisles.data_prep.io.errors import DataError
+from aisles.experiments.label_audit.audited_run import audit_run
 from aisles.experiments.report.writing import write_report
-from experiments.label_audit.audited_run import audit_run
 
 
 @pytest.fixture

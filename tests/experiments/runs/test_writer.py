@@ -12,12 +12,12 @@ from PIL import Image
 
 from aisles.data_prep.io.errors import DataError
 from aisles.experiments.benchmark.run import run_benchmark
+from aisles.experiments.label_audit.audited_run import audit_run
 from aisles.experiments.runs.writer import RESULTS
 from aisles.experiments.settings.reading import read_settings
 from aisles.experiments.settings.training import TrainSettings
 from aisles.experiments.training.runs import train_classifier
 from aisles.models.backbones.registry import in_precision
-from experiments.label_audit.audited_run import audit_run
 
 pytestmark = pytest.mark.keras
 SHORT = ("comparison.seeds=1", "training.epochs=3")

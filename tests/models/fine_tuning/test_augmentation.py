@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from aisles.data_prep.images.fitting import Fitting
 from aisles.models.batches import pixel_batches
 from aisles.models.fine_tuning import augmentation as augmenting
 from aisles.models.fine_tuning.augmentation import changer, draw_of
@@ -82,7 +83,7 @@ def test_seed_epoch_and_image_decide_and_order_does_not():
 
     def images(order, seed=0, epoch=0):
         change = changer(augmentation, seed, epoch)
-        batches = pixel_batches(files, (10, 10), 4, order=np.array(order), change=change)
+        batches = pixel_batches(files, Fitting((10, 10)), 4, order=np.array(order), change=change)
         together = np.concatenate([batch.numpy() for batch in batches])
         return dict(zip(order, together, strict=True))
 

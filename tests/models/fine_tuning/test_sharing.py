@@ -108,13 +108,13 @@ def test_flat_is_trained_on_from_its_own_network_with_as_many_epochs(trainer, tu
 
 def test_all_of_them_learn_and_a_bundle_keeps_their_answers(images, tuned, separate, tmp_path):
     rows = np.flatnonzero(images.splits == "test")
-    files = [images.paths[i] for i in rows]
+    paths = [images.paths[i] for i in rows]
     for name, classifier in {"tuned": tuned, "separate": separate}.items():
-        probs = classifier.predict_proba(files)
+        probs = classifier.predict_proba(paths)
         right = classifier.classes_[probs.argmax(1)] == images.labels[rows]
         assert right.mean() > 0.7, name
         save_bundle(classifier, tmp_path / name)
-        np.testing.assert_allclose(load_bundle(tmp_path / name).predict_proba(files), probs, atol=1e-6)
+        np.testing.assert_allclose(load_bundle(tmp_path / name).predict_proba(paths), probs, atol=1e-6)
 
 
 def test_what_is_finished_is_not_trained_again(trainer, tuned, separate, monkeypatch):
