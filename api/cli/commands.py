@@ -57,6 +57,29 @@ class Commands(click.Group):
             raise _fault(error) from error
 
 
+def _run_plugins(_context: click.Context, _option: click.Parameter, files: tuple[str, ...]) -> None:
+    if not files:
+        return
+    from aisles.hierarchy.registry import PluginError, load_plugins
+
+    try:
+        load_plugins(files)
+    except PluginError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+plugin_option = click.option(
+    "--plugin",
+    multiple=True,
+    type=click.Path(),
+    metavar="FILE.py",
+    is_eager=True,  # its names must be known before other options are checked
+    expose_value=False,
+    callback=_run_plugins,
+    help="Run a Python file that registers methods, rules and so on of your own; may be repeated.",
+)
+
+
 def _hush(_context: click.Context, _option: click.Parameter, quiet: bool) -> None:
     if quiet:
         logging.getLogger("aisles").setLevel(logging.WARNING)
