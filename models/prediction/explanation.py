@@ -104,8 +104,8 @@ class TrainingImages:
 
     def nearest(self, image: ImageInput, n: int = N_NEAREST) -> tuple[Neighbor, ...]:
         """Return the training images with the highest cosine; the earlier one first on ties."""
-        (pixels,) = image_pixels(image, [self.trunk.fitting])
-        cosines = self.vectors @ unit_rows(self.trunk.forward(pixels[None]).numpy())[0]
+        pixels = [some[None] for some in image_pixels(image, self.trunk.fittings)]
+        cosines = self.vectors @ unit_rows(self.trunk.runner()(*pixels))[0]
         order = np.argsort(-cosines, kind="stable")[:n]
         return tuple(Neighbor(self.paths[i], str(self.labels[i]), float(cosines[i])) for i in order)
 
