@@ -21,7 +21,8 @@ from aisles.models.batches import pixel_batches
 from aisles.models.heads.graph import cross_entropy
 from aisles.models.heads.training import balanced_weights
 
-from .augmentation import Augmentation
+from .augmentation import changer
+from .settings import Augmentation
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +49,7 @@ class LabeledImages:
 
 @dataclass(frozen=True)
 class PhaseSettings:
-    """How one phase on images is trained; the fields are those of `TwoPhaseTraining`."""
+    """How one phase on images is trained; the fields are those of `FineTuningSettings`."""
 
     rate: float
     epochs: int
@@ -140,7 +141,7 @@ class ImageTrainer:
         """Train one epoch with the rate times `factor`; give mean loss and accuracy over its images."""
         settings, size = self.settings, self.settings.batch_size
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.train))[: self.n_steps * size]
-        change = settings.augmentation and settings.augmentation.changer(self.seed, epoch)
+        change = settings.augmentation and changer(settings.augmentation, self.seed, epoch)
         batches = pixel_batches(self.train.paths, self.trunk.fitting, size, order=order, change=change)
         total = np.zeros(2)
         for number, pixels in enumerate(progress(batches, description, self.n_steps, "steps")):
