@@ -185,7 +185,7 @@ def build_backbone(
         raise ValueError(
             f"{name} needs images of at least {definition.smallest} pixels a side. Received: {size}."
         )
-    fitting = _fitting(definition, size, fit)
+    fitting = definition.fitting(size, fit)
     file = _weights_file(definition, str(weights))
     keras.utils.set_random_seed(seed)
     network = definition.build(size)
@@ -200,10 +200,6 @@ def build_backbone(
     model = _with_preprocessing(network, definition.normalization, color)
     source = str(weights) if str(weights) in ("imagenet", "none") else Path(weights).name
     return Backbone(name, model, definition.normalization, color, source, fitting=fitting)
-
-
-def _fitting(definition: BackboneDefinition, size: tuple[int, int], fit: Fit | None) -> Fitting:
-    return Fitting(size) if fit is None else definition.fitting(size, fit)
 
 
 def _joined(names, weights: str, input_size, color: str, seed: int, fit: Fit | None) -> JoinedBackbone:
