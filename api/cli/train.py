@@ -230,12 +230,12 @@ def heads(
     Example: aisles ablate heads photos --set images.tuned_epochs=0 --output heads
     """
     from aisles.experiments.ablations.heads import ablate_heads
-    from aisles.models.heads.variants import HEADS
+    from aisles.models.heads.variants import VARIANTS
 
-    chosen = tuple(name.strip() for name in names.split(",")) if names else tuple(HEADS)
-    unknown = [name for name in chosen if name not in HEADS]
+    chosen = tuple(name.strip() for name in names.split(",")) if names else tuple(VARIANTS)
+    unknown = [name for name in chosen if name not in VARIANTS]
     if unknown:
-        raise click.UsageError(f"Heads are {', '.join(HEADS)}. Received: {', '.join(unknown)}.")
+        raise click.UsageError(f"Heads are {', '.join(VARIANTS)}. Received: {', '.join(unknown)}.")
     table = ablate_heads(data, output, settings, heads=chosen, cache=cache)
     click.echo(as_json(table.to_dict("records")) if json_ else _as_text(table))
 

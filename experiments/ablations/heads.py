@@ -14,7 +14,7 @@ from aisles.experiments.settings.training import TrainSettings
 from aisles.experiments.training.runs import check_layer, start_backbone
 from aisles.models.fine_tuning.sharing import ImageTable, TrunkTrainer
 from aisles.models.fine_tuning.two_phase import TwoPhaseTraining
-from aisles.models.heads.variants import HEADS
+from aisles.models.heads.variants import VARIANTS
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ def ablate_heads(
     output: str | Path,
     settings: TrainSettings | None = None,
     *,
-    heads: tuple[str, ...] = tuple(HEADS),
+    heads: tuple[str, ...] = tuple(VARIANTS),
     cache: str | Path | None = None,
     backbone=None,
 ) -> pd.DataFrame:
@@ -40,7 +40,7 @@ def ablate_heads(
         Augmentation is used for the heads that the study trained with it. Where the settings name a study, each head
         gets at most the epochs that the study gave it. What says which classifier to train is not used.
     heads : tuple of str
-        Keys of `aisles.models.heads.variants.HEADS`.
+        Keys of `aisles.models.heads.variants.VARIANTS`.
     cache : path, optional
         Folder of cached features.
     backbone : Backbone, optional
@@ -62,7 +62,7 @@ def ablate_heads(
     rows, trained = [], {}
     for name in heads:
         training = training_of(name, settings)
-        same = replace(training, head=""), replace(HEADS[name], augmentation=False)
+        same = replace(training, head=""), replace(VARIANTS[name], augmentation=False)
         if same in trained:
             logger.warning(
                 "%s is not trained: without augmentation (--augment) it is the same model as %s.",
@@ -76,10 +76,10 @@ def ablate_heads(
         rows.append(
             {
                 "version": name,
-                "dense_units": "+".join(map(str, HEADS[name].dense_units)),
+                "dense_units": "+".join(map(str, VARIANTS[name].dense_units)),
                 "augmentation": _yes(training.augmentation is not None),
-                "batch_norm": _yes(HEADS[name].batch_norm),
-                "dropout": _yes(HEADS[name].dropout > 0),
+                "batch_norm": _yes(VARIANTS[name].batch_norm),
+                "dropout": _yes(VARIANTS[name].dropout > 0),
                 "accuracy": best.accuracy,
                 "loss": best.loss,
                 "val_accuracy": best.val_accuracy,
@@ -100,7 +100,7 @@ def training_of(name: str, settings: TrainSettings) -> TwoPhaseTraining:
     It is augmented if the study trained that head so and the settings ask for it. In a recipe of the study it takes at
     most the epochs that the study gave that head.
     """
-    variant, training = HEADS[name], replace(settings.training, head=name)
+    variant, training = VARIANTS[name], replace(settings.training, head=name)
     if not variant.augmentation:
         training = replace(training, augmentation=None, views=0)
     if settings.classifier.published is None:

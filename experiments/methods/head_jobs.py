@@ -251,10 +251,10 @@ class Trainer:
 
 def _made_with(head: str) -> dict[str, str]:
     """Name the code that a trained head depends on, so that another version trains it again."""
-    from aisles.models.heads.variants import HEADS
+    from aisles.models.heads.variants import VARIANTS
 
     packages = {name: version(name) for name in ("tensorflow", "keras")}
-    return {"steps": str(TRAINING_VERSION), "head": repr(HEADS.get(head)), **packages}
+    return {"steps": str(TRAINING_VERSION), "head": repr(VARIANTS.get(head)), **packages}
 
 
 def _make(

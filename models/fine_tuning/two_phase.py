@@ -19,8 +19,8 @@ import tensorflow as tf
 
 from aisles.models.backbones.registry import Backbone, in_precision, offers_bfloat16
 from aisles.models.features import extract
+from aisles.models.heads.building import build_head
 from aisles.models.heads.training import HeadTraining, train_head
-from aisles.models.heads.variants import build_head
 
 from .augmentation import Augmentation
 from .checkpoints import Progress, read_checkpoint, write_checkpoint
@@ -42,7 +42,7 @@ class TwoPhaseTraining:
     Attributes
     ----------
     head : str
-        A key of `aisles.models.heads.variants.HEADS`.
+        A key of `aisles.models.heads.variants.VARIANTS`.
     frozen_epochs, tuned_epochs : int
         At most so many in each phase; 0 leaves the phase out. The study: 40 and 25 for v1.3, else 20 and 15.
     frozen_rate, tuned_rate : float
