@@ -5,22 +5,30 @@ from typing import TYPE_CHECKING, Any
 
 _PLACES = {
     "FlatClassifier": "aisles.models.prediction.two_stage",
+    "Hierarchy": "aisles.hierarchy.hierarchy",
     "HierarchicalEstimator": "aisles.models.sklearn_estimator",
     "HierarchicalPrediction": "aisles.models.prediction.two_stage",
-    "Hierarchy": "aisles.hierarchy.hierarchy",
     "MethodResult": "aisles.experiments.methods.registry",
+    "Settings": "aisles.experiments.settings.benchmark",
     "TwoStageClassifier": "aisles.models.prediction.two_stage",
-    "benchmark": "aisles.experiments.benchmark.run",
+    "benchmark": "aisles.calls",
     "build_backbone": "aisles.models.backbones.registry",
+    "evaluate": "aisles.experiments.training.bundle_evaluation",
     "load": "aisles.models.bundles.bundle",
     "load_plugins": "aisles.hierarchy.registry",
     "read_manifest": "aisles.data_prep.images.manifest",
     "register_method": "aisles.experiments.methods.registry",
     "register_rule": "aisles.hierarchy.rules",
     "save": "aisles.models.bundles.bundle",
+    "train": "aisles.calls",
     "wrap_backbone": "aisles.models.backbones.registry",
 }
-_OTHER_NAMES = {"benchmark": "run_benchmark", "load": "load_bundle", "save": "save_bundle"}
+_OTHER_NAMES = {
+    "Settings": "BenchmarkSettings",
+    "evaluate": "evaluate_bundle",
+    "load": "load_bundle",
+    "save": "save_bundle",
+}
 
 __all__ = [
     "FlatClassifier",
@@ -28,22 +36,27 @@ __all__ = [
     "HierarchicalPrediction",
     "Hierarchy",
     "MethodResult",
+    "Settings",
     "TwoStageClassifier",
     "benchmark",
     "build_backbone",
+    "evaluate",
     "load",
     "load_plugins",
     "read_manifest",
     "register_method",
     "register_rule",
     "save",
+    "train",
     "wrap_backbone",
 ]
 
 if TYPE_CHECKING:
+    from aisles.calls import benchmark, train
     from aisles.data_prep.images.manifest import read_manifest
-    from aisles.experiments.benchmark.run import run_benchmark as benchmark
     from aisles.experiments.methods.registry import MethodResult, register_method
+    from aisles.experiments.settings.benchmark import BenchmarkSettings as Settings
+    from aisles.experiments.training.bundle_evaluation import evaluate_bundle as evaluate
     from aisles.hierarchy.hierarchy import Hierarchy
     from aisles.hierarchy.registry import load_plugins
     from aisles.hierarchy.rules import register_rule

@@ -25,14 +25,15 @@ def run_quickstart(output: Path, *, seed: int = 0, json_: bool = False) -> str:
     str
         The verdict and where to look.
     """
-    from aisles.cli.shared_options import as_json
+    from aisles.cli.commands import as_json
     from aisles.data_prep.abo.curation import curate
     from aisles.data_prep.abo.recipe import load_recipe
     from aisles.data_prep.io.files import write_whole
     from aisles.data_prep.synthetic.catalogue import write_sample
-    from aisles.experiments.benchmark.run import make_run_folder, run_benchmark
+    from aisles.experiments.benchmark.run import run_benchmark
     from aisles.experiments.benchmark.summary import summary
-    from aisles.experiments.settings.benchmark import read_settings
+    from aisles.experiments.runs.writer import make_run_folder
+    from aisles.experiments.settings.reading import read_settings
     from aisles.models.backbones.registry import build_backbone
     from aisles.models.features import extract
 
@@ -52,7 +53,7 @@ def run_quickstart(output: Path, *, seed: int = 0, json_: bool = False) -> str:
     logger.info("2. Curating it by the recipe 'sample': %s", curated)
     curation = curate(catalogue, curated, load_recipe("sample"), embed)
     logger.info("3. Clustering the classes and comparing flat with two-stage: %s", output / "run")
-    settings = read_settings(None, [f'data.note="{DRAWN}"'])
+    settings = read_settings(None, {"data.note": DRAWN, "hierarchy.macros": 5})
     result = run_benchmark(curation.manifest, output / "run", settings, cache=cache)
     return as_json(result.metrics) if json_ else f"{summary(result)}\n\n{DRAWN}"
 

@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from aisles.data_prep.images.decoding import load_pixels
+from aisles.data_prep.images.decoding import load_fitted
+from aisles.data_prep.images.fitting import Fitting
 
 DECODERS = max(2, os.cpu_count() or 1)
 
 
 def pixel_batches(
     sources: Sequence[Path | bytes],
-    size: tuple[int, int],
+    fitting: Fitting,
     batch_size: int,
     *,
     order: np.ndarray | None = None,
@@ -26,8 +27,8 @@ def pixel_batches(
     ----------
     sources : sequence of Path or bytes
         Image files (a path may lead into a tar archive), or their contents.
-    size : (height, width)
-        In pixels.
+    fitting : Fitting
+        How an image of any size becomes pixels.
     batch_size : int
         Images a batch; the last batch may be smaller.
     order : int ndarray, optional
@@ -47,10 +48,12 @@ def pixel_batches(
     """
 
     def load(index: np.ndarray) -> np.ndarray:
-        return load_pixels(sources[int(index)], size)
+        return load_fitted(sources[int(index)], fitting)
 
     def load_in_graph(index):
-        pixels = tf.ensure_shape(tf.numpy_function(load, [index], tf.uint8, stateful=False), (*size, 3))
+        pixels = tf.ensure_shape(
+            tf.numpy_function(load, [index], tf.uint8, stateful=False), (*fitting.size, 3)
+        )
         return pixels if change is None else change(pixels, index)
 
     positions = np.arange(len(sources)) if order is None else np.asarray(order)

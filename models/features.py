@@ -1,8 +1,9 @@
 """Features: each image through each backbone once, kept on disk.
 
-A feature vector depends on the image's bytes and on `Backbone.key` (network, weights, preprocessing, size, color,
-precision) and on nothing else, so those two are its address. One SQLite file a backbone; every batch is one
-transaction, so a killed run loses at most the three batches in flight and a half-written vector can't exist.
+A feature vector depends on the image's bytes and on `Backbone.key` (network, weights, preprocessing, size, crop, color,
+precision, rules of decoding) and on nothing else, so those two are its address. One SQLite file per backbone; every
+batch is one transaction, so a killed run loses at most the three batches in flight and a half-written vector can't
+exist. Beside each vector stands a checksum of address and numbers: one that doesn't fit is computed again.
 """
 
 import hashlib
@@ -53,25 +54,56 @@ class FeatureCache:
         with self._database() as db:
             db.execute("PRAGMA journal_mode=WAL")
             db.execute(
-                "CREATE TABLE IF NOT EXISTS features (image TEXT PRIMARY KEY, vector BLOB) WITHOUT ROWID"
+                "CREATE TABLE IF NOT EXISTS checked_features "
+                "(image TEXT PRIMARY KEY, vector BLOB, checksum BLOB) WITHOUT ROWID"
             )
 
     def get(self, images: Sequence[str]) -> dict[str, np.ndarray]:
-        """Return the vectors that are here, by the images' SHA-256."""
-        found = {}
+        """Return the vectors that are here and whole, by the images' SHA-256; damaged ones are counted in a warning."""
+        found, damaged = {}, 0
         with self._database() as db:
             for start in range(0, len(images), CHUNK):
                 some = list(images[start : start + CHUNK])
                 marks = ",".join("?" * len(some))
-                rows = db.execute(f"SELECT image, vector FROM features WHERE image IN ({marks})", some)
-                found.update((image, np.frombuffer(vector, "<f4")) for image, vector in rows)
-        return {image: vector for image, vector in found.items() if len(vector) == self.dimension}
+                query = f"SELECT image, vector, checksum FROM checked_features WHERE image IN ({marks})"
+                for image, blob, checksum in db.execute(query, some):
+                    if self._is_whole(image, blob, checksum):
+                        found[image] = np.frombuffer(blob, "<f4")
+                    else:
+                        damaged += 1
+        if damaged:
+            logger.warning(
+                "%d of %d cached features in %s are damaged; they are computed again. If this happens again, check the "
+                "disk.", damaged, damaged + len(found), self.path,
+            )  # fmt: skip
+        return found
+
+    def _is_whole(self, image: str, blob: object, checksum: object) -> bool:
+        if not isinstance(blob, bytes) or len(blob) != 4 * self.dimension:
+            return False
+        return checksum == self._checksum(image, blob) and bool(np.isfinite(np.frombuffer(blob, "<f4")).all())
+
+    def _checksum(self, image: str, blob: bytes) -> bytes:
+        """Return 8 bytes over backbone, image and vector: a vector at another image's place is damaged, too."""
+        return hashlib.blake2b(f"{self.path.stem}\n{image}\n".encode() + blob, digest_size=8).digest()
 
     def put(self, images: Sequence[str], vectors: np.ndarray) -> None:
-        """Keep vectors (n, dimension), all or none of them."""
+        """Keep vectors (n, dimension), all or none of them.
+
+        Raises
+        ------
+        ValueError
+            If a number is not finite: the network is spoiled, and nothing is kept.
+        """
+        if not np.isfinite(vectors).all():
+            raise ValueError(
+                f"The backbone of {self.path.stem} gives features that are not finite: its weights are spoiled, or its "
+                "precision is too low for it. Use float32, or other weights."
+            )
         blobs = [np.ascontiguousarray(vector, "<f4").tobytes() for vector in vectors]
         with self._database() as db, db:
-            db.executemany("INSERT OR REPLACE INTO features VALUES (?, ?)", zip(images, blobs, strict=True))
+            rows = [(i, b, self._checksum(i, b)) for i, b in zip(images, blobs, strict=True)]
+            db.executemany("INSERT OR REPLACE INTO checked_features VALUES (?, ?, ?)", rows)
 
     @contextmanager
     def _database(self) -> Iterator[sqlite3.Connection]:
@@ -158,7 +190,7 @@ def _compute(backbone: Backbone, todo: dict[str, str | Path], store: FeatureCach
     if not todo:
         return {}
     names, done = list(todo), {}
-    batches = pixel_batches([Path(path) for path in todo.values()], backbone.input_size, batch_size)
+    batches = pixel_batches([Path(path) for path in todo.values()], backbone.fitting, batch_size)
     try:
         with Progress(f"{backbone.name} features", len(todo)) as bar:
             for number, vectors in enumerate(passes(backbone, batches)):

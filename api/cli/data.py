@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .shared_options import Commands, ModelCommand, as_json
+from .commands import Commands, ModelCommand, as_json
 
 if TYPE_CHECKING:
     from aisles.data_prep.abo.recipe import Recipe

@@ -12,19 +12,21 @@ from typing import Any
 
 import click
 
-from .ablate import add_ablations
+from .ablate import ablate
+from .commands import QUIET, Commands, ModelCommand, as_json, typed
 from .data import data as data_group
+from .options import BENCHMARK, setting_options
 from .predict import export, predict
 from .report import audit_labels, report
-from .shared_options import Commands, ModelCommand, as_json, settings_options
-from .train import ablate, evaluate, train
+from .settings import settings
+from .train import evaluate, train
 
 EPILOG = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input data, 4 pretrained weights missing."
 
 
 @click.group(cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="aisles", prog_name="aisles")
-@click.option("--quiet", is_flag=True, help="Say nothing but results, warnings and errors.")
+@click.option("--quiet", is_flag=True, help=QUIET)
 def main(quiet: bool) -> None:
     """Route a product photograph to its aisle, then to its shelf, and see whether that beats one flat model."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -37,7 +39,7 @@ def main(quiet: bool) -> None:
 @main.command(cls=ModelCommand)
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--output", "-o", type=click.Path(path_type=Path), required=True, help="The run folder.")
-@settings_options
+@setting_options(BENCHMARK)
 @click.option("--full", is_flag=True, help="Add ensemble, random partitions and every routing rule.")
 @click.option("--sweep", is_flag=True, help="Also try 2 to 12 macros.")
 @click.option("--resume", is_flag=True, help="Go on with the study in RUN; refuse to begin one.")
@@ -50,7 +52,7 @@ def benchmark(
     data: Path,
     output: Path,
     settings: Any,
-    cache: Path | None,
+    cache: str | None,
     full: bool,
     sweep: bool,
     resume: bool,
@@ -72,8 +74,9 @@ def benchmark(
     if full:
         settings = with_all_methods(settings)
     result = run_benchmark(
-        data, output, settings, cache=cache, scheduler=scheduler, sweep=sweep, resume=resume, replace=replace
-    )
+        data, output, settings, cache=cache, scheduler=scheduler, sweep=sweep, resume=resume, replace=replace,
+        command=typed(),
+    )  # fmt: skip
     click.echo(as_json(result.metrics) if json_ else summary(result))
 
 
@@ -121,7 +124,7 @@ main.add_command(audit_labels)
 main.add_command(train)
 main.add_command(evaluate)
 main.add_command(ablate)
-add_ablations(ablate)
+main.add_command(settings)
 
 if __name__ == "__main__":
     main()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from .shared_options import ModelCommand, checked_rule
+from .commands import ModelCommand, checked_rule
 
 logger = logging.getLogger(__name__)
 FORMATS = ("keras", "saved_model", "onnx", "litert")
@@ -143,7 +143,7 @@ def export(bundle: Path, format_: str, output: Path | None, json_: bool) -> None
     from aisles.models.bundles.bundle import load_bundle
     from aisles.models.bundles.export import default_output, export_classifier
 
-    from .shared_options import as_json
+    from .commands import as_json
 
     output = output or default_output(bundle, format_)
     try:

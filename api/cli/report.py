@@ -4,12 +4,12 @@ from pathlib import Path
 
 import click
 
-from .shared_options import ModelCommand, as_json
+from .commands import Command, ModelCommand, as_json
 
 PATH = click.Path(path_type=Path)
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("runs", nargs=-1, required=True, type=PATH)
 @click.option(
     "--output", "-o", type=PATH, help="Folder to write to.  [default: the run; comparison for several runs]"

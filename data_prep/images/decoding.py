@@ -1,5 +1,6 @@
 """From image files of any kind, loose or inside a tar, to 8-bit RGB pixels."""
 
+import importlib
 import io
 import re
 import threading
@@ -7,23 +8,31 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-from PIL import Image, TiffImagePlugin, WebPImagePlugin
+from PIL import AvifImagePlugin, Image, TiffImagePlugin, WebPImagePlugin
 
 from aisles.data_prep.io.archive import ArchiveError, open_tar, split_tar_path
 from aisles.data_prep.io.errors import UnreadableImage
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
-PIXEL_LIMIT = 100_000_000
-# A fixed list, so that no file can start an exotic decoder (EPS would start Ghostscript).
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
-_REGISTERED = (TiffImagePlugin, WebPImagePlugin)  # Pillow loads the others by itself
-ORIENTATION_TAG = 0x0112
-ALPHA_MODES = ("RGBA", "LA", "PA", "RGBa", "La")
+from .color import as_srgb, bytes_a_pixel
+from .fitting import Fit, Fitting
 
-Fit = Literal["squash", "crop", "pad"]
+IMAGE_SUFFIXES = frozenset(
+    {
+        ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".pnm",
+        ".avif", ".heic", ".heif",
+    }
+)  # fmt: skip
+"""HEIC files are listed so that they are named: reading them takes the extra `heic`."""
+PIXEL_LIMIT = 100_000_000
+JPEG_LIMIT = 178_000_000  # of a JPEG decoded at reduced size, if not progressive; Pillow refuses larger ones
+IN_FLIGHT = 1_000_000_000  # bytes that all threads together may decode at once
+# A fixed list, so that no file can start an exotic decoder (EPS would start Ghostscript).
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+_REGISTERED = (AvifImagePlugin, TiffImagePlugin, WebPImagePlugin)  # Pillow loads the others by itself
+_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1")
+ORIENTATION_TAG = 0x0112
 
 
 def read_image_bytes(path: str | Path) -> bytes:
@@ -61,13 +70,13 @@ def read_image_bytes(path: str | Path) -> bytes:
 def decode_image(data: bytes) -> Image.Image:
     """Decode an image as a person would see it, in 8-bit RGB.
 
-    The orientation stored in EXIF is applied, transparency is laid over white, 16-bit gray keeps its
-    upper eight bits, CMYK and palettes are converted. Of several frames the first counts.
+    The orientation stored in EXIF is applied; colors become sRGB by the rules of `color.as_srgb`. Of several frames
+    the first counts. A JPEG of more than 100 megapixels comes out at half, a quarter or an eighth of its size.
 
     Parameters
     ----------
     data : bytes
-        The file's content: JPEG, PNG, WebP, GIF, BMP, TIFF or PPM.
+        The file's content: JPEG, PNG, WebP, GIF, BMP, TIFF, PPM or AVIF; HEIC with the extra `heic`.
 
     Returns
     -------
@@ -103,7 +112,8 @@ def upright_rgb(image: Image.Image) -> Image.Image:
     """
     with _pillow_errors():
         _check_size(image.size)
-        return _without_info(_loaded(image))
+        with _decoding.of(_area(image.size) * bytes_a_pixel(image.mode)):
+            return _without_info(_loaded(image))
 
 
 def check_image(data: bytes) -> None:
@@ -115,22 +125,24 @@ def check_image(data: bytes) -> None:
 
 
 def load_pixels(source: str | Path | bytes, size: tuple[int, int], fit: Fit = "squash") -> np.ndarray:
+    """Read, decode and resize one image, bilinear; see `load_fitted`."""
+    return load_fitted(source, Fitting(size, fit))
+
+
+def load_fitted(source: str | Path | bytes, fitting: Fitting) -> np.ndarray:
     """Read, decode and resize one image.
 
     Parameters
     ----------
     source : str, Path or bytes
         A path as in `read_image_bytes`, or the file's content.
-    size : tuple of (int, int)
-        Height and width of the result in pixels.
-    fit : {"squash", "crop", "pad"}
-        What happens to another aspect ratio: both sides are scaled on their own; the center is cut
-        out; or the whole image is shown between white bars.
+    fitting : Fitting
+        Size, crop and filter of the result.
 
     Returns
     -------
     ndarray of uint8, of shape (height, width, 3)
-        RGB, 0-255; bilinear with antialiasing.
+        RGB, 0-255.
 
     Raises
     ------
@@ -138,37 +150,7 @@ def load_pixels(source: str | Path | bytes, size: tuple[int, int], fit: Fit = "s
         As in `read_image_bytes` and `decode_image`.
     """
     data = source if isinstance(source, bytes) else read_image_bytes(source)
-    image = _decode(data, at_least=2 * max(size))
-    return np.array(resize_image(image, size, fit))
-
-
-def resize_image(image: Image.Image, size: tuple[int, int], fit: Fit = "squash") -> Image.Image:
-    """Resize an image, bilinear with antialiasing; `size` is (height, width), `fit` as in `load_pixels`."""
-    height, width = size
-    if fit == "squash":
-        return image.resize((width, height), Image.Resampling.BILINEAR)
-    if fit == "crop":
-        return image.resize((width, height), Image.Resampling.BILINEAR, box=_center_box(image.size, size))
-    if fit == "pad":
-        return _padded(image, height, width)
-    raise ValueError(f"`fit` must be 'squash', 'crop' or 'pad'. Received: {fit!r}.")
-
-
-def _center_box(image_size: tuple[int, int], size: tuple[int, int]) -> tuple[float, float, float, float]:
-    height, width = size
-    scale = min(image_size[0] / width, image_size[1] / height)
-    left = (image_size[0] - width * scale) / 2
-    top = (image_size[1] - height * scale) / 2
-    return left, top, left + width * scale, top + height * scale
-
-
-def _padded(image: Image.Image, height: int, width: int) -> Image.Image:
-    scale = min(width / image.width, height / image.height)
-    inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    canvas = Image.new("RGB", (width, height), "white")
-    place = ((width - inner[0]) // 2, (height - inner[1]) // 2)
-    canvas.paste(image.resize(inner, Image.Resampling.BILINEAR), place)
-    return canvas
+    return fitting.pixels(_decode(data, at_least=fitting.enough))
 
 
 # ---- decoding -----------------------------------------------------------------------------------
@@ -182,11 +164,38 @@ def _decode(data: bytes, at_least: int | None = None) -> Image.Image:
     """
     if not data:
         raise UnreadableImage("is empty (0 bytes)")
-    with _pillow_errors(data), Image.open(io.BytesIO(data), formats=FORMATS) as image:
-        _check_size(image.size)
+    with _pillow_errors(data), Image.open(io.BytesIO(data), formats=_formats(data)) as image:
+        _check_claim(image)
+        original = image.size
         if at_least is not None:
             image.draft(None, (at_least, at_least))
-        return _loaded(image)
+        elif _area(image.size) > PIXEL_LIMIT:
+            image.draft(None, _reduced(image.size))
+        _check_size(image.size)
+        held = original if image.info.get("progressive") else image.size
+        with _decoding.of(_area(held) * bytes_a_pixel(image.mode)):
+            return _loaded(image)
+
+
+def _formats(data: bytes) -> tuple[str, ...]:
+    """Return the formats that may be decoded, with HEIF where the file is one and the extra is installed."""
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIC_BRANDS:
+        try:
+            importlib.import_module("pillow_heif").register_heif_opener()
+        except ImportError:
+            return FORMATS
+        return (*FORMATS, "HEIF")
+    return FORMATS
+
+
+def _area(size: tuple[int, int]) -> int:
+    return size[0] * size[1]
+
+
+def _reduced(size: tuple[int, int]) -> tuple[int, int]:
+    """Return the largest of half, quarter and eighth that is within the limit."""
+    by = next((by for by in (2, 4) if _area(size) <= PIXEL_LIMIT * by * by), 8)
+    return size[0] // by, size[1] // by
 
 
 @contextmanager
@@ -203,7 +212,7 @@ def _pillow_errors(data: bytes = b"") -> Iterator[None]:
 
 def _loaded(image: Image.Image) -> Image.Image:
     image.load()
-    return _upright(_as_rgb(image), image)
+    return _upright(as_srgb(image), image)
 
 
 def _without_info(image: Image.Image) -> Image.Image:
@@ -218,31 +227,34 @@ def _check_size(size: tuple[int, int]) -> None:
         raise UnreadableImage(f"claims {width:,} x {height:,} pixels; the limit is 100 megapixels")
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode in ALPHA_MODES or "transparency" in image.info:
-        # Pillow knows no direct way from La.
-        over = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
-        white = Image.new("RGBA", over.size, "white")
-        return Image.alpha_composite(white, over).convert("RGB")
-    if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_eight_bits(np.asarray(image))).convert("RGB")
-    return image.convert("RGB")
+def _check_claim(image: Image.Image) -> None:
+    """Check the size before decoding; a JPEG that isn't progressive can be decoded smaller."""
+    if image.format == "JPEG" and not image.info.get("progressive") and _area(image.size) <= JPEG_LIMIT:
+        return
+    _check_size(image.size)
 
 
-def _eight_bits(values: np.ndarray) -> np.ndarray:
-    """Scale gray values of more than eight bits to 0-255.
+class _Allowance:
+    """Bytes that may be decoded at once; who asks for more than are left waits, and who is alone never does."""
 
-    Integers: 16-bit ones lose their lower byte, wider ones too unless they exceed 16 bits, when they
-    lose three. Fractions: 0-1 becomes 0-255 if nothing is greater than 1, else 0-255 is kept.
-    """
-    if values.dtype.kind == "f":
-        values = np.nan_to_num(values)
-        scaled = values * 255 if values.max() <= 1 else values
-        return scaled.clip(0, 255).astype(np.uint8)
-    values = values.astype(np.int64).clip(0)
-    return (values >> (8 if values.max() < 1 << 16 else 24)).clip(0, 255).astype(np.uint8)
+    def __init__(self, most: int):
+        self.most, self.taken = most, 0
+        self.changed = threading.Condition()
+
+    @contextmanager
+    def of(self, amount: int) -> Iterator[None]:
+        with self.changed:
+            self.changed.wait_for(lambda: self.taken == 0 or self.taken + amount <= self.most)
+            self.taken += amount
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.taken -= amount
+                self.changed.notify_all()
+
+
+_decoding = _Allowance(IN_FLIGHT)
 
 
 def _upright(rgb: Image.Image, original: Image.Image) -> Image.Image:
@@ -284,6 +296,8 @@ def _reason(error: Exception, data: bytes) -> str:
 def _what_it_is(data: bytes) -> str:
     """Say what a file that is no known image looks like."""
     start = data[:512]
+    if start[4:8] == b"ftyp" and start[8:12] in _HEIC_BRANDS:
+        return "is HEIC, which needs the package pillow-heif: python -m pip install 'aisles[heic]'"
     if start.lstrip(b"\xef\xbb\xbf \r\n\t").lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<svg")):
         return "is a web page or an SVG drawing, not a photograph"
     if start.startswith(b"\xff\xd8\xff") or start.startswith(b"\x89PNG"):
@@ -291,7 +305,7 @@ def _what_it_is(data: bytes) -> str:
     printable = sum(byte >= 32 or byte in b"\t\r\n" for byte in start)
     if printable > 0.95 * len(start) and b"\0" not in start:
         return f"is text, not an image (it begins {start[:24].decode('utf-8', 'replace')!r})"
-    return f"is not in a known image format (JPEG, PNG, WebP, GIF, BMP, TIFF); it begins {start[:8]!r}"
+    return f"is not in a known image format (JPEG, PNG, WebP, GIF, BMP, TIFF, PPM, AVIF); it begins {start[:8]!r}"
 
 
 # Pillow warns about odd but readable files, from any of our threads. `warnings.catch_warnings` works

@@ -1,7 +1,7 @@
 """What is wrong with settings, in words that name the setting that was probably meant."""
 
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -27,7 +27,7 @@ def _fault(fault: Any, kind: type[BaseModel]) -> str:
     *parents, last = map(str, fault["loc"] or ("settings",))
     where = ".".join([*parents, last])
     if fault["type"] != "extra_forbidden":
-        rule = fault["msg"].removeprefix("Value error, ")
+        rule = fault["msg"].removeprefix("Value error, ").rstrip(".")
         return f"{where}: {rule}. Received: {fault['input']!r}."
     known = _names(kind, parents)
     meant = get_close_matches(last, known, n=1)
@@ -41,6 +41,8 @@ def _names(kind: Any, parents: list[str]) -> list[str]:
     for parent in parents:
         field = kind.model_fields.get(parent)
         kind = getattr(field, "annotation", None)
-        if not hasattr(kind, "model_fields"):
+        # A section that may be left out is a union with None.
+        kind = next((part for part in (kind, *get_args(kind)) if hasattr(part, "model_fields")), None)
+        if kind is None:
             return []
     return sorted(kind.model_fields)

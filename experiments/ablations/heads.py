@@ -9,11 +9,12 @@ import pandas as pd
 
 from aisles.data_prep.io.tables import write_table
 from aisles.experiments.benchmark.preparation import prepare_data
-from aisles.experiments.benchmark.run import make_run_folder
+from aisles.experiments.runs.writer import run_folder
 from aisles.experiments.settings.training import TrainSettings
 from aisles.experiments.training.runs import check_layer, start_backbone
-from aisles.models.fine_tuning.sharing import ImageTable, TrunkTrainer
-from aisles.models.fine_tuning.two_phase import TwoPhaseTraining
+from aisles.models.backbones.registry import Backbone
+from aisles.models.fine_tuning.settings import FineTuningSettings
+from aisles.models.fine_tuning.sharing import ClassifierTrainer, ImageTable
 from aisles.models.heads.variants import VARIANTS
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ def ablate_heads(
     *,
     heads: tuple[str, ...] = tuple(VARIANTS),
     cache: str | Path | None = None,
-    backbone=None,
+    backbone: Backbone | None = None,
 ) -> pd.DataFrame:
     """Train a flat model with each head.
 
@@ -54,23 +55,36 @@ def ablate_heads(
         where the settings name a study.
     """
     settings, output = settings or TrainSettings(), Path(output)
-    make_run_folder(output)
+    with run_folder(output):
+        return _table_of_heads(data, output, settings, heads, cache, backbone)
+
+
+def _table_of_heads(
+    data: str | Path,
+    output: Path,
+    settings: TrainSettings,
+    heads: tuple[str, ...],
+    cache: str | Path | None,
+    backbone: Backbone | None,
+) -> pd.DataFrame:
     prepared = prepare_data(data, settings.data)
     backbone = backbone or start_backbone(settings)
-    check_layer(backbone, settings.training)
+    check_layer(backbone, settings.fine_tuning)
     table = ImageTable.of(prepared.manifest, prepared.sha256)
     rows, trained = [], {}
     for name in heads:
         training = training_of(name, settings)
-        same = replace(training, head=""), replace(VARIANTS[name], augmentation=False)
+        same = training.changed(head="v1.1"), replace(VARIANTS[name], augmentation=False)
         if same in trained:
             logger.warning(
                 "%s is not trained: without augmentation (--augment) it is the same model as %s.",
                 name, trained[same][0],
             )  # fmt: skip
         else:
-            trainer = TrunkTrainer(backbone, table, training, output / name, settings.classifier.seed, cache)
-            trained[same] = name, trainer.tuned_flat().epochs
+            trainer = ClassifierTrainer(
+                backbone, table, training, output / name, settings.classifier.seed, cache
+            )
+            trained[same] = name, trainer.fine_tuned_flat().epochs
         epochs = trained[same][1]
         best = min(epochs, key=lambda epoch: epoch.val_loss)
         rows.append(
@@ -94,20 +108,19 @@ def ablate_heads(
     return found
 
 
-def training_of(name: str, settings: TrainSettings) -> TwoPhaseTraining:
+def training_of(name: str, settings: TrainSettings) -> FineTuningSettings:
     """Return the training of a head.
 
     It is augmented if the study trained that head so and the settings ask for it. In a recipe of the study it takes at
     most the epochs that the study gave that head.
     """
-    variant, training = VARIANTS[name], replace(settings.training, head=name)
+    variant, training = VARIANTS[name], settings.fine_tuning.changed(head=name)
     if not variant.augmentation:
-        training = replace(training, augmentation=None, views=0)
+        training = training.changed(augmentation=None, views=0)
     if settings.classifier.published is None:
         return training
     frozen, tuned = variant.study_epochs
-    return replace(
-        training,
+    return training.changed(
         frozen_epochs=min(frozen, training.frozen_epochs),
         tuned_epochs=min(tuned, training.tuned_epochs),
     )

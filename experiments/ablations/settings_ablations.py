@@ -14,7 +14,7 @@ from aisles.data_prep.images.manifest import Manifest, read_manifest
 from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.settings_errors import explained
 from aisles.data_prep.io.tables import write_table
-from aisles.experiments.runs.writer import make_run_folder, write_json
+from aisles.experiments.runs.writer import run_folder, write_json
 from aisles.experiments.settings.benchmark import BenchmarkSettings
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ ABLATIONS = {
         _one("data", "min_similarity", _threshold),
     ),
 }
-"""Ablations of studies by name. Those of trained heads and trunks are in `head_ablation` and `trunk_comparison`."""
+"""Ablations of benchmarks by name; that of heads is in `heads`."""
 
 
 def check_values(name: str, values: Iterable[str], settings: BenchmarkSettings) -> None:
@@ -178,7 +178,7 @@ def run_ablation(
     values : iterable of str
         What to try; the ablation's own values unless given.
     **more
-        As for `run_benchmark`: `cache`, `backbone`, `jobs`.
+        As for `run_benchmark`: `cache`, `backbone`, `jobs`, `command`.
 
     Returns
     -------
@@ -196,14 +196,29 @@ def run_ablation(
     DataError
         If the images bring nothing that the ablation could change.
     """
-    from aisles.experiments.benchmark.run import run_benchmark
-
     settings, output, values = settings or BenchmarkSettings(), Path(output), tuple(values)
     check_values(name, values, settings)
     ablation = ABLATIONS[name]
     usual = ablation.values(read_manifest(data, label_column=settings.data.label_column))
     variants = [ablation.variant(value) for value in values or usual]
-    make_run_folder(output)
+    with run_folder(output):
+        rows = _rows(name, data, output, settings, variants, **more)
+    table = pd.DataFrame(rows)
+    write_json(output / "ablation.json", {"ablation": name, "question": ablation.question, "variants": rows})
+    write_table(output / "ablation.csv", table)
+    return table
+
+
+def _rows(
+    name: str,
+    data: str | Path,
+    output: Path,
+    settings: BenchmarkSettings,
+    variants: list[Variant],
+    **more: Any,
+) -> list[dict[str, Any]]:
+    from aisles.experiments.benchmark.run import run_benchmark
+
     rows: list[dict[str, Any]] = []
     base: dict[str, Any] | None = None
     for number, variant in enumerate(variants, 1):
@@ -217,17 +232,14 @@ def run_ablation(
             continue
         base = base or result.metrics
         rows.append({"variant": variant.name} | _metrics(result, base, settings.comparison.primary))
-    table = pd.DataFrame(rows)
-    write_json(output / "ablation.json", {"ablation": name, "question": ablation.question, "variants": rows})
-    write_table(output / "ablation.csv", table)
-    return table
+    return rows
 
 
 def changed(settings: BenchmarkSettings, variant: Variant) -> BenchmarkSettings:
-    """Return the settings with a variant's changes, checked as if they had been typed; what nobody typed stays so."""
-    content = settings.model_dump(exclude_unset=True)
+    """Return the settings with a variant's changes, checked as if they had been typed."""
+    content = settings.model_dump()
     for section, values in variant.changes.items():
-        content[section] = content.get(section, {}) | values
+        content[section] |= values
     try:
         return BenchmarkSettings.model_validate(content)
     except ValidationError as error:

@@ -19,7 +19,7 @@ from aisles.models.backbones.registry import Backbone, build_backbone, in_precis
 from aisles.models.features import extract
 
 logger = logging.getLogger(__name__)
-MOST_BY_DEFAULT = 5  # classes; so few are cut into half as many macros unless a number is asked for
+MOST_BY_DEFAULT = 5  # classes; auto cuts so few into half as many macros
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,17 +190,18 @@ def find_hierarchy(
         return FoundHierarchy(
             column_hierarchy(prepared.manifest, settings.column), tree, f"column {settings.column}"
         )
+    if settings.brought is not None:
+        settings.brought.check_classes(classes)
+        return FoundHierarchy(settings.brought, tree, "brought")
     if settings.file is not None:
         return FoundHierarchy(
             read_hierarchy(settings.file, classes), tree, f"brought: {Path(settings.file).name}"
         )
-    if settings.macros == "auto" and len(classes) > MOST_BY_DEFAULT:
+    if settings.macros != "auto":
+        return FoundHierarchy(tree.cut(settings.macros), tree, settings.linkage)
+    if len(classes) > MOST_BY_DEFAULT:
         chosen = choose_n_macros(tree).n_macros
         return FoundHierarchy(tree.cut(chosen), tree, f"{settings.linkage}, by silhouette")
-    if settings.macros != "auto" and (
-        "macros" in settings.model_fields_set or len(classes) > MOST_BY_DEFAULT
-    ):
-        return FoundHierarchy(tree.cut(settings.macros), tree, settings.linkage)
     few = max(2, len(classes) // 2)
     logger.warning("There are only %d classes: they are cut into %d macros.", len(classes), few)
     return FoundHierarchy(tree.cut(few), tree, settings.linkage)
@@ -218,6 +219,9 @@ def check_hierarchy(prepared: PreparedData, settings: HierarchySettings) -> None
     try:
         if settings.file is not None:
             _check_brought(read_hierarchy(settings.file, classes))
+        elif settings.brought is not None:
+            settings.brought.check_classes(classes)
+            _check_brought(settings.brought)
         elif settings.column is not None:
             _check_brought(column_hierarchy(prepared.manifest, settings.column))
         if settings.independent not in ("none", "auto"):
@@ -225,7 +229,8 @@ def check_hierarchy(prepared: PreparedData, settings: HierarchySettings) -> None
     except (ValueError, OSError) as error:
         raise DataError(f"The hierarchy can't be used: {error}") from error
     k = settings.macros
-    if k != "auto" and "macros" in settings.model_fields_set and k >= len(classes):
+    brought = settings.file or settings.brought or settings.column
+    if k != "auto" and not brought and k >= len(classes):
         raise DataError(
             f"The number of macros must be between 2 and one less than the number of classes ({len(classes)}). "
             f"Received: {k}. Give a smaller --macros, or --macros auto."

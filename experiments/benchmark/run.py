@@ -21,8 +21,8 @@ from aisles.experiments.runs.writer import (
     check_apart,
     data_facts,
     log_counts,
-    make_run_folder,
     remove_results,
+    run_folder,
     write_inputs,
     write_json,
 )
@@ -50,8 +50,6 @@ from .preparation import (
 from .sweep import sweep_cuts
 from .workers import engine
 
-__all__ = ["BenchmarkResult", "environment", "make_run_folder", "run_benchmark", "write_json"]
-
 LINKAGES = ("ward", "average", "complete")
 FORECAST_MACROS = tuple(range(2, 13))
 
@@ -71,6 +69,13 @@ class BenchmarkResult:
     folder: Path
     metrics: dict[str, Any]
 
+    def __repr__(self) -> str:
+        first = self.metrics["comparisons"][0]
+        verdict = (
+            f"{first['b']} against {first['a']}: {100 * first['difference']:+.1f} points, {first['verdict']}"
+        )
+        return f"BenchmarkResult({str(self.folder)!r}, {verdict})"
+
 
 def run_benchmark(
     data: str | Path,
@@ -84,6 +89,7 @@ def run_benchmark(
     sweep: bool = False,
     resume: bool = False,
     replace: bool = False,
+    command: str | None = None,
 ) -> BenchmarkResult:
     """Compare flat and two-stage on a folder of labelled photographs.
 
@@ -110,6 +116,8 @@ def run_benchmark(
         Refuse to start anew: there must be a study in the folder.
     replace : bool
         Replace the results of a study with other settings or images, which is refused otherwise.
+    command : str, optional
+        What was typed to start it, for those who want to repeat it.
 
     Returns
     -------
@@ -122,21 +130,21 @@ def run_benchmark(
     """
     settings, output = settings or BenchmarkSettings(), Path(output).absolute()
     check_apart(Path(data), output)
-    make_run_folder(output)
-    prepared = prepare_data(data, settings.data)
-    log_counts(prepared)
-    check_hierarchy(prepared, settings.hierarchy)
-    trunk, features = prepare_features(prepared, settings.backbone, cache, backbone)
-    facts = {"data": prepared.fingerprint, "backbone": trunk.key}
-    another = check_resumable(output, settings, facts, resume=resume, replace=replace)
-    found = find_hierarchy(prepared, features, settings.hierarchy)
-    if another:
-        remove_results(output)
-    write_inputs(output, settings, prepared, found, facts, named=backbone is None)
-    with engine(scheduler) as places:
-        run = _Run(output, settings, prepared, trunk, features, found, cache, places or jobs)
-        metrics = run.run(sweep)
-    write_report(output)
+    with run_folder(output):
+        prepared = prepare_data(data, settings.data)
+        log_counts(prepared)
+        check_hierarchy(prepared, settings.hierarchy)
+        trunk, features = prepare_features(prepared, settings.backbone, cache, backbone)
+        facts = {"data": prepared.fingerprint, "backbone": trunk.key}
+        another = check_resumable(output, settings, facts, resume=resume, replace=replace)
+        found = find_hierarchy(prepared, features, settings.hierarchy)
+        if another:
+            remove_results(output)
+        write_inputs(output, settings, prepared, found, facts, named=backbone is None, command=command)
+        with engine(scheduler) as places:
+            run = _Run(output, settings, prepared, trunk, features, found, cache, places or jobs, command)
+            metrics = run.run(sweep)
+        write_report(output)
     return BenchmarkResult(output, metrics)
 
 
@@ -152,6 +160,7 @@ class _Run:
     found: FoundHierarchy
     cache: str | Path | None
     jobs: int | None
+    command: str | None = None
 
     def run(self, sweep: bool) -> dict[str, Any]:
         forecast = self.forecast()
@@ -177,7 +186,7 @@ class _Run:
             metrics["sweep"] = self.sweep(predictions, forecast)
         self.write_costs(predictions.methods)
         self.save_bundles(metrics)
-        write_json(self.output / "environment.json", environment())
+        write_json(self.output / "environment.json", environment() | {"command": self.command})
         write_json(self.output / "metrics.json", metrics)
         return metrics
 

@@ -10,6 +10,7 @@ the table between the lines `<!-- table:start -->` and `<!-- table:end -->` of a
 
 import argparse
 import json
+import tomllib
 from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
@@ -46,7 +47,7 @@ def trimmed(run: str | Path) -> dict[str, Any]:
     return _rounded(
         {key: value for key, value in kept.items() if key != "climb"}
         | {
-            "settings": _read(run / "settings.json"),
+            "settings": tomllib.loads((run / "settings.toml").read_text(encoding="utf-8")),
             "environment": _read(run / "environment.json"),
             "measured": {"date": date.today().isoformat(), "head_training_seconds": seconds}
             | {key: costs[key] for key in ("backbone", "methods", "peak_memory_bytes")},

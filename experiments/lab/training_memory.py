@@ -84,8 +84,9 @@ def _train(task: Task, folder: Path) -> None:
     from aisles.data_prep.io.files import sha256_of
     from aisles.models.backbones.registry import build_backbone
     from aisles.models.fine_tuning.loop import LabeledImages
-    from aisles.models.fine_tuning.subprocess import train_in_own_process
-    from aisles.models.fine_tuning.two_phase import TwoPhaseTraining, train_on_images
+    from aisles.models.fine_tuning.settings import FineTuningSettings
+    from aisles.models.fine_tuning.subprocess import train_in_subprocess
+    from aisles.models.fine_tuning.two_phase import train_on_images
     from aisles.models.prediction.stored import StoredNetwork, StoredTrunk
 
     from .prediction_speed import write_images
@@ -108,13 +109,13 @@ def _train(task: Task, folder: Path) -> None:
         "none",
         "float32",
     )
-    training = TwoPhaseTraining(
+    training = FineTuningSettings(
         frozen_epochs=task.frozen_epochs, tuned_epochs=task.tuned_epochs, precision="float32"
     )
     for number in range(task.n_models):
         where, cache = folder / f"submodel-{number:02d}", folder / "cache"
         if task.own_process:
-            train_in_own_process(start, train, val, ("a", "b"), training, where, seed=number, cache=cache)
+            train_in_subprocess(start, train, val, ("a", "b"), training, where, seed=number, cache=cache)
         else:
             train_on_images(start.load(), train, val, ("a", "b"), training, where, seed=number, cache=cache)
 

@@ -7,7 +7,7 @@ from .registry import Context, MethodResult, Role, register_method
 FLATS = {"flat-fine-tuned": False, "flat-fine-tuned-again": True}
 """Flat networks, and whether they are fine-tuned once more."""
 TWO_STAGE = {
-    "fine-tuned": ("tuned", "imagenet"),
+    "fine-tuned": ("fine-tuned", "imagenet"),
     "separate": ("separate", "imagenet"),
     "separate-from-flat": ("separate", "flat"),
 }

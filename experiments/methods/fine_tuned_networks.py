@@ -1,8 +1,8 @@
 """Networks fine-tuned on the images as methods of a benchmark: flat, and two-stage in each way of sharing backbones.
 
 All of them start from the benchmark's backbone, see its images and splits, and have the settings of its section
-`images`. Validation images say when each network stops, and no network trains on them, where other heads are refitted
-on training and validation images. So they are judged against the flat model that was fine-tuned alike.
+`fine_tuning`. Validation images say when each network stops, and no network trains on them, where other heads are
+refitted on training and validation images. So they are judged against the flat model that was fine-tuned alike.
 """
 
 import json
@@ -18,9 +18,8 @@ import numpy as np
 import pandas as pd
 
 from aisles.experiments.runs.stages import made_from, stage
-from aisles.experiments.settings.training import two_phase
 from aisles.hierarchy.rules import parse_rule, route
-from aisles.models.fine_tuning.sharing import ImageTable, TrunkTrainer
+from aisles.models.fine_tuning.sharing import ClassifierTrainer, ImageTable
 from aisles.models.prediction.label_model import LabelModel
 from aisles.models.prediction.two_stage import FlatClassifier, TwoStageClassifier
 
@@ -80,17 +79,17 @@ class FineTuning:
             "version": VERSION,
             "data": self.context.prepared.fingerprint,
             "backbone": self.context.backbone.key,
-            "images": settings.images.model_dump(exclude={"tensorboard"}),
-            "augmentation": settings.augmentation.model_dump(),
+            "fine_tuning": settings.fine_tuning.identity(),
         }
 
-    def trainer(self, seed: int) -> TrunkTrainer:
+    def trainer(self, seed: int) -> ClassifierTrainer:
         """Return the trainer of one seed's networks; all methods share what it has trained."""
         prepared, settings = self.context.prepared, self.context.settings
         images = ImageTable.of(prepared.manifest, prepared.sha256)
-        training = two_phase(settings.images, settings.augmentation)
         place = self.context.folder / "networks" / f"seed-{seed}"
-        return TrunkTrainer(self.context.backbone, images, training, place, seed, self.context.cache)
+        return ClassifierTrainer(
+            self.context.backbone, images, settings.fine_tuning, place, seed, self.context.cache
+        )
 
     def _write(self, part: Path, name: str) -> None:
         found: dict[str, list[np.ndarray]] = {}
@@ -134,7 +133,7 @@ class FineTuning:
             sums["images"] = costs[0]["images"]
             yield means, sums
 
-    def _flat(self, trainer: TrunkTrainer, name: str) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    def _flat(self, trainer: ClassifierTrainer, name: str) -> tuple[dict[str, np.ndarray], dict[str, float]]:
         again = FLATS[name]
         model: FlatClassifier = trainer.flat_again() if again else trainer.flat()
         tables = {key: model.predict_proba(self._paths(split)) for key, split in _splits("probs")}
@@ -142,7 +141,9 @@ class FineTuning:
         folders = {"flat": None, "flat-from-flat": None} if again else {"flat": None}
         return tables, self._cost(trainer, [model.model], folders, 1.0, own_backbones=False)
 
-    def _two_stage(self, trainer: TrunkTrainer, name: str) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    def _two_stage(
+        self, trainer: ClassifierTrainer, name: str
+    ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
         kind, start = TWO_STAGE[name]
         hierarchy, rule = self.context.hierarchy, parse_rule(self.context.primary)
         if "flat_probs" in rule.needs and (kind, start) == ("separate", "imagenet"):
@@ -157,12 +158,12 @@ class FineTuning:
             tables[f"{prefix}macro_probs"] = macro
             if not prefix:
                 tables["inside"] = within[:, np.argsort(hierarchy.slot_class)]
-        suffix = "on-tuned" if kind == "tuned" else f"from-{start}"
+        suffix = "on-fine-tuned" if kind == "fine-tuned" else f"from-{start}"
         folders: dict[str, tuple[str, ...] | None] = {f"router-{suffix}": None}
         for number, members in enumerate(hierarchy.members):
             if len(members) > 1:
                 folders[f"submodel-{number:02d}-{suffix}"] = members
-        if kind == "tuned" or start == "flat":
+        if kind == "fine-tuned" or start == "flat":
             folders["flat"] = None
         parts = {"macro_probs": [model.router], "flat_probs": [model.flat]}
         parts["within_probs"] = [m for m in model.submodels if not m.constant]
@@ -172,7 +173,7 @@ class FineTuning:
 
     def _cost(
         self,
-        trainer: TrunkTrainer,
+        trainer: ClassifierTrainer,
         models: Iterable[Any],
         folders: dict[str, tuple[str, ...] | None],
         passes: float,
@@ -209,7 +210,7 @@ def _head_parameters(model: LabelModel) -> int:
     return 0 if loaded is None else loaded.count_params()  # type: ignore[union-attr]
 
 
-def _taken(trainer: TrunkTrainer, name: str, n_images: int) -> tuple[int, int, float]:
+def _taken(trainer: ClassifierTrainer, name: str, n_images: int) -> tuple[int, int, float]:
     """Return a model's epochs, the images that passed through it, and the seconds of training.
 
     Of views one counts an epoch, and no more than `max_steps` allows. Extracting features takes no part in the seconds.

@@ -1,6 +1,7 @@
 """A run folder read back: settings, metrics, and every test image's probabilities."""
 
 import json
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,7 +29,7 @@ class Run:
     ----------
     folder : Path
     metrics, settings, environment, costs : dict
-        As their JSON files hold them; all but the first are empty if there is no such file.
+        As their files hold them; all but the first are empty if there is no such file.
     hierarchy : Hierarchy
         Its `classes` are the columns of every class distribution.
     tree : ClassTree or None
@@ -141,7 +142,7 @@ def read_run(folder: str | Path) -> Run:
     return Run(
         folder=folder,
         metrics=metrics,
-        settings=_json(folder, "settings.json"),
+        settings=_settings(folder),
         environment=_json(folder, "environment.json"),
         costs=_json(folder, "costs.json"),
         hierarchy=hierarchy,
@@ -209,6 +210,17 @@ def _json(folder: Path, name: str, needed: bool = False) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise DataError(f"{folder / name} must hold an object. Run the study again.")
     return content
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads((folder / "settings.toml").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"{folder / 'settings.toml'} is not TOML: {error}. Run the benchmark again."
+        ) from error
 
 
 def _hierarchy(folder: Path) -> Hierarchy:

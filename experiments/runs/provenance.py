@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import subprocess
+import tomllib
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -69,7 +70,7 @@ def check_resumable(
         If it holds a study of other settings, images or backbone and `replace` is false, or none and `resume` is
         true.
     """
-    if not (output / "settings.json").exists():
+    if not (output / "settings.toml").exists():
         if resume:
             raise ValueError(f"{output} holds no study to go on with. Leave out --resume to start one.")
         return False
@@ -85,11 +86,11 @@ def check_resumable(
 def _differences(output: Path, settings: BenchmarkSettings, facts: Mapping[str, str]) -> list[str]:
     """List in what the study in a folder differs from the one that is asked for."""
     try:
-        content = json.loads((output / "settings.json").read_text(encoding="utf-8"))
+        content = tomllib.loads((output / "settings.toml").read_text(encoding="utf-8"))
         # A study on a backbone of one's own names none in its settings: its key in `inputs.json` tells it apart.
         held = BenchmarkSettings.model_validate({"backbone": settings.backbone.model_dump(), **content})
     except (OSError, ValueError, TypeError):
-        return ["settings.json, which can't be read"]
+        return ["settings.toml, which can't be read"]
     try:
         had = json.loads((output / "inputs.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

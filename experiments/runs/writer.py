@@ -4,7 +4,8 @@ import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from aisles.data_prep.io.files import write_whole
 from aisles.data_prep.io.tables import write_table
 from aisles.experiments.benchmark.preparation import FoundHierarchy, PreparedData
 from aisles.experiments.settings.benchmark import BenchmarkSettings
+from aisles.experiments.settings.writing import write_settings
 from aisles.hierarchy.dendrogram import draw_dendrogram
 
 logger = logging.getLogger(__name__)
@@ -58,6 +60,26 @@ def make_run_folder(output: Path) -> None:
         raise OSError(f"The output folder {output} can't be written: {error}. Choose another.") from error
 
 
+@contextmanager
+def run_folder(output: Path) -> Iterator[None]:
+    """Make the run folder; if what is done in it fails before it leaves anything, remove the folder again.
+
+    Raises
+    ------
+    OSError
+        If the folder can't be written.
+    """
+    made = [folder for folder in (output, *output.parents) if not folder.exists()]
+    make_run_folder(output)
+    try:
+        yield
+    except BaseException:
+        for folder in made:
+            with suppress(OSError):  # it is not empty
+                folder.rmdir()
+        raise
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON that a person can read, whole or not at all."""
     write_whole(path, json.dumps(content, indent=1, ensure_ascii=False, default=_plain) + "\n")
@@ -95,13 +117,15 @@ def write_inputs(
     facts: Mapping[str, str],
     *,
     named: bool = True,
+    command: str | None = None,
 ) -> None:
-    """Write what a study starts from: settings, inputs, images, hierarchy and tree.
+    """Write what a run starts from: settings, inputs, images, hierarchy and tree.
 
-    The settings' backbone is left out unless the study uses the one that they name (`named`).
+    The settings' backbone is left out unless the run uses the one that they name (`named`). The command is told at
+    the top of the settings.
     """
-    told = settings.model_dump(mode="json", exclude=None if named else {"backbone"})
-    write_json(output / "settings.json", told)
+    notes = [f"Written by: {command}"] if command else []
+    write_settings(output / "settings.toml", settings, notes=notes, without=() if named else ("backbone",))
     write_json(output / "inputs.json", facts)
     write_manifest(prepared.manifest, output / "manifest.csv")
     write_table(output / "unreadable.csv", prepared.unreadable)

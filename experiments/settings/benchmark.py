@@ -1,45 +1,40 @@
-"""Settings of a study: frozen, validated where they enter, read from TOML, changed with `section.key=value`."""
+"""Settings of a benchmark: frozen, validated where they enter."""
 
-import tomllib
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from aisles.data_prep.io.settings_errors import explained
+from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rules import parse_rule
-
-Head = Literal["v1.1", "v1.2", "v1.3", "v1.4", "v2.1", "v2.2", "vgg"]
-Settings = TypeVar("Settings", bound=BaseModel)
-
-
-class Section(BaseModel):
-    """Settings that refuse unknown keys and don't change."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+from aisles.models.fine_tuning.settings import FineTuningSettings, Head, Section
 
 
 class DataSettings(Section):
-    """What happens to the images before any model sees them.
+    """What happens to the images before any model sees them."""
 
-    `note` is what readers must know about the images; the report says it under the verdict. `resplit` makes new splits
-    where the manifest brings some; `split_by="image"` lets photographs of one product fall into several splits, which
-    leaks and is there to show how much: a manifest's splits are taken as they are if products cross them already,
-    otherwise new ones are made. `min_similarity` leaves out training images from secondary listing photographs (source
-    `other`) below that similarity.
-    """
-
-    label_column: str = "label"
-    note: str = ""
-    strict: bool = False
-    split_seed: int = 0
-    split_by: Literal["product", "image"] = "product"
-    resplit: bool = False
-    min_similarity: float | None = None
-    train_share: float = Field(default=0.64, gt=0)
-    val_share: float = Field(default=0.16, gt=0)
-    test_share: float = Field(default=0.2, gt=0)
+    label_column: str = Field(default="label", description="The manifest's column with the class.")
+    note: str = Field(
+        default="",
+        description="What readers must know about the images; the report says it under the verdict.",
+    )
+    strict: bool = Field(default=False, description="Fail on unreadable images instead of leaving them out.")
+    split_seed: int = Field(default=0, description="Which products go to which split.")
+    split_by: Literal["product", "image"] = Field(
+        default="product",
+        description="image lets photographs of one product fall into several splits, which leaks and is there to show "
+        "how much. A manifest's splits are kept if products cross them already, else new ones are made.",
+    )
+    resplit: bool = Field(default=False, description="Make new splits where the manifest brings some.")
+    min_similarity: float | None = Field(
+        default=None,
+        description="Leave out training images from secondary listing photographs (source `other`) below this "
+        "similarity to the main one.",
+    )
+    train_share: float = Field(default=0.64, gt=0, description="Share of training images in new splits.")
+    val_share: float = Field(default=0.16, gt=0, description="Share of validation images in new splits.")
+    test_share: float = Field(
+        default=0.2, gt=0, description="Share of test images in new splits; shares need not sum to 1."
+    )
 
     @property
     def shares(self) -> dict[str, float]:
@@ -50,29 +45,50 @@ class DataSettings(Section):
 class BackboneSettings(Section):
     """Which pretrained network turns pixels into features."""
 
-    name: Literal["efficientnet_lite0", "inception_v3", "vgg16"] = "efficientnet_lite0"
-    weights: str = "imagenet"
-    input_size: tuple[int, int] | None = None
-    color: Literal["rgb", "gray"] = "rgb"
-    precision: Literal["float32", "bfloat16"] = "float32"
-    batch_size: int = Field(default=32, ge=1)
+    name: Literal["efficientnet_lite0", "inception_v3", "vgg16"] = Field(
+        default="efficientnet_lite0", description="The network."
+    )
+    weights: str = Field(
+        default="imagenet", description="imagenet, none (random weights), or a file of weights."
+    )
+    input_size: tuple[int, int] | None = Field(
+        default=None, description="(height, width) in pixels; the network's own unless given."
+    )
+    color: Literal["rgb", "gray"] = Field(default="rgb", description="gray shows it luma alone.")
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="What features are computed in."
+    )
+    batch_size: int = Field(default=32, ge=1, description="Images per pass.")
 
 
 class HierarchySettings(Section):
-    """How classes become macro-categories.
+    """How classes become macro-categories: clustered, or brought as `file`, `column` or `given`."""
 
-    `file` (JSON) or `column` (of the manifest) brings a hierarchy; otherwise classes are clustered. `independent` names
-    the column with a grouping that nobody learned from these images, on which the distance of mistakes is measured
-    too: "auto" takes the first extra column that gives every class one of several names, "none" does without.
-    `bootstraps` are those of the hierarchy's stability.
-    """
-
-    macros: int | Literal["auto"] = 5
-    linkage: Literal["ward", "average", "complete"] = "ward"
-    file: str | None = None
-    column: str | None = None
-    independent: str = "auto"
-    bootstraps: int = Field(default=20, ge=1)
+    macros: int | Literal["auto"] = Field(
+        default="auto",
+        description="Number of macro-categories, or auto: chosen by silhouette of the training images' class "
+        "embeddings, half as many as classes where there are at most 5.",
+    )
+    linkage: Literal["ward", "average", "complete"] = Field(
+        default="ward", description="How the distance of two groups of classes is measured."
+    )
+    file: str | None = Field(default=None, description="A hierarchy of your own: a JSON file.")
+    column: str | None = Field(
+        default=None,
+        description="A hierarchy of your own: the manifest's column that names each image's macro-category. Every "
+        "class must come with one name in it.",
+    )
+    given: dict[str, tuple[str, ...]] | None = Field(
+        default=None, description="A hierarchy of your own: classes by macro-category."
+    )
+    independent: str = Field(
+        default="auto",
+        description="The manifest's column with a grouping that nobody learned from these images, on which the "
+        "distance of mistakes is measured too; auto: the first extra column that groups the classes; none: without.",
+    )
+    bootstraps: int = Field(
+        default=20, ge=1, description="Resamples of the images for the hierarchy's stability."
+    )
 
     @field_validator("macros")
     @classmethod
@@ -81,24 +97,53 @@ class HierarchySettings(Section):
             raise ValueError("there must be at least 2 macros, or 'auto'")
         return value
 
+    @field_validator("given", mode="before")
+    @classmethod
+    def _as_table(cls, value: Any) -> Any:
+        return dict(zip(value.macros, value.members, strict=True)) if isinstance(value, Hierarchy) else value
+
     @model_validator(mode="after")
     def _brought_once(self) -> Self:
-        if self.file is not None and self.column is not None:
-            raise ValueError("a hierarchy is brought as a file or as a column of the manifest, not as both")
+        brought = [name for name in ("file", "column", "given") if getattr(self, name) is not None]
+        if len(brought) > 1:
+            raise ValueError(
+                f"a hierarchy is brought once, as a file, as a column of the manifest or as given, not as "
+                f"{' and '.join(brought)}"
+            )
+        if self.given is not None:
+            _ = self.brought
         return self
+
+    @property
+    def brought(self) -> Hierarchy | None:
+        """The hierarchy of `given`."""
+        if self.given is None:
+            return None
+        return Hierarchy(tuple(self.given), tuple(self.given.values()))
 
 
 class TrainingSettings(Section):
-    """How every head is trained; the same for all methods."""
+    """How every head on features is trained; the same for all methods."""
 
-    head: Head = "v1.3"
-    epochs: int = Field(default=100, ge=1)
-    patience: int = Field(default=10, ge=1)
-    learning_rate: float = Field(default=3e-4, gt=0)
-    batch_size: int = Field(default=32, ge=1)
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    class_weights: bool = False
-    refit: bool = True
+    head: Head = Field(default="v1.3", description="Layers on the backbone's features, by version.")
+    epochs: int = Field(default=100, ge=1, description="At most so many epochs.")
+    patience: int = Field(
+        default=10,
+        ge=1,
+        description="Epochs without a lower validation loss after which training stops; the best weights are kept.",
+    )
+    learning_rate: float = Field(default=3e-4, gt=0, description="Adam's learning rate.")
+    batch_size: int = Field(default=32, ge=1, description="Images per step.")
+    label_smoothing: float = Field(
+        default=0.0, ge=0, lt=1, description="Share of the probability spread evenly over all labels."
+    )
+    class_weights: bool = Field(
+        default=False, description="Weight each image by n_images / (n_labels * images of its label)."
+    )
+    refit: bool = Field(
+        default=True,
+        description="Train once more on training and validation images, for the epochs that validation chose.",
+    )
 
 
 class ComparisonSettings(Section):
@@ -108,12 +153,20 @@ class ComparisonSettings(Section):
     flat ensembles that cost as much as separate fine-tuned networks, take part unasked.
     """
 
-    methods: tuple[str, ...] = ("flat", "hard", "soft", "implied", "hie", "masked")
-    seeds: int = Field(default=3, ge=1)
-    margin: float = Field(default=0.01, gt=0, lt=1)
-    alpha: float = Field(default=0.05, gt=0, lt=0.5)
-    primary: str = "soft"
-    random_partitions: int = Field(default=5, ge=1)
+    methods: tuple[str, ...] = Field(
+        default=("flat", "hard", "soft", "implied", "hie", "masked"), description="What is compared, by name."
+    )
+    seeds: int = Field(default=3, ge=1, description="How many training seeds.")
+    margin: float = Field(
+        default=0.01, gt=0, lt=1, description="Differences of accuracy below this count as equivalent."
+    )
+    alpha: float = Field(default=0.05, gt=0, lt=0.5, description="Level of tests and intervals.")
+    primary: str = Field(
+        default="soft", description="The routing rule that the verdict is about, pre-specified."
+    )
+    random_partitions: int = Field(
+        default=5, ge=1, description="Random hierarchies of the same sizes, for the method `random`."
+    )
 
     @field_validator("methods")
     @classmethod
@@ -141,68 +194,19 @@ class ComparisonSettings(Section):
         return everyone((FLAT, *self.methods, self.primary))
 
 
-class ImageSettings(Section):
-    """How a model is trained on images; see `aisles.models.fine_tuning.two_phase.TwoPhaseTraining`."""
-
-    head: Head = "v1.3"
-    frozen_epochs: int = Field(default=40, ge=0)
-    tuned_epochs: int = Field(default=25, ge=0)
-    frozen_rate: float = Field(default=1e-3, gt=0)
-    tuned_rate: float = Field(default=1e-4, gt=0)
-    batch_size: int = Field(default=32, ge=1)
-    optimizer: str = "adam"
-    cosine: bool = False
-    patience: int = Field(default=5, ge=1)
-    plateau: int = Field(default=0, ge=0)
-    tune_from: str | None = None
-    label_smoothing: float = Field(default=0.0, ge=0, lt=1)
-    class_weights: bool = False
-    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    augment: bool = False
-    views: int = Field(default=0, ge=0)
-    max_steps: int | None = Field(default=None, ge=1)
-    deterministic: bool = False
-    tensorboard: bool = False
-
-    @field_validator("optimizer")
-    @classmethod
-    def _of_keras(cls, name: str) -> str:
-        from aisles.models.fine_tuning.two_phase import check_optimizer
-
-        check_optimizer(name)
-        return name
-
-    @model_validator(mode="after")
-    def _together(self) -> Self:
-        if self.views and not self.augment:
-            raise ValueError(
-                f"views = {self.views} asks for augmented views: set augment = true as well, or views = 0"
-            )
-        if self.frozen_epochs + self.tuned_epochs == 0:
-            raise ValueError("frozen_epochs and tuned_epochs can't both be 0: there would be no training")
-        return self
-
-
-class AugmentationSettings(Section):
-    """How much images are changed where `images.augment` is true; see `aisles.models.fine_tuning.augmentation`."""
-
-    flip: bool = True
-    rotation: float = Field(default=15.0, ge=0, le=180)
-    zoom: float = Field(default=0.15, ge=0, lt=1)
-    translation: float = Field(default=0.1, ge=0, lt=1)
-    contrast: float = Field(default=0.1, ge=0, lt=1)
-    brightness: float = Field(default=0.1, ge=0, lt=1)
-
-
 class SweepSettings(Section):
     """Which cuts of the tree a sweep tries, each with the primary rule."""
 
-    macros: tuple[int, ...] = tuple(range(2, 13))
-    linkages: tuple[Literal["ward", "average", "complete"], ...] = ("ward",)
+    macros: tuple[int, ...] = Field(default=tuple(range(2, 13)), description="Numbers of macros.")
+    linkages: tuple[Literal["ward", "average", "complete"], ...] = Field(
+        default=("ward",), description="Linkages."
+    )
 
 
 class BenchmarkSettings(Section):
-    """Everything that decides a study, apart from the images."""
+    """Everything that decides a benchmark, apart from the images."""
+
+    command: ClassVar[str] = "benchmark"
 
     data: DataSettings = DataSettings()
     backbone: BackboneSettings = BackboneSettings()
@@ -210,8 +214,7 @@ class BenchmarkSettings(Section):
     training: TrainingSettings = TrainingSettings()
     comparison: ComparisonSettings = ComparisonSettings()
     sweep: SweepSettings = SweepSettings()
-    images: ImageSettings = ImageSettings()
-    augmentation: AugmentationSettings = AugmentationSettings()
+    fine_tuning: FineTuningSettings = FineTuningSettings()
 
 
 def with_all_methods(settings: BenchmarkSettings) -> BenchmarkSettings:
@@ -223,78 +226,6 @@ def with_all_methods(settings: BenchmarkSettings) -> BenchmarkSettings:
     return settings.model_copy(update={"comparison": comparison})
 
 
-def recipe_names() -> tuple[str, ...]:
-    """List the presets that come with the package."""
-    return tuple(sorted(_presets()))
-
-
-def read_settings(
-    path: str | Path | None = None, changes: Iterable[str] = (), kind: type[Settings] = BenchmarkSettings
-) -> Settings:
-    """Read settings from TOML and apply changes.
-
-    Parameters
-    ----------
-    path : path or str, optional
-        A TOML file with some of the sections and keys, or the name of a recipe of the package; the defaults hold for
-        the others.
-    changes : iterable of str
-        Such as `training.epochs=40` or `hierarchy.macros=auto`, applied in order.
-    kind : type
-        Which settings: `BenchmarkSettings`, or another model made of sections.
-
-    Raises
-    ------
-    ValueError
-        For a file that is no TOML, or neither file nor recipe, an unknown section or key, or a value out of range.
-    """
-    content: dict[str, Any] = {}
-    if path is not None:
-        path = _settings_file(path)
-        try:
-            content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ValueError(f"The settings {path} can't be read: {error}.") from error
-    for change in changes:
-        _apply(content, change)
-    try:
-        return kind.model_validate(content)
-    except ValidationError as error:
-        raise ValueError(f"The settings are not valid. {explained(error, kind)}") from None
-
-
-def _settings_file(given: str | Path) -> Path:
-    if Path(given).exists() and not Path(given).is_dir():  # a run folder may be called after its recipe
-        return Path(given)
-    if str(given) not in recipe_names():
-        raise ValueError(
-            f"There is no file {given}, and no recipe of that name. Recipes: {', '.join(recipe_names())}."
-        )
-    return _presets()[str(given)]
-
-
-def _presets() -> dict[str, Path]:
-    folder = Path(__file__).parent / "presets"
-    return {file.stem: file for file in folder.glob("*/*.toml")}
-
-
-def _apply(content: dict[str, Any], change: str) -> None:
-    name, sign, text = change.partition("=")
-    section, dot, key = name.strip().partition(".")
-    if not (sign and dot and section and key):
-        raise ValueError(f"A change is written section.key=value. Received: {change!r}.")
-    if not isinstance(content.setdefault(section, {}), dict):
-        raise ValueError(f"{section!r} is no section.")
-    content[section][key] = _value(text.strip())
-
-
-def _value(text: str) -> Any:
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
 def explained_difference(before: BenchmarkSettings, after: BenchmarkSettings) -> list[str]:
     """List the settings that differ and matter, as `section.key: before -> after`."""
     from aisles.experiments.methods.registry import fine_tunes
@@ -302,7 +233,7 @@ def explained_difference(before: BenchmarkSettings, after: BenchmarkSettings) ->
     old, new = before.model_dump(), after.model_dump()
     del new["data"]["note"]
     if not any(fine_tunes(each.comparison.everyone) for each in (before, after)):
-        del new["images"], new["augmentation"]
+        del new["fine_tuning"]
     return [
         f"{section}.{key}: {old[section][key]} -> {value}"
         for section, values in new.items()

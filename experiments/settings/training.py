@@ -1,39 +1,35 @@
-"""Settings of training on images: `aisles train`, `aisles ablate heads` and the recipes of the published study."""
+"""Settings of training on images: `aisles train` and `aisles ablate heads`."""
 
-from collections.abc import Iterable
-from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from aisles.hierarchy.rules import parse_rule
-from aisles.models.fine_tuning.augmentation import Augmentation
-from aisles.models.fine_tuning.two_phase import TwoPhaseTraining
+from aisles.models.fine_tuning.settings import FineTuningSettings, Section
 
-from .benchmark import (
-    AugmentationSettings,
-    BackboneSettings,
-    DataSettings,
-    HierarchySettings,
-    ImageSettings,
-    Section,
-    read_settings,
-)
+from .benchmark import BackboneSettings, DataSettings, HierarchySettings
 
 
 class ClassifierSettings(Section):
-    """What is trained.
+    """What is trained."""
 
-    `trunk` and `start` are explained in `aisles.models.fine_tuning.sharing`. `published` names the study
-    whose metrics stand beside the measured ones in an evaluation.
-    """
-
-    model: Literal["flat", "two-stage"] = "two-stage"
-    trunk: Literal["shared", "tuned", "separate"] = "tuned"
-    start: Literal["imagenet", "flat"] = "imagenet"
-    rule: str = "soft"
-    seed: int = Field(default=0, ge=0)
-    published: Literal["abo65"] | None = None
+    model: Literal["flat", "two-stage"] = Field(
+        default="two-stage", description="One model over all classes, or router and sub-models."
+    )
+    sharing: Literal["frozen", "fine-tuned", "separate"] = Field(
+        default="fine-tuned",
+        description="frozen: one pretrained backbone for all models; fine-tuned: one, fine-tuned as the flat model's; "
+        "separate: each model fine-tunes its own.",
+    )
+    start: Literal["imagenet", "flat"] = Field(
+        default="imagenet",
+        description="What the models of separate start from: the pretrained weights, or the flat model's.",
+    )
+    rule: str = Field(default="soft", description="The bundle's own routing rule.")
+    seed: int = Field(default=0, ge=0, description="For first weights, order of images and augmentation.")
+    published: Literal["abo65"] | None = Field(
+        default=None, description="The published study whose metrics stand beside the measured ones."
+    )
 
     @field_validator("rule")
     @classmethod
@@ -44,25 +40,10 @@ class ClassifierSettings(Section):
 class TrainSettings(Section):
     """Everything that decides a training, apart from the images."""
 
+    command: ClassVar[str] = "train"
+
     data: DataSettings = DataSettings()
     backbone: BackboneSettings = BackboneSettings()
     hierarchy: HierarchySettings = HierarchySettings()
     classifier: ClassifierSettings = ClassifierSettings()
-    images: ImageSettings = ImageSettings()
-    augmentation: AugmentationSettings = AugmentationSettings()
-
-    @property
-    def training(self) -> TwoPhaseTraining:
-        """The settings in the form that the training takes."""
-        return two_phase(self.images, self.augmentation)
-
-
-def two_phase(images: ImageSettings, augmentation: AugmentationSettings) -> TwoPhaseTraining:
-    """Return settings in the form that the training takes."""
-    chosen = Augmentation(**augmentation.model_dump()) if images.augment else None
-    return TwoPhaseTraining(**images.model_dump(exclude={"augment"}), augmentation=chosen)
-
-
-def read_train_settings(config: str | Path | None = None, changes: Iterable[str] = ()) -> TrainSettings:
-    """Read settings as `read_settings`, for training on images."""
-    return read_settings(config, changes, TrainSettings)
+    fine_tuning: FineTuningSettings = FineTuningSettings()

@@ -51,6 +51,13 @@ class BundleEvaluation:
     published_f1: dict[str, float]
     measured_on: str
 
+    def __repr__(self) -> str:
+        n_images, n_classes = len(self.truth), len(self.classes)
+        return (
+            f"BundleEvaluation(accuracy {self.accuracy:.3f} on {n_images} {self.measured_on}, {n_classes} classes, "
+            f"rule {self.rule})"
+        )
+
     @cached_property
     def answers(self) -> np.ndarray:
         """The most probable class of each image, as index; on a tie the first."""

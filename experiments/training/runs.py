@@ -15,15 +15,16 @@ from aisles.experiments.benchmark.preparation import (
     find_hierarchy,
     prepare_data,
 )
-from aisles.experiments.benchmark.run import make_run_folder, write_json
+from aisles.experiments.runs.writer import run_folder, write_json
 from aisles.experiments.settings.training import TrainSettings
+from aisles.experiments.settings.writing import write_settings
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.models.backbones.registry import Backbone, build_backbone, in_precision
 from aisles.models.bundles.bundle import save_bundle
 from aisles.models.features import extract
 from aisles.models.fine_tuning.loop import weights_from
-from aisles.models.fine_tuning.sharing import ImageTable, TrunkTrainer
-from aisles.models.fine_tuning.two_phase import TwoPhaseTraining
+from aisles.models.fine_tuning.settings import FineTuningSettings
+from aisles.models.fine_tuning.sharing import ClassifierTrainer, ImageTable
 from aisles.models.prediction.evaluation import Evaluation
 from aisles.models.prediction.two_stage import FlatClassifier, TwoStageClassifier
 
@@ -51,6 +52,11 @@ class TrainResult:
     validation: Evaluation
     test: Evaluation | None
 
+    def __repr__(self) -> str:
+        told = {"validation": self.validation, "test": self.test}
+        metrics = [f"{name} accuracy {e.accuracy:.3f}" for name, e in told.items() if e is not None]
+        return f"TrainResult({str(self.bundle)!r}, {', '.join(metrics)})"
+
 
 def train_classifier(
     data: str | Path,
@@ -59,6 +65,7 @@ def train_classifier(
     *,
     cache: str | Path | None = None,
     backbone: Backbone | None = None,
+    command: str | None = None,
 ) -> TrainResult:
     """Train a flat or two-stage classifier on images; run again, it goes on where it stopped.
 
@@ -67,34 +74,46 @@ def train_classifier(
     data : path
         A manifest or a folder of class folders.
     output : path
-        The run folder: `models/` with curves and networks, `bundle/`, `manifest.csv`, `training.json`.
+        The run folder: `models/` with curves and networks, `bundle/`, `manifest.csv`, `settings.toml`, `training.json`.
     settings : TrainSettings, optional
     cache : path, optional
         Folder of cached features.
     backbone : Backbone, optional
         One of your own, in place of the one that the settings name.
+    command : str, optional
+        What was typed to start it, for those who want to repeat it.
 
     Returns
     -------
     TrainResult
     """
     settings, output = settings or TrainSettings(), Path(output)
-    make_run_folder(output)
-    prepared = prepare_data(data, settings.data)
-    if settings.classifier.model == "two-stage":
-        check_hierarchy(prepared, settings.hierarchy)
-    backbone = backbone or start_backbone(settings)
-    check_layer(backbone, settings.training)
-    table = ImageTable.of(prepared.manifest, prepared.sha256)
-    chosen = settings.classifier
-    trainer = TrunkTrainer(backbone, table, settings.training, output / "models", chosen.seed, cache)
+    with run_folder(output):
+        prepared = prepare_data(data, settings.data)
+        if settings.classifier.model == "two-stage":
+            check_hierarchy(prepared, settings.hierarchy)
+        backbone = backbone or start_backbone(settings)
+        check_layer(backbone, settings.fine_tuning)
+        notes = [f"Written by: {command}"] if command else []
+        write_settings(output / "settings.toml", settings, notes=notes)
+        classifier = _trained(prepared, backbone, settings, output, cache)
+        return finish(classifier, prepared, settings, output)
+
+
+def _trained(
+    prepared: PreparedData,
+    backbone: Backbone,
+    settings: TrainSettings,
+    output: Path,
+    cache: str | Path | None,
+) -> FlatClassifier | TwoStageClassifier:
+    table, chosen = ImageTable.of(prepared.manifest, prepared.sha256), settings.classifier
+    trainer = ClassifierTrainer(backbone, table, settings.fine_tuning, output / "models", chosen.seed, cache)
     if chosen.model == "flat":
-        classifier: FlatClassifier | TwoStageClassifier = trainer.flat(chosen.trunk)
-    else:
-        hierarchy = learned_hierarchy(prepared, backbone, settings, cache)
-        classifier = trainer.two_stage(hierarchy, chosen.trunk, chosen.start, chosen.rule)
-        hierarchy.write(output / "hierarchy.json")
-    return finish(classifier, prepared, settings, output)
+        return trainer.flat(chosen.sharing)
+    hierarchy = learned_hierarchy(prepared, backbone, settings, cache)
+    hierarchy.write(output / "hierarchy.json")
+    return trainer.two_stage(hierarchy, chosen.sharing, chosen.start, chosen.rule)
 
 
 def start_backbone(settings: TrainSettings) -> Backbone:
@@ -106,7 +125,7 @@ def start_backbone(settings: TrainSettings) -> Backbone:
     return in_precision(built, wanted.precision)
 
 
-def check_layer(backbone: Backbone, training: TwoPhaseTraining) -> None:
+def check_layer(backbone: Backbone, training: FineTuningSettings) -> None:
     """Refuse to fine-tune from a layer that the network doesn't have, before anything is trained.
 
     Raises
@@ -151,7 +170,7 @@ def finish(
         "published": settings.classifier.published,
     }
     bundle = save_bundle(classifier, output / "bundle", facts=facts)
-    write_json(output / "training.json", {"settings": settings.model_dump(mode="json"), **facts})
+    write_json(output / "training.json", facts)
     listed = write_manifest(manifest, output / "manifest.csv")
     return TrainResult(bundle, listed, measured["val"], measured.get("test"))
 

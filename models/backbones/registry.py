@@ -10,14 +10,18 @@ import logging
 import re
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import cast
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import layers
+
+from aisles.data_prep.images.color import VERSION
+from aisles.data_prep.images.fitting import Fitting
 
 from .efficientnet_lite import efficientnet_lite0, load_tensors
 from .torch_file import read_tensors
@@ -52,6 +56,8 @@ class Backbone:
         Where the weights came from: `imagenet`, `none`, a file's name, or `given`.
     precision : str
         `float32` or `bfloat16` (arithmetic; features are float32 either way).
+    fitting : Fitting
+        How an image of any size becomes the pixels that `model` takes; squashed to its size unless given.
     """
 
     name: str
@@ -60,6 +66,16 @@ class Backbone:
     color: str = "rgb"
     weights: str = "given"
     precision: str = "float32"
+    fitting: Fitting = cast(Fitting, None)
+
+    def __post_init__(self) -> None:
+        if self.fitting is None:
+            object.__setattr__(self, "fitting", Fitting(self.input_size))
+        if self.fitting.size != self.input_size:
+            raise ValueError(
+                f"The network takes images of {self.input_size}; they are fitted to {self.fitting.size}. "
+                "Give a fitting of the network's size."
+            )
 
     @property
     def input_size(self) -> tuple[int, int]:
@@ -89,10 +105,9 @@ class Backbone:
     @cached_property
     def key(self) -> str:
         """A name for everything that the features depend on, apart from the image: safe as a file name."""
-        height, width = self.input_size
         color = "" if self.color == "rgb" else f"-{self.color}"
         precision = PRECISIONS[self.precision][1]
-        return f"{self.name}-{self.preprocessing}-{height}x{width}{color}{precision}-{self._identity[:16]}"
+        return f"{self.name}-{self.preprocessing}-{self.fitting.key}{color}{precision}-d{VERSION}-{self._identity[:16]}"
 
     @cached_property
     def _identity(self) -> str:
@@ -248,7 +263,7 @@ def in_precision(backbone: Backbone, precision: str) -> Backbone:
     network = convert(backbone.network)
     network.set_weights(backbone.network.get_weights())
     model = _with_preprocessing(network, backbone.preprocessing, backbone.color)
-    return Backbone(backbone.name, model, backbone.preprocessing, backbone.color, backbone.weights, precision)
+    return replace(backbone, model=model, precision=precision)
 
 
 def offers_bfloat16() -> bool:

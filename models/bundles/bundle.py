@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from aisles.data_prep.images.fitting import Fitting
 from aisles.data_prep.io.files import sha256_of
 from aisles.hierarchy.clustering import ClassTree
 from aisles.hierarchy.hierarchy import Hierarchy
@@ -28,7 +29,7 @@ from .model_card import model_card
 
 __all__ = ["SCHEMA", "BundleError", "load_bundle", "read_bundle", "save_bundle"]
 
-SCHEMA = 2  # 2: bundle.json has a hash of its own
+SCHEMA = 3  # 2: bundle.json has a hash of its own; 3: backbones say how images are fitted
 PACKAGES = ("aisles", "keras", "tensorflow", "numpy", "pillow")
 INSIDE = ("bundles/two-stage", "bundles/flat", "bundle")  # where run folders keep theirs
 _KEYS = ("kind", "classes", "hierarchy", "rule", "trunks", "models", "versions")
@@ -231,7 +232,7 @@ class _Loader:
 
     def _trunk(self, entry: dict[str, Any]) -> StoredTrunk:
         facts = {name: entry[name] for name in ("name", "preprocessing", "color", "weights", "precision")}
-        return StoredTrunk(self._network(entry["file"]), input_size=tuple(entry["input_size"]), **facts)
+        return StoredTrunk(self._network(entry["file"]), fitting=Fitting.from_dict(entry["fitting"]), **facts)
 
     def _model(self, entry: dict[str, Any], trunks: list[StoredTrunk]) -> AnyModel:
         labels, temperature = tuple(entry["labels"]), float(entry["temperature"])
@@ -306,7 +307,7 @@ class _Writer:
         return {
             "file": name,
             "name": trunk.name,
-            "input_size": list(trunk.input_size),
+            "fitting": trunk.fitting.to_dict(),
             "preprocessing": trunk.preprocessing,
             "color": trunk.color,
             "weights": trunk.weights,

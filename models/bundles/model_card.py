@@ -45,8 +45,11 @@ def model_card(content: Mapping[str, Any]) -> str:
 
 
 def _trunk_line(trunk: Mapping[str, Any]) -> str:
+    fitting = trunk["fitting"]
+    size, crop = "x".join(map(str, fitting["size"])), fitting["crop_share"]
+    rule = f"crop of {crop:.4g} of the shorter side" if fitting["fit"] == "crop" else fitting["fit"]
     return (
-        f"- backbone {trunk['name']}, weights {trunk['weights']}, input {'x'.join(map(str, trunk['input_size']))}, "
+        f"- backbone {trunk['name']}, weights {trunk['weights']}, input {size} ({rule}, {fitting['filter']}), "
         f"preprocessing {trunk['preprocessing']}, color {trunk['color']}, precision {trunk['precision']}"
     )
 

@@ -21,7 +21,8 @@ from aisles.models.batches import pixel_batches
 from aisles.models.heads.graph import cross_entropy
 from aisles.models.heads.training import balanced_weights
 
-from .augmentation import Augmentation
+from .augmentation import changer
+from .settings import Augmentation
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +49,7 @@ class LabeledImages:
 
 @dataclass(frozen=True)
 class PhaseSettings:
-    """How one phase on images is trained; the fields are those of `TwoPhaseTraining`."""
+    """How one phase on images is trained; the fields are those of `FineTuningSettings`."""
 
     rate: float
     epochs: int
@@ -74,7 +75,7 @@ def copied(backbone: Backbone, precision: str) -> Backbone:
     network = convert(backbone.network)
     network.set_weights(backbone.network.get_weights())
     copy = wrap_backbone(network, "copy", preprocessing=backbone.preprocessing, color=backbone.color)
-    about = {"name": backbone.name, "weights": backbone.weights, "precision": backbone.precision}
+    about = {name: getattr(backbone, name) for name in ("name", "weights", "precision", "fitting")}
     return in_precision(replace(copy, **about), precision)
 
 
@@ -140,8 +141,8 @@ class ImageTrainer:
         """Train one epoch with the rate times `factor`; give mean loss and accuracy over its images."""
         settings, size = self.settings, self.settings.batch_size
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.train))[: self.n_steps * size]
-        change = settings.augmentation and settings.augmentation.changer(self.seed, epoch)
-        batches = pixel_batches(self.train.paths, self.trunk.input_size, size, order=order, change=change)
+        change = settings.augmentation and changer(settings.augmentation, self.seed, epoch)
+        batches = pixel_batches(self.train.paths, self.trunk.fitting, size, order=order, change=change)
         total = np.zeros(2)
         for number, pixels in enumerate(progress(batches, description, self.n_steps, "steps")):
             rows = order[number * size : (number + 1) * size]
@@ -158,7 +159,7 @@ class ImageTrainer:
     def evaluate(self, images: LabeledImages) -> tuple[float, float]:
         """Return mean loss and accuracy of images as they are; a loss that is no number is a ValueError."""
         if self._checked is None or self._checked[0] is not images:
-            batches = pixel_batches(images.paths, self.trunk.input_size, self.settings.batch_size)
+            batches = pixel_batches(images.paths, self.trunk.fitting, self.settings.batch_size)
             self._checked = (images, batches)
         total, start = np.zeros(2), 0
         for pixels in self._checked[1]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 
+from aisles.data_prep.images.fitting import Fitting
 from aisles.data_prep.io.files import sha256_of
 from aisles.models.backbones.registry import Backbone
 from aisles.models.prediction.label_model import LabelModel
@@ -90,7 +91,8 @@ def write_trained(
     facts: Mapping[str, Any],
 ) -> TrainedModel:
     """Write a finished model to `folder`/trained, whole; `facts` must say its `key`."""
-    about = {name: getattr(trunk, name) for name in (*TRUNK_FACTS, "input_size")}
+    about = {name: getattr(trunk, name) for name in TRUNK_FACTS}
+    about["fitting"] = trunk.fitting.to_dict()
     content: dict[str, Any] = {
         **facts,
         "labels": labels,
@@ -118,6 +120,6 @@ def write_trained(
 def _stored(folder: Path, facts: Mapping[str, Any]) -> TrainedModel:
     trunk, head = (StoredNetwork(folder / name, facts["files"][name]) for name in FILES)
     about = {name: facts["trunk"][name] for name in TRUNK_FACTS}
-    stored = StoredTrunk(trunk, input_size=tuple(facts["trunk"]["input_size"]), **about)
+    stored = StoredTrunk(trunk, fitting=Fitting.from_dict(facts["trunk"]["fitting"]), **about)
     epochs = tuple(Epoch(**epoch) for epoch in facts["epochs"])
     return TrainedModel(tuple(facts["labels"]), stored, head, epochs)

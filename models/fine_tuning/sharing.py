@@ -1,8 +1,8 @@
-"""The three trunks: which network flat model, router and sub-models look through.
+"""Backbone sharing: which network flat model, router and sub-models look through.
 
-`shared`: one frozen pretrained network, all models are heads on its features. `tuned`: one network, fine-tuned once
-as the flat model's; its features are extracted once more, and router and sub-models are heads on them. `separate`:
-each model fine-tunes a network of its own, in a subprocess of its own, from ImageNet's weights or the flat model's.
+`frozen`: one pretrained network, all models are heads on its features. `fine-tuned`: one network, fine-tuned once as
+the flat model's; its features are extracted once more, and router and sub-models are heads on them. `separate`: each
+model fine-tunes a network of its own, in a subprocess of its own, from the pretrained weights or the flat model's.
 """
 
 import logging
@@ -28,12 +28,13 @@ from aisles.models.prediction.two_stage import FlatClassifier, TwoStageClassifie
 from .curves import Epoch, draw_curves, epochs_of, write_curves
 from .loop import LabeledImages
 from .result import TrainedModel
-from .subprocess import train_in_own_process
+from .settings import FineTuningSettings
+from .subprocess import train_in_subprocess
 from .tensorboard import write_event_log
-from .two_phase import EVENTS, TwoPhaseTraining
+from .two_phase import EVENTS, head_training
 
 logger = logging.getLogger(__name__)
-TRUNKS = ("shared", "tuned", "separate")
+SHARING = ("frozen", "fine-tuned", "separate")
 STARTS = ("imagenet", "flat")
 
 
@@ -76,7 +77,7 @@ class ImageTable:
 
 
 @dataclass(frozen=True, eq=False)
-class TrunkTrainer:
+class ClassifierTrainer:
     """Trains classifiers on images; what is finished in `folder` is not trained again.
 
     Attributes
@@ -84,11 +85,11 @@ class TrunkTrainer:
     backbone : Backbone
         The pretrained network to start from.
     images : ImageTable
-    training : TwoPhaseTraining
+    training : FineTuningSettings
         The same for every model.
     folder : Path
         One folder a model, with its curves: `flat`, `router-from-imagenet`, `submodel-00-from-flat`, `flat-from-flat`;
-        and where a head alone is trained `flat-on-shared`, `router-on-tuned` and so on.
+        and where a head alone is trained `flat-on-frozen`, `router-on-fine-tuned` and so on.
     seed : int
     cache : path, optional
         Folder of cached features.
@@ -96,27 +97,27 @@ class TrunkTrainer:
 
     backbone: Backbone
     images: ImageTable
-    training: TwoPhaseTraining
+    training: FineTuningSettings
     folder: Path
     seed: int = 0
     cache: str | Path | None = None
 
-    def flat(self, trunk: str = "tuned") -> FlatClassifier:
+    def flat(self, sharing: str = "fine-tuned") -> FlatClassifier:
         """Train the flat model.
 
         Parameters
         ----------
-        trunk : {'shared', 'tuned', 'separate'}
-            `shared`: a head on the frozen network. The other two mean the same for one model: fine-tuned.
+        sharing : {'frozen', 'fine-tuned', 'separate'}
+            `frozen`: a head on the frozen network. The other two mean the same for one model: fine-tuned.
         """
-        _check("trunk", trunk, TRUNKS)
+        _check("sharing", sharing, SHARING)
         classes = self.images.classes
-        if trunk == "shared":
-            return FlatClassifier(self._head_on(self.backbone, trunk, classes, self.images.labels, "flat"))
-        return FlatClassifier(self.tuned_flat().classifier)
+        if sharing == "frozen":
+            return FlatClassifier(self._head_on(self.backbone, sharing, classes, self.images.labels, "flat"))
+        return FlatClassifier(self.fine_tuned_flat().classifier)
 
     def two_stage(
-        self, hierarchy: Hierarchy, trunk: str = "tuned", start: str = "imagenet", rule: str = "soft"
+        self, hierarchy: Hierarchy, sharing: str = "fine-tuned", start: str = "imagenet", rule: str = "soft"
     ) -> TwoStageClassifier:
         """Train router and sub-models.
 
@@ -124,7 +125,7 @@ class TrunkTrainer:
         ----------
         hierarchy : Hierarchy
             Over the images' classes.
-        trunk : {'shared', 'tuned', 'separate'}
+        sharing : {'frozen', 'fine-tuned', 'separate'}
         start : {'imagenet', 'flat'}
             What each model of `separate` starts from: the pretrained network, or the flat model's, which is
             trained first.
@@ -134,45 +135,45 @@ class TrunkTrainer:
         Returns
         -------
         TwoStageClassifier
-            With a flat model on the same trunk where there is one: not for `separate` from ImageNet.
+            With a flat model on the same backbone where there is one: not for `separate` from ImageNet.
         """
-        _check("trunk", trunk, TRUNKS)
+        _check("sharing", sharing, SHARING)
         _check("start", start, STARTS)
         hierarchy.check_classes(self.images.classes)
-        if trunk == "separate":
+        if sharing == "separate":
             return self._separate(hierarchy, start, rule)
-        if trunk == "tuned":
-            trained = self.tuned_flat()
+        if sharing == "fine-tuned":
+            trained = self.fine_tuned_flat()
             network, flat = trained.trunk.load(), trained.classifier
             flat = LabelModel(flat.labels, network, flat.head)
         else:
             network, labels = self.backbone, self.images.labels
-            flat = self._head_on(network, trunk, hierarchy.classes, labels, "flat")
-        return self._assemble(hierarchy, rule, flat, lambda *model: self._head_on(network, trunk, *model))
+            flat = self._head_on(network, sharing, hierarchy.classes, labels, "flat")
+        return self._assemble(hierarchy, rule, flat, lambda *model: self._head_on(network, sharing, *model))
 
-    def tuned_flat(self) -> TrainedModel:
+    def fine_tuned_flat(self) -> TrainedModel:
         """Fine-tune the flat model, in a subprocess of its own."""
-        return self._in_own_process(self._stored_start(), self.images.classes, self.images.labels, "flat")
+        return self._in_subprocess(self._stored_start(), self.images.classes, self.images.labels, "flat")
 
     def flat_again(self) -> FlatClassifier:
         """Fine-tune the flat model once more, from its own network, as `separate` from flat does its models.
 
         With the same further epochs as router and sub-models it is their fair baseline.
         """
-        start = self.tuned_flat().trunk
+        start = self.fine_tuned_flat().trunk
         name = "flat-from-flat"
         return FlatClassifier(
-            self._in_own_process(start, self.images.classes, self.images.labels, name).classifier
+            self._in_subprocess(start, self.images.classes, self.images.labels, name).classifier
         )
 
     def _separate(self, hierarchy: Hierarchy, start: str, rule: str) -> TwoStageClassifier:
-        flat = self.tuned_flat() if start == "flat" else None
-        trunk = flat.trunk if flat else self._stored_start()
+        flat = self.fine_tuned_flat() if start == "flat" else None
+        network = flat.trunk if flat else self._stored_start()
 
         def train(labels: tuple[str, ...], image_labels: np.ndarray, name: str) -> LabelModel:
             if len(labels) == 1:
                 return LabelModel(labels)
-            return self._in_own_process(trunk, labels, image_labels, f"{name}-from-{start}").classifier
+            return self._in_subprocess(network, labels, image_labels, f"{name}-from-{start}").classifier
 
         return self._assemble(hierarchy, rule, flat and flat.classifier, train)
 
@@ -186,18 +187,18 @@ class TrunkTrainer:
         ]
         return TwoStageClassifier(router, submodels, hierarchy, flat=flat, rule=rule)
 
-    def _head_on(self, trunk: Backbone, kind: str, labels, image_labels, name: str) -> LabelModel:
+    def _head_on(self, backbone: Backbone, sharing: str, labels, image_labels, name: str) -> LabelModel:
         """Train a head on the features of training and validation images."""
         images = self.images
         if self.training.deterministic:
             tf.config.experimental.enable_op_determinism()
-        if kind == "shared" and self.training.augmentation is not None:
+        if sharing == "frozen" and self.training.augmentation is not None:
             logger.warning(
                 "%s is a head on features of the images as they are: augmentation takes no part.", name
             )
         rows = np.flatnonzero(images.splits != "test")
         paths, hashes = [images.paths[i] for i in rows.tolist()], list(map(str, images.sha256[rows]))
-        features = extract(trunk, paths, images=hashes, cache=self.cache)
+        features = extract(backbone, paths, images=hashes, cache=self.cache)
         started = time.perf_counter()
         fitted = fit_labels(
             features.vectors,
@@ -205,15 +206,17 @@ class TrunkTrainer:
             images.splits[rows],
             labels,
             head=self.training.head,
-            training=self.training.head_training(),
+            training=head_training(self.training),
             refit=False,
             seed=self.seed,
             name=name,
         )
         seconds = time.perf_counter() - started
         if fitted.history is not None:
-            self._write_curves(epochs_of("frozen", fitted.history, seconds), f"{name}-on-{kind}", len(labels))
-        return fitted.on(trunk)
+            self._write_curves(
+                epochs_of("frozen", fitted.history, seconds), f"{name}-on-{sharing}", len(labels)
+            )
+        return fitted.on(backbone)
 
     def _write_curves(self, epochs: tuple[Epoch, ...], name: str, n_labels: int) -> None:
         folder = self.folder / name
@@ -223,11 +226,11 @@ class TrunkTrainer:
         if self.training.tensorboard:
             write_event_log(folder / EVENTS, epochs)
 
-    def _in_own_process(self, start: StoredTrunk, labels, image_labels, name: str) -> TrainedModel:
+    def _in_subprocess(self, start: StoredTrunk, labels, image_labels, name: str) -> TrainedModel:
         train = self.images.of_split("train", labels, image_labels)
         # A small sub-model may lack validation images of its own; its training loss must then tell when to stop.
         val = self.images.of_split("val", labels, image_labels)
-        return train_in_own_process(
+        return train_in_subprocess(
             start,
             train,
             val if len(val) else train,
@@ -248,11 +251,11 @@ class TrunkTrainer:
         return StoredTrunk(
             network,
             backbone.name,
-            backbone.input_size,
             backbone.preprocessing,
             backbone.color,
             backbone.weights,
             backbone.precision,
+            backbone.fitting,
         )
 
 

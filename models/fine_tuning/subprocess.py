@@ -19,13 +19,14 @@ from typing import Any
 
 import numpy as np
 
+from aisles.data_prep.images.fitting import Fitting
 from aisles.data_prep.io.files import write_whole
 from aisles.models.prediction.stored import StoredNetwork, StoredTrunk
 
-from .augmentation import Augmentation
 from .loop import LabeledImages
 from .result import TrainedModel, load_trained
-from .two_phase import TwoPhaseTraining, log_finished, train_on_images
+from .settings import FineTuningSettings
+from .two_phase import log_finished, train_on_images
 
 logger = logging.getLogger(__name__)
 QUIETLY = (
@@ -35,18 +36,18 @@ QUIETLY = (
 """TensorFlow's start-up lines would stand between those of the progress."""
 
 
-def train_in_own_process(
+def train_in_subprocess(
     start: StoredTrunk,
     train: LabeledImages,
     val: LabeledImages,
     labels: tuple[str, ...],
-    training: TwoPhaseTraining,
+    training: FineTuningSettings,
     folder: str | Path,
     *,
     seed: int = 0,
     cache: str | Path | None = None,
 ) -> TrainedModel:
-    """Do what `train_on_images` does, in a new process.
+    """Do what `train_on_images` does, in a subprocess.
 
     Parameters
     ----------
@@ -81,7 +82,7 @@ def train_in_own_process(
         return trained
     logger.info("Training %s: %d labels, %d images.", folder.name, len(labels), len(train))
     task |= {
-        "training": asdict(training),
+        "training": training.model_dump(),
         "cache": None if cache is None else str(cache),
         "parent": os.getpid(),
         "log_level": logging.getLogger("aisles").getEffectiveLevel(),
@@ -111,11 +112,6 @@ def _images(task: Mapping[str, Any]) -> LabeledImages:
     return LabeledImages([Path(path) for path in task["paths"]], np.array(task["targets"]), task["sha256"])
 
 
-def _training(task: Mapping[str, Any]) -> TwoPhaseTraining:
-    augmentation = task["augmentation"] and Augmentation(**task["augmentation"])
-    return TwoPhaseTraining(**{**task, "augmentation": augmentation})
-
-
 def _end_with(parent: int) -> None:
     """End this process when the one that started it is gone: its successor will start another."""
 
@@ -135,14 +131,14 @@ def main() -> None:
     _end_with(task["parent"])
     network = task["start"]["network"]
     stored = StoredNetwork(Path(network["path"]), network["sha256"])
-    size = tuple(task["start"]["input_size"])
-    start = StoredTrunk(**{**task["start"], "network": stored, "input_size": size})
+    fitting = Fitting.from_dict(task["start"]["fitting"])
+    start = StoredTrunk(**{**task["start"], "network": stored, "fitting": fitting})
     train_on_images(
         start.load(),
         _images(task["train"]),
         _images(task["val"]),
         tuple(task["labels"]),
-        _training(task["training"]),
+        FineTuningSettings.model_validate(task["training"]),
         task["folder"],
         seed=task["seed"],
         cache=task["cache"],

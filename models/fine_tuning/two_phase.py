@@ -10,9 +10,8 @@ import hashlib
 import json
 import logging
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import keras
 import tensorflow as tf
@@ -22,144 +21,45 @@ from aisles.models.features import extract
 from aisles.models.heads.building import build_head
 from aisles.models.heads.training import HeadTraining, train_head
 
-from .augmentation import Augmentation
 from .checkpoints import Progress, read_checkpoint, write_checkpoint
 from .curves import Epoch, epochs_of
 from .loop import ImageTrainer, LabeledImages, PhaseSettings, copied, weights_from
 from .result import TrainedModel, load_trained, write_trained
+from .settings import FineTuningSettings
 from .tensorboard import EventLog, write_event_log
 from .views import extract_views
 
 logger = logging.getLogger(__name__)
 EVENTS = "tensorboard"
-PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 
 
-@dataclass(frozen=True)
-class TwoPhaseTraining:
-    """How a model is trained on images.
-
-    Attributes
-    ----------
-    head : str
-        A key of `aisles.models.heads.variants.VARIANTS`.
-    frozen_epochs, tuned_epochs : int
-        At most so many in each phase; 0 leaves the phase out. The study: 40 and 25 for v1.3, else 20 and 15.
-    frozen_rate, tuned_rate : float
-        Learning rates. The second should be an order of magnitude lower.
-    batch_size : int
-    optimizer : str
-        Of Keras, by name, on images; the frozen phase on cached features always takes Adam.
-    cosine : bool
-        Whether the rate of the second phase falls to zero along a half cosine.
-    patience : int
-        Epochs without a lower validation loss after which a phase stops; the best weights are kept.
-    plateau : int
-        Epochs without a lower validation loss after which the rate is halved; 0 for never.
-    tune_from : str, optional
-        Name of the network's first layer to be fine-tuned; all of them unless given.
-    label_smoothing : float
-        Share of the probability spread evenly over all labels; 0 for none.
-    class_weights : bool
-        Weight each image by n_images / (n_labels * images of its label).
-    precision : str
-        `float32`, `bfloat16`, `float16` (for GPUs, with a scaled loss), or `auto`: bfloat16 where it is faster
-        (the processor multiplies it in hardware, the network has no depthwise convolutions), else float32.
-        Weights and what is saved are float32.
-    augmentation : Augmentation, optional
-        None for none.
-    views : int
-        0: the frozen phase passes augmented images through the network in every epoch. k: it takes the
-        features of k augmented views of each image, extracted once. Without augmentation it takes the
-        images' own.
-    max_steps : int, optional
-        At most so many steps in an epoch on images.
-    deterministic : bool
-        Whether the same seed shall give the same model bit for bit on the same machine. This is for the whole
-        process: TensorFlow can't switch it off again.
-    tensorboard : bool
-        Whether the curves are written as event files too, after every epoch. It changes no model.
-    """
-
-    head: str = "v1.3"
-    frozen_epochs: int = 20
-    tuned_epochs: int = 15
-    frozen_rate: float = 1e-3
-    tuned_rate: float = 1e-4
-    batch_size: int = 32
-    optimizer: str = "adam"
-    cosine: bool = False
-    patience: int = 5
-    plateau: int = 0
-    tune_from: str | None = None
-    label_smoothing: float = 0.0
-    class_weights: bool = False
-    precision: str = "auto"
-    augmentation: Augmentation | None = None
-    views: int = 0
-    max_steps: int | None = None
-    deterministic: bool = False
-    tensorboard: bool = False
-
-    def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise ValueError(
-                f"precision must be one of {', '.join(PRECISIONS)}. Received: {self.precision!r}."
-            )
-        check_optimizer(self.optimizer)
-        if self.views and self.augmentation is None:
-            raise ValueError(f"views={self.views} needs an augmentation: without one all views are alike.")
-        if self.frozen_epochs < 0 or self.tuned_epochs < 0 or self.frozen_epochs + self.tuned_epochs == 0:
-            raise ValueError(
-                "There must be at least one epoch in one of the phases. "
-                f"Received: frozen_epochs={self.frozen_epochs}, tuned_epochs={self.tuned_epochs}."
-            )
-
-    def identity(self) -> dict[str, Any]:
-        """Return the settings that the trained model depends on."""
-        return {name: value for name, value in asdict(self).items() if name != "tensorboard"}
-
-    def head_training(self) -> HeadTraining:
-        """Return the frozen phase's settings for heads on features."""
-        return HeadTraining(
-            epochs=self.frozen_epochs,
-            patience=self.patience,
-            learning_rate=self.frozen_rate,
-            batch_size=self.batch_size,
-            label_smoothing=self.label_smoothing,
-            class_weights=self.class_weights,
-            plateau=self.plateau,
-        )
-
-    def phase(self, name: str) -> PhaseSettings:
-        """Return the settings of a phase on images, `frozen` or `tuned`."""
-        tuned = name == "tuned"
-        return PhaseSettings(
-            rate=self.tuned_rate if tuned else self.frozen_rate,
-            epochs=self.tuned_epochs if tuned else self.frozen_epochs,
-            cosine=self.cosine and tuned,
-            batch_size=self.batch_size,
-            optimizer=self.optimizer,
-            label_smoothing=self.label_smoothing,
-            class_weights=self.class_weights,
-            max_steps=self.max_steps,
-            augmentation=self.augmentation,
-        )
+def head_training(settings: FineTuningSettings) -> HeadTraining:
+    """Return the frozen phase's settings for heads on features."""
+    return HeadTraining(
+        epochs=settings.frozen_epochs,
+        patience=settings.patience,
+        learning_rate=settings.frozen_rate,
+        batch_size=settings.batch_size,
+        label_smoothing=settings.label_smoothing,
+        class_weights=settings.class_weights,
+        plateau=settings.plateau,
+    )
 
 
-def check_optimizer(name: str) -> None:
-    """Refuse a name that is no optimizer of Keras.
-
-    Raises
-    ------
-    ValueError
-    """
-    try:
-        keras.optimizers.get(name)
-    except (ValueError, TypeError):
-        raise ValueError(
-            f"The optimizer must be one of Keras, such as adam, sgd, rmsprop. Received: {name!r}."
-        ) from None
+def phase_settings(settings: FineTuningSettings, name: str) -> PhaseSettings:
+    """Return the settings of a phase on images, `frozen` or `tuned`."""
+    tuned = name == "tuned"
+    return PhaseSettings(
+        rate=settings.tuned_rate if tuned else settings.frozen_rate,
+        epochs=settings.tuned_epochs if tuned else settings.frozen_epochs,
+        cosine=settings.cosine and tuned,
+        batch_size=settings.batch_size,
+        optimizer=settings.optimizer,
+        label_smoothing=settings.label_smoothing,
+        class_weights=settings.class_weights,
+        max_steps=settings.max_steps,
+        augmentation=settings.augmentation,
+    )
 
 
 def train_on_images(
@@ -167,7 +67,7 @@ def train_on_images(
     train: LabeledImages,
     val: LabeledImages,
     labels: tuple[str, ...],
-    training: TwoPhaseTraining,
+    training: FineTuningSettings,
     folder: str | Path,
     *,
     seed: int = 0,
@@ -183,7 +83,7 @@ def train_on_images(
         Validation images say when to stop and which weights are best, by their loss (ties: the earlier).
     labels : tuple of str
         At least 2.
-    training : TwoPhaseTraining
+    training : FineTuningSettings
     folder : path
         For the finished model (`trained/`: trunk.keras, head.keras, curves.csv, curves.png, training.json) and,
         until then, for the checkpoint. With `tensorboard` also for `tensorboard/`.
@@ -216,7 +116,7 @@ def train_on_images(
     return run.train_both_phases()
 
 
-def log_finished(trained: TrainedModel, training: TwoPhaseTraining, folder: Path) -> None:
+def log_finished(trained: TrainedModel, training: FineTuningSettings, folder: Path) -> None:
     """Write the event files of a model that was trained without them, if they are wanted."""
     place = folder / EVENTS
     if training.tensorboard and not place.exists():
@@ -242,7 +142,7 @@ class _Run:
     train: LabeledImages
     val: LabeledImages
     labels: tuple[str, ...]
-    training: TwoPhaseTraining
+    training: FineTuningSettings
     folder: Path
     seed: int
     cache: str | Path | None
@@ -295,7 +195,7 @@ class _Run:
         val_features = extract(self.backbone, val.paths, images=val.sha256, cache=self.cache).vectors
         started = time.perf_counter()
         history = train_head(
-            head, features, train.targets, val_features, val.targets, training.head_training(), seed=self.seed
+            head, features, train.targets, val_features, val.targets, head_training(training), seed=self.seed
         )
         progress.best = min(history.val_loss)
         progress.epochs = list(epochs_of("frozen", history, time.perf_counter() - started))
@@ -305,7 +205,7 @@ class _Run:
 
     def _on_images(self, trunk: Backbone, head: keras.Model, progress: Progress, found) -> None:
         """Run the phase that `progress` names to its end; leave trunk and head with their best weights."""
-        settings = self.training.phase(progress.phase)
+        settings = phase_settings(self.training, progress.phase)
         tuned = weights_from(trunk.network, self.training.tune_from)
         # The phase's number keeps its orders and augmentations apart from the other's.
         seed = 2 * self.seed + (progress.phase == "tuned")
@@ -348,7 +248,7 @@ class _Run:
 
     def _finish(self, trunk: Backbone, head: keras.Model, epochs: list[Epoch]) -> TrainedModel:
         trunk = replace(in_precision(trunk, "float32"), weights=f"{self.backbone.weights}, fine-tuned")
-        facts = {"key": self.key, "seed": self.seed, "training": asdict(self.training)}
+        facts = {"key": self.key, "seed": self.seed, "training": self.training.model_dump()}
         trained = write_trained(self.folder, trunk, head, self.labels, epochs, facts)
         if self.log:
             self.log.close()

@@ -13,7 +13,8 @@ from aisles.models.backbones.registry import Backbone
 from aisles.models.batches import pixel_batches
 from aisles.models.features import BATCH_SIZE, FeatureCache, default_cache, passes
 
-from .augmentation import Augmentation
+from .augmentation import changer
+from .settings import Augmentation
 
 logger = logging.getLogger(__name__)
 
@@ -65,9 +66,9 @@ def extract_views(
         numbers = np.array([int(image[:15], 16) for image in todo], np.int64)
         batches = pixel_batches(
             [Path(path_of[image]) for image in todo],
-            backbone.input_size,
+            backbone.fitting,
             batch_size,
-            change=augmentation.changer(0, view, numbers),
+            change=changer(augmentation, 0, view, numbers),
         )
         with Progress(f"view {view + 1}/{n_views}", len(todo)) as bar:
             for number, computed in enumerate(passes(backbone, batches)):

@@ -125,7 +125,7 @@ def fit_labels(
     check = val if len(val) else train
     if isinstance(head, str) and (definition := HEADS[head]).fit is not None:
         parts = Parts(features, targets, train, val, products, _background(features, classes, splits, train))
-        tuned = tune(definition, parts, len(labels), refit=refit)
+        tuned = tune(definition, parts, len(labels), refit=refit, seed=zlib.crc32(f"{name} {seed}".encode()))
         learned = len(train) + (len(val) if refit else 0)
         return FittedModel(
             labels, tuned.network, tuned.val_probs, tuned.probs, None, learned, tuned.searched, tuned.chosen

@@ -2,6 +2,7 @@
 
 from .closed_form import fit_knn, fit_lda, fit_logistic, knn_grid, lda_grid, logistic_grid
 from .registry import HEADS, HeadDefinition, register_head
+from .tuned_layers import GRID, fit_layers
 from .variants import VARIANTS
 
 for _name, _variant in VARIANTS.items():
@@ -27,4 +28,7 @@ register_head(
 )(fit_logistic)
 register_head("knn", description="nearest neighbors by cosine, weighed", grid=knn_grid, deterministic=True)(
     fit_knn
+)
+register_head("mlp", description="one hidden layer, its width, dropout and epochs tuned", grid=GRID)(
+    fit_layers
 )

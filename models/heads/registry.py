@@ -56,7 +56,7 @@ def register_head(
     -------
     callable
         Decorator that returns the function unchanged. The function is called as
-        fit(features, targets, n_labels, settings, background) with features (n_images, dimension), targets
+        fit(features, targets, n_labels, settings, background[, seed=...]) with features (n_images, dimension), targets
         (n_images,) from 0 to n_labels - 1, and yields, per setting and in order, a Keras model from features to
         probabilities (n, n_labels), or an object with `logits(features)`, `divided(temperature)` and `network()`.
     """

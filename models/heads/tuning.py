@@ -83,7 +83,9 @@ class _Network:
         return self.model
 
 
-def tune(definition: HeadDefinition, parts: Parts, n_labels: int, *, refit: bool = True) -> Tuned:
+def tune(
+    definition: HeadDefinition, parts: Parts, n_labels: int, *, refit: bool = True, seed: int = 0
+) -> Tuned:
     """Try a head's settings on training images, choose by validation images, and fit it for good.
 
     The likelihood of validation images after one temperature decides (ties: the setting that comes first); that
@@ -104,7 +106,9 @@ def tune(definition: HeadDefinition, parts: Parts, n_labels: int, *, refit: bool
     tables = [np.empty((sum(len(asked) for _, asked in folds), n_labels)) for _ in settings]
     done = 0
     for learned, asked in folds:
-        for table, model in zip(tables, _fitted(definition, parts, learned, n_labels, settings), strict=True):
+        for table, model in zip(
+            tables, _fitted(definition, parts, learned, n_labels, settings, seed), strict=True
+        ):
             table[done : done + len(asked)] = model.logits(parts.features[asked])
         done += len(asked)
     truth = parts.targets[np.concatenate([asked for _, asked in folds])]
@@ -112,10 +116,10 @@ def tune(definition: HeadDefinition, parts: Parts, n_labels: int, *, refit: bool
     best = int(np.argmin([loss for loss, _ in scored]))
     temperature = scored[best][1]
     one = [settings[best]]
-    (alone,) = _fitted(definition, parts, parts.train, n_labels, one)
+    (alone,) = _fitted(definition, parts, parts.train, n_labels, one, seed)
     final = alone
     if refit and len(parts.val):
-        (final,) = _fitted(definition, parts, both, n_labels, one)
+        (final,) = _fitted(definition, parts, both, n_labels, one, seed)
     alone, final = (model.divided(temperature) for model in (alone, final))
     kept = {**settings[best], "temperature": float(temperature)}
     said, probs = (_probs(model.logits(parts.features)) for model in (alone, final))
@@ -128,9 +132,13 @@ def _fitted(
     rows: np.ndarray,
     n_labels: int,
     settings: Sequence[Mapping[str, Any]],
+    seed: int,
 ) -> Iterable[Any]:
     assert definition.fit is not None
-    found = definition.fit(parts.features[rows], parts.targets[rows], n_labels, settings, parts.background)
+    more = {} if definition.deterministic else {"seed": seed}
+    found = definition.fit(
+        parts.features[rows], parts.targets[rows], n_labels, settings, parts.background, **more
+    )
     return (model if hasattr(model, "logits") else _Network(model) for model in found)
 
 

@@ -104,7 +104,7 @@ class TrainingImages:
 
     def nearest(self, image: ImageInput, n: int = N_NEAREST) -> tuple[Neighbor, ...]:
         """Return the training images with the highest cosine; the earlier one first on ties."""
-        (pixels,) = image_pixels(image, [self.trunk.input_size])
+        (pixels,) = image_pixels(image, [self.trunk.fitting])
         cosines = self.vectors @ unit_rows(self.trunk.forward(pixels[None]).numpy())[0]
         order = np.argsort(-cosines, kind="stable")[:n]
         return tuple(Neighbor(self.paths[i], str(self.labels[i]), float(cosines[i])) for i in order)
@@ -194,7 +194,7 @@ def _view(
     draw = classifier.residents.get(("heat map", title), lambda: heat_map_of(model))
     if draw is not None:
         network: Any = model.trunk if isinstance(model, LabelModel) else model
-        heat = draw(image_pixels(image, [network.input_size])[0], about)
+        heat = draw(image_pixels(image, [network.fitting])[0], about)
     order = np.argsort(-probs, kind="stable")[:N_BARS]
     bars = tuple((str(model.labels[i]), float(probs[i])) for i in order)
     return StageView(title, bars, len(model.labels), str(model.labels[about]), heat)

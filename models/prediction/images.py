@@ -11,17 +11,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from aisles.data_prep.images.decoding import (
-    decode_image,
-    load_pixels,
-    read_image_bytes,
-    resize_image,
-    upright_rgb,
-)
+from aisles.data_prep.images.decoding import decode_image, load_fitted, read_image_bytes, upright_rgb
+from aisles.data_prep.images.fitting import Fitting
 from aisles.data_prep.io.errors import UnreadableImage
 
 ImageInput = str | Path | bytes | Image.Image | np.ndarray
-Size = tuple[int, int]
 DECODERS = max(2, os.cpu_count() or 1)
 
 
@@ -31,15 +25,15 @@ class ImageWindow:
 
     Attributes
     ----------
-    pixels : dict of (height, width) to ndarray of shape (n_readable, height, width, 3)
-        uint8 RGB of the images that could be decoded, in order, in every size that was asked for.
+    pixels : dict of Fitting to ndarray of shape (n_readable, height, width, 3)
+        uint8 RGB of the images that could be decoded, in order, fitted in every way that was asked for.
     errors : tuple of (UnreadableImage or None)
         One entry an image, in order; None where it could be decoded.
     start : int
         How many images came before.
     """
 
-    pixels: dict[Size, np.ndarray]
+    pixels: dict[Fitting, np.ndarray]
     errors: tuple[UnreadableImage | None, ...]
     start: int
 
@@ -50,7 +44,7 @@ class ImageWindow:
 
 
 def read_windows(
-    images: Iterable[ImageInput], sizes: Sequence[Size], window: int, *, ahead: int | None = None
+    images: Iterable[ImageInput], fittings: Sequence[Fitting], window: int, *, ahead: int | None = None
 ) -> Iterator[ImageWindow]:
     """Decode images into windows, lazily and in order.
 
@@ -60,8 +54,8 @@ def read_windows(
     ----------
     images : iterable
         Paths, bytes of image files, PIL images or uint8 arrays.
-    sizes : sequence of (height, width)
-        Every size that some network wants.
+    fittings : sequence of Fitting
+        Every size, with its crop and filter, that some network wants.
     window : int
         Images a window; the last may be smaller.
     ahead : int, optional
@@ -72,7 +66,7 @@ def read_windows(
     TypeError
         If an item is none of the accepted types.
     """
-    sizes = list(dict.fromkeys(sizes))
+    fittings = list(dict.fromkeys(fittings))
     ahead = min(window, 64) if ahead is None else ahead
     source = iter(images)
     pending: deque[Future] = deque()
@@ -82,14 +76,14 @@ def read_windows(
             while True:
                 done: list = []
                 while len(done) < window:
-                    _top_up(pending, source, pool, sizes, ahead + 1)
+                    _top_up(pending, source, pool, fittings, ahead + 1)
                     if not pending:
                         break
                     done.append(pending.popleft().result())
                 if not done:
                     return
-                _top_up(pending, source, pool, sizes, ahead)
-                yield _window(done, sizes, start)
+                _top_up(pending, source, pool, fittings, ahead)
+                yield _window(done, fittings, start)
                 start += len(done)
         finally:
             for future in pending:
@@ -97,36 +91,38 @@ def read_windows(
 
 
 def _top_up(
-    pending: deque, source: Iterator[ImageInput], pool: ThreadPoolExecutor, sizes: list, most: int
+    pending: deque, source: Iterator[ImageInput], pool: ThreadPoolExecutor, fittings: list, most: int
 ) -> None:
     while len(pending) < most:
         try:
             image = next(source)
         except StopIteration:
             return
-        pending.append(pool.submit(_decoded, image, sizes))
+        pending.append(pool.submit(_decoded, image, fittings))
 
 
-def _decoded(image: ImageInput, sizes: list[Size]) -> list[np.ndarray] | UnreadableImage:
+def _decoded(image: ImageInput, fittings: list[Fitting]) -> list[np.ndarray] | UnreadableImage:
     try:
-        return image_pixels(image, sizes)
+        return image_pixels(image, fittings)
     except UnreadableImage as error:
         error.path = image if isinstance(image, str | Path) else None
         return error
 
 
-def _window(done: list, sizes: list[Size], start: int) -> ImageWindow:
+def _window(done: list, fittings: list[Fitting], start: int) -> ImageWindow:
     readable = [item for item in done if not isinstance(item, UnreadableImage)]
     pixels = {
-        size: np.stack([item[i] for item in readable]) if readable else np.zeros((0, *size, 3), np.uint8)
-        for i, size in enumerate(sizes)
+        fitting: np.stack([item[i] for item in readable])
+        if readable
+        else np.zeros((0, *fitting.size, 3), np.uint8)
+        for i, fitting in enumerate(fittings)
     }
     errors = tuple(item if isinstance(item, UnreadableImage) else None for item in done)
     return ImageWindow(pixels, errors, start)
 
 
-def image_pixels(image: ImageInput, sizes: Sequence[Size]) -> list[np.ndarray]:
-    """Return an image's pixels, uint8 RGB (height, width, 3), in each of the sizes.
+def image_pixels(image: ImageInput, fittings: Sequence[Fitting]) -> list[np.ndarray]:
+    """Return an image's pixels, uint8 RGB (height, width, 3), fitted in each of the ways.
 
     Raises
     ------
@@ -138,12 +134,9 @@ def image_pixels(image: ImageInput, sizes: Sequence[Size]) -> list[np.ndarray]:
     if isinstance(image, str | Path):
         image = read_image_bytes(image)
     if isinstance(image, bytes | bytearray | memoryview):
-        return [load_pixels(bytes(image), size) for size in sizes]
+        return [load_fitted(bytes(image), fitting) for fitting in fittings]
     image = open_image(image)
-    return [
-        np.asarray(image) if (image.height, image.width) == size else np.asarray(resize_image(image, size))
-        for size in sizes
-    ]
+    return [fitting.pixels(image) for fitting in fittings]
 
 
 def open_image(image: Any) -> Image.Image:

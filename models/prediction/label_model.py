@@ -8,6 +8,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from aisles.data_prep.images.fitting import Fitting
 from aisles.hierarchy.calibration import apply_temperature
 from aisles.hierarchy.distributions import check_distributions
 from aisles.models.backbones.registry import Backbone
@@ -123,6 +124,12 @@ class GivenModel:
             raise ValueError(
                 "A callable doesn't say which size of image it takes. Give input_size=(height, width)."
             )
+
+    @property
+    def fitting(self) -> Fitting:
+        """How images become the pixels that it takes: squashed to `input_size`."""
+        assert self.input_size is not None
+        return Fitting(self.input_size)
 
     @property
     def is_keras(self) -> bool:

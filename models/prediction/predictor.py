@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from aisles.data_prep.images.fitting import Fitting
 from aisles.data_prep.images.manifest import Manifest
 from aisles.data_prep.io.errors import DataError, UnreadableImage
 from aisles.hierarchy.guarantees import check_share, climb_guarantee, fit_prediction_sets
@@ -19,7 +20,7 @@ from aisles.hierarchy.rules import RoutingRule, parse_rule
 from .answers import HierarchicalPrediction, Outcome, make_prediction
 from .evaluation import Evaluation, summarize
 from .guarantee import Confidence
-from .images import ImageInput, Size, check_iterable, read_windows
+from .images import ImageInput, check_iterable, read_windows
 from .label_model import AnyModel
 from .stacks import ImageBatch, Stack, make_stacks
 from .stored import Residents
@@ -317,8 +318,8 @@ class Classifier(ABC):
     def _batches(self, images, stacks, window, batch_size, strict):
         if isinstance(batch_size, bool) or int(batch_size) != batch_size or batch_size < 1:
             raise ValueError(f"batch_size must be a whole number, 1 or more. Received: {batch_size!r}.")
-        sizes: list[Size] = [stack.input_size for stack in stacks] or [(1, 1)]
-        for read in read_windows(check_iterable(images), sizes, window):
+        fittings = [stack.fitting for stack in stacks] or [Fitting((1, 1))]
+        for read in read_windows(check_iterable(images), fittings, window):
             for position, error in enumerate(read.errors):
                 if error is not None and strict:
                     which = f"Image {read.start + position}" if error.path is None else error.path

@@ -8,9 +8,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from aisles.data_prep.images.fitting import Fitting
 from aisles.models.backbones.registry import Backbone
 
-from .images import Size
 from .label_model import AnyModel, GivenModel, LabelModel
 from .stored import BundleError, Residents, StoredNetwork, StoredTrunk, opened
 
@@ -41,7 +41,7 @@ class Stack:
         self.width = ends[-1]
         first: Any = models[0]
         given = isinstance(first, GivenModel)
-        self.input_size: Size = cast(Any, first.input_size if given else first.trunk.input_size)
+        self.fitting: Fitting = first.fitting if given else first.trunk.fitting
         self._own: _Loaded | None = None
         self._stored = isinstance(first.network if given else first.trunk, StoredNetwork | StoredTrunk)
 
@@ -70,10 +70,10 @@ class Stack:
             sound = tf.reduce_all(tf.math.is_finite(features), axis=1, keepdims=True)
             return tf.where(sound, joined, np.nan)
 
-        return _Loaded(compiled(forward, self.input_size), (trunk, *heads))
+        return _Loaded(compiled(forward, self.fitting.size), (trunk, *heads))
 
 
-def compiled(forward: Callable, size: Size) -> Callable[[np.ndarray], np.ndarray]:
+def compiled(forward: Callable, size: tuple[int, int]) -> Callable[[np.ndarray], np.ndarray]:
     """Trace once for any number of images; the concrete function can't be traced again by accident."""
     spec = tf.TensorSpec((None, *size, 3), tf.uint8)
     function = tf.function(forward, input_signature=[spec], autograph=False).get_concrete_function()
@@ -106,14 +106,14 @@ class ImageBatch:
 
     Parameters
     ----------
-    pixels : dict of (height, width) to uint8 ndarray of shape (n, height, width, 3)
+    pixels : dict of Fitting to uint8 ndarray of shape (n, height, width, 3)
     n : int
         Number of images.
     batch_size : int
         Images a pass.
     """
 
-    def __init__(self, pixels: dict[Size, np.ndarray], n: int, batch_size: int):
+    def __init__(self, pixels: dict[Fitting, np.ndarray], n: int, batch_size: int):
         self.pixels, self.n, self.batch_size = pixels, n, batch_size
         self._outputs: dict[Stack, np.ndarray] = {}
         self._known: dict[Stack, np.ndarray] = {}
@@ -127,7 +127,7 @@ class ImageBatch:
         new = rows[~known[rows]]
         for start in range(0, len(new), self.batch_size):
             some = new[start : start + self.batch_size]
-            pixels = self.pixels[stack.input_size]
+            pixels = self.pixels[stack.fitting]
             outputs = stack.run(pixels if len(some) == self.n else pixels[some])
             self._outputs.setdefault(stack, np.zeros((self.n, stack.width), outputs.dtype))[some] = outputs
             known[some] = True
@@ -140,7 +140,7 @@ class ImageBatch:
 
 def _given(model: GivenModel) -> _Loaded:
     network: Any = model.network
-    prepare, size = model.preprocess, cast(Size, model.input_size)
+    prepare, size = model.preprocess, cast(tuple, model.input_size)
     if not isinstance(network, keras.Model):
 
         def call(pixels):

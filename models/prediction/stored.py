@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import keras
 
+from aisles.data_prep.images.fitting import Fitting
 from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.files import sha256_of
 from aisles.models.backbones.registry import Backbone
@@ -56,11 +57,16 @@ class StoredTrunk:
 
     network: StoredNetwork
     name: str
-    input_size: tuple[int, int]
     preprocessing: str
     color: str
     weights: str
     precision: str
+    fitting: Fitting
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the images, in pixels."""
+        return self.fitting.size
 
     def load(self) -> Backbone:
         """Load the backbone; raises as `StoredNetwork.load`."""
@@ -70,7 +76,9 @@ class StoredTrunk:
                 f"{self.network.path} takes images of {model.input_shape[1:]}; bundle.json says "
                 f"{self.input_size}. Copy or train the bundle again."
             )
-        return Backbone(self.name, model, self.preprocessing, self.color, self.weights, self.precision)
+        return Backbone(
+            self.name, model, self.preprocessing, self.color, self.weights, self.precision, self.fitting
+        )
 
 
 def opened(network: Any) -> Any:

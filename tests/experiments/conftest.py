@@ -34,7 +34,7 @@ def small_run() -> "Callable[..., BenchmarkResult]":
     import keras
 
     from aisles.experiments.benchmark.run import run_benchmark
-    from aisles.experiments.settings.benchmark import read_settings
+    from aisles.experiments.settings.reading import read_settings
     from aisles.models.backbones.registry import wrap_backbone
 
     inputs = keras.Input((8, 8, 3))

@@ -2,12 +2,14 @@
 
 import hashlib
 import sqlite3
+from dataclasses import replace
 
 import keras
 import numpy as np
 import pytest
 from PIL import Image
 
+from aisles.data_prep.images.fitting import Fitting
 from aisles.data_prep.io.errors import UnreadableImage
 from aisles.models import features as features_module
 from aisles.models.backbones.registry import wrap_backbone
@@ -118,8 +120,79 @@ def test_a_vector_of_another_length_is_not_taken_for_a_feature(backbone, paths, 
     extract(backbone, paths, cache=tmp_path / "cache")
     with sqlite3.connect(tmp_path / "cache" / f"{backbone.key}.sqlite") as db:
         image = hashlib.sha256(paths[0].read_bytes()).hexdigest()
-        db.execute("UPDATE features SET vector = substr(vector, 1, 8) WHERE image = ?", (image,))
+        db.execute("UPDATE checked_features SET vector = substr(vector, 1, 8) WHERE image = ?", (image,))
     assert extract(backbone, paths, cache=tmp_path / "cache").computed == 1
+
+
+def _spoil(folder, backbone, change):
+    """Change the stored vectors: image and bytes in, bytes out."""
+    with sqlite3.connect(folder / f"{backbone.key}.sqlite") as db:
+        for image, blob in db.execute("SELECT image, vector FROM checked_features").fetchall():
+            row = (change(image, blob), image)
+            db.execute("UPDATE checked_features SET vector = ? WHERE image = ?", row)
+
+
+def test_every_flipped_bit_of_a_vector_is_noticed_and_mended(backbone, paths, tmp_path, caplog):
+    whole = extract(backbone, paths, cache=tmp_path)
+    rng = np.random.default_rng(0)
+
+    def flip(_, blob):
+        bits = np.unpackbits(np.frombuffer(blob, np.uint8))
+        bits[rng.integers(len(bits))] ^= 1
+        return np.packbits(bits).tobytes()
+
+    for _ in range(10):
+        _spoil(tmp_path, backbone, flip)
+        mended = extract(backbone, paths, cache=tmp_path)
+        assert (mended.computed, mended.from_cache) == (7, 0)
+        np.testing.assert_array_equal(mended.vectors, whole.vectors)
+    assert "7 of 7 cached features" in caplog.text and "computed again" in caplog.text
+
+
+def test_vectors_that_changed_places_or_are_no_numbers_are_computed_again(backbone, paths, tmp_path):
+    whole = extract(backbone, paths, cache=tmp_path)
+    with sqlite3.connect(tmp_path / f"{backbone.key}.sqlite") as db:
+        rows = db.execute("SELECT image, vector, checksum FROM checked_features").fetchall()
+        db.execute(
+            "UPDATE checked_features SET vector = ?, checksum = ? WHERE image = ?", (*rows[0][1:], rows[1][0])
+        )
+    mended = extract(backbone, paths, cache=tmp_path)
+    assert mended.computed == 1
+    np.testing.assert_array_equal(mended.vectors, whole.vectors)
+    _spoil(tmp_path, backbone, lambda _, blob: np.full(len(blob) // 4, np.nan, "<f4").tobytes())
+    np.testing.assert_array_equal(extract(backbone, paths, cache=tmp_path).vectors, whole.vectors)
+
+
+def test_a_backbone_that_gives_no_numbers_is_refused_and_nothing_is_kept(backbone, paths, tmp_path):
+    network = keras.models.clone_model(backbone.network)
+    network.set_weights([weight * np.nan for weight in backbone.network.get_weights()])
+    spoiled = wrap_backbone(network, "spoiled")
+    with pytest.raises(ValueError, match="spoiled-none-8x8.* not finite"):
+        extract(spoiled, paths, cache=tmp_path)
+    assert FeatureCache(tmp_path, spoiled.key, spoiled.dimension).get(["a"]) == {}
+
+
+def test_features_of_an_older_cache_are_not_believed(backbone, paths, tmp_path):
+    image = hashlib.sha256(paths[0].read_bytes()).hexdigest()
+    with sqlite3.connect(tmp_path / f"{backbone.key}.sqlite") as db:
+        db.execute("CREATE TABLE features (image TEXT PRIMARY KEY, vector BLOB) WITHOUT ROWID")
+        db.execute("INSERT INTO features VALUES (?, ?)", (image, np.zeros(5, "<f4").tobytes()))
+    assert extract(backbone, paths, cache=tmp_path).computed == 7
+
+
+def test_images_fitted_in_another_way_have_another_cache(backbone, paths, tmp_path):
+    extract(backbone, paths, cache=tmp_path)
+    keys = {backbone.key}
+    for fitting in (
+        Fitting((8, 8), "crop", 0.875),
+        Fitting((8, 8), "crop"),
+        Fitting((8, 8), "pad"),
+        Fitting((8, 8), filter="bicubic"),
+    ):
+        other = replace(backbone, fitting=fitting)
+        assert extract(other, paths, cache=tmp_path).computed == 7
+        keys.add(other.key)
+    assert len(keys) == 5
 
 
 def test_an_unreadable_image_is_named(backbone, paths, tmp_path):

@@ -5,6 +5,7 @@ import io
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -90,11 +91,12 @@ def test_a_threshold_needs_similarities(image_folder, tmp_path):
     [
         (["macros", "--values", "a,b"], "Macros are a whole number or auto. Received: 'a'"),
         (["backbone", "--values", "resnet"], "'resnet' can't be tried"),
-        (["color", "--set", 'comparison.methods=["flat", "sft"]'], "'sft' is no method. Did you mean soft?"),
-        (["heads", "--trunk", "tuned"], "No such option"),
+        (["color", "--set", 'comparison.methods=["flat", "sft"]'], "Unknown method 'sft'. Did you mean 'soft'?"),
+        (["heads", "--sharing", "frozen"], "No such option"),
         (["heads", "--model", "flat"], "No such option"),
-        (["trunks", "--rule", "hard"], "No such option"),
-        (["trunk", "--set", "images.optimizer=adamant"], "optimizer must be one of Keras"),
+        (["heads", "--macros", "3"], "No such option"),
+        (["heads", "--heads", "v9"], "Heads are v1.1, v1.2"),
+        (["heads", "--set", "fine_tuning.optimizer=adamant"], "optimizer must be one of Keras"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )  # fmt: skip
@@ -106,17 +108,24 @@ def test_what_can_not_be_tried_is_wrong_usage(goods, tmp_path, words, told):
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.slow
-def test_trunks_are_judged_under_either_name(goods, cache, tmp_path):
-    words = (
-        goods, "-o", tmp_path / "out", "--weights", "none", "--macros", "2", "--cache", cache, "--json",
-        "--set", "backbone.input_size=[32, 32]", "--set", "images.frozen_epochs=2", "--set", "images.tuned_epochs=1",
-    )  # fmt: skip
-    result = call("ablate", "trunk", *words)
+def test_a_printed_table_has_no_none_no_underscores_and_no_long_cells(goods, tmp_path, monkeypatch):
+    def given(*_arguments, **_more):
+        rows = [
+            {"variant": "ward", "flat": 0.5, "flat_sd": None, "verdict": "worse", "n_test": 7},
+            {"variant": "average", "failed": "ValueError: " + "words " * 120},
+        ]
+        return pd.DataFrame(rows)
+
+    monkeypatch.setattr("aisles.experiments.ablations.settings_ablations.run_ablation", given)
+    result = call("ablate", "linkage", goods, "-o", tmp_path / "out")
     assert result.exit_code == 0, result.output
-    found = json.loads(result.stdout)
-    rows = {row["method"]: row for row in found["methods"]}
-    assert {"flat", "flat, more epochs", "tuned, soft", "separate from imagenet, soft"} <= set(rows)
-    assert rows["flat, more epochs"]["family"] == rows["tuned, soft"]["family"] == "primary"
-    again = call("ablate", "trunks", *words)
-    assert json.loads(again.stdout)["methods"] == found["methods"]
+    table, _, failure = result.stdout.partition("average failed: ")
+    assert table.splitlines()[0].split() == ["variant", "flat", "flat", "sd", "verdict", "n", "test"]
+    assert table.splitlines()[1].split() == ["ward", "0.500", "worse", "7"]
+    assert not any(word in table for word in ("None", "nan", "NaN", "_"))
+    assert max(map(len, table.splitlines())) < 80 and failure.startswith("ValueError: words words")
+
+
+def test_help_lists_the_values_that_an_ablation_takes():
+    told = " ".join(call("ablate", "linkage", "--help").output.split())
+    assert "ward, average, complete" in told

@@ -140,11 +140,11 @@ def test_epoch_means_epochs(tmp_path, image_folder):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (("predict", "b", "x.jpg", "--rule", "sofft"), "Did you mean soft?"),
+        (("predict", "b", "x.jpg", "--rule", "sofft"), "Did you mean 'soft'?"),
         (("predict", "b", "x.jpg", "--rule", "beam"), "Write beam:2"),
-        (("evaluate", "b", "d", "--rule", "hrad"), "Did you mean hard?"),
-        (("train", "d", "-o", "r", "--rule", "sofft"), "Did you mean soft?"),
-        (("train", "d", "-o", "r", "--head", "v9"), "images.head"),
+        (("evaluate", "b", "d", "--rule", "hrad"), "Did you mean 'hard'?"),
+        (("train", "d", "-o", "r", "--rule", "sofft"), "Did you mean 'soft'?"),
+        (("train", "d", "-o", "r", "--head", "v9"), "'v9' is not one of"),
         (("data", "curate", "d", "-o", "r", "--set", "split.methd=leaky"), "Did you mean split.method?"),
         (("data", "stats", "d", "--recipe", "abo66"), "one of abo65, sample"),
     ],
@@ -228,7 +228,7 @@ def test_benchmark_prints_the_verdict_and_leaves_the_run(finished):
         "dendrogram.png",
         "hierarchy.json",
         "predictions.csv",
-        "settings.json",
+        "settings.toml",
     ):
         assert (output / name).stat().st_size > 0
 

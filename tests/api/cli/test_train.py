@@ -11,7 +11,7 @@ from aisles.cli.main import main
 
 pytestmark = pytest.mark.keras
 TINY = [
-    "--weights", "none", "--set", "backbone.input_size=[32, 32]", "--set", "images.frozen_epochs=2",
+    "--weights", "none", "--set", "backbone.input_size=[32, 32]", "--set", "fine_tuning.frozen_epochs=2",
 ]  # fmt: skip
 
 
@@ -23,7 +23,7 @@ def call(*words):
 def run(image_folder, tmp_path_factory):
     output = tmp_path_factory.mktemp("run")
     result = call(
-        "train", image_folder, "-o", output, "--trunk", "shared", "--macros", "2", "--cache", output / "cache",
+        "train", image_folder, "-o", output, "--sharing", "frozen", "--macros", "2", "--cache", output / "cache",
         "--seed", "1", "--tensorboard", *TINY,
     )  # fmt: skip
     assert result.exit_code == 0, result.output
@@ -39,10 +39,10 @@ def test_train_prints_figures_and_the_next_step(run):
 def test_train_leaves_curves_and_event_files_of_every_model(run):
     models = run[0] / "models"
     assert {file.parent.name for file in models.glob("*/curves.csv")} >= {
-        "flat-on-shared",
-        "router-on-shared",
+        "flat-on-frozen",
+        "router-on-frozen",
     }
-    for name in ("flat-on-shared", "router-on-shared"):
+    for name in ("flat-on-frozen", "router-on-frozen"):
         assert list((models / name / "tensorboard/validation").glob("events.out.tfevents.*"))
 
 
@@ -82,8 +82,8 @@ def test_an_evaluation_without_published_classes_prints_no_mean_of_nothing():
     ("words", "code", "told"),
     [
         (["train", "nowhere", "-o", "run"], 3, "nowhere"),
-        (["train", "nowhere", "-o", "run", "--config", "abo66"], 2, "no recipe of that name"),
-        (["train", "nowhere", "-o", "run", "--set", "images.epochs=3"], 2, "images.epochs"),
+        (["train", "nowhere", "-o", "run", "--config", "abo66"], 2, "There is no settings file abo66"),
+        (["train", "nowhere", "-o", "run", "--set", "fine_tuning.epochs=3"], 2, "fine_tuning.epochs"),
         (["evaluate", "nowhere", "nowhere"], 3, "is no bundle"),
         (["ablate", "heads", "nowhere", "-o", "run", "--heads", "v9"], 2, "Heads are v1.1"),
     ],

@@ -192,7 +192,7 @@ def test_fitting_squashes_crops_or_pads():
     assert (cropped == [0, 0, 255]).all()
     assert padded[0, 10].tolist() == [255, 255, 255]
     assert padded[10, 0].tolist() == [255, 0, 0]
-    with pytest.raises(ValueError, match="`fit` must be 'squash', 'crop' or 'pad'. Received: 'zoom'"):
+    with pytest.raises(ValueError, match="`fit` must be 'crop', 'squash' or 'pad'. Received: 'zoom'"):
         load_pixels(data, (20, 20), "zoom")  # type: ignore[arg-type]
 
 

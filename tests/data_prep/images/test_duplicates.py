@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pandas import DataFrame
 from PIL import Image, ImageDraw
 
-from aisles.data_prep.images.decoding import decode_image, resize_image
+from aisles.data_prep.images.decoding import decode_image
 from aisles.data_prep.images.duplicates import (
     HashedImages,
     ImageHashes,
@@ -18,6 +18,7 @@ from aisles.data_prep.images.duplicates import (
     hash_pixels,
     near_duplicates,
 )
+from aisles.data_prep.images.fitting import Fitting
 from aisles.data_prep.images.manifest import Manifest, complete_table
 
 
@@ -40,7 +41,7 @@ def saved_again(image, quality=50):
 
 
 def hashed(images):
-    return hash_pixels(np.array([np.asarray(resize_image(image, (32, 32))) for image in images]))
+    return hash_pixels(np.array([np.asarray(Fitting((32, 32)).apply(image)) for image in images]))
 
 
 def groups_of(images, **options):

@@ -12,18 +12,18 @@ from aisles.experiments.methods.fine_tuned_networks import FineTuning
 from aisles.experiments.methods.protocol import check_same_protocol
 from aisles.experiments.methods.registry import MethodResult
 from aisles.experiments.methods.routed import passes_of
-from aisles.experiments.settings.benchmark import ComparisonSettings, explained_difference, read_settings
+from aisles.experiments.settings.benchmark import ComparisonSettings, explained_difference
+from aisles.experiments.settings.reading import read_settings
 from aisles.experiments.stats.verdict import compare
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rules import parse_rule
-from aisles.models.fine_tuning.augmentation import Augmentation
-from aisles.models.fine_tuning.two_phase import TwoPhaseTraining
+from aisles.models.fine_tuning.settings import Augmentation, FineTuningSettings
 from experiments.lab.readme_table import table
 
 pytestmark = pytest.mark.keras
 SHORT = (
-    "comparison.seeds=1", "training.epochs=2", "images.frozen_epochs=4", "images.tuned_epochs=1",
-    "images.frozen_rate=0.01", "images.batch_size=16",
+    "comparison.seeds=1", "training.epochs=2", "fine_tuning.frozen_epochs=4", "fine_tuning.tuned_epochs=1",
+    "fine_tuning.frozen_rate=0.01", "fine_tuning.batch_size=16",
 )  # fmt: skip
 
 
@@ -120,10 +120,10 @@ def test_run_again_it_trains_nothing_and_finds_the_same(tuned, drawn_goods, smal
 @pytest.mark.parametrize(
     ("training", "steps"),
     [
-        (TwoPhaseTraining(), 3 * 100 + 2 * 100),
-        (TwoPhaseTraining(augmentation=Augmentation(), views=4), 3 * 100 + 2 * 100),
-        (TwoPhaseTraining(max_steps=1, batch_size=8), 3 * 100 + 2 * 8),
-        (TwoPhaseTraining(augmentation=Augmentation(), max_steps=1, batch_size=8), 3 * 8 + 2 * 8),
+        (FineTuningSettings(), 3 * 100 + 2 * 100),
+        (FineTuningSettings(augmentation=Augmentation(), views=4), 3 * 100 + 2 * 100),
+        (FineTuningSettings(max_steps=1, batch_size=8), 3 * 100 + 2 * 8),
+        (FineTuningSettings(augmentation=Augmentation(), max_steps=1, batch_size=8), 3 * 8 + 2 * 8),
     ],
     ids=["plain", "a view an epoch", "capped where images pass", "capped in both phases"],
 )
@@ -144,7 +144,7 @@ def test_a_head_on_features_sees_every_image_in_every_epoch(tmp_path):
 
     (tmp_path / "router").mkdir()
     (tmp_path / "router" / "curves.csv").write_text("epoch,phase\n1,frozen\n2,frozen\n")
-    training = TwoPhaseTraining(augmentation=Augmentation(), max_steps=1, batch_size=8)
+    training = FineTuningSettings(augmentation=Augmentation(), max_steps=1, batch_size=8)
     assert _taken(SimpleNamespace(folder=tmp_path, training=training), "router", 100)[:2] == (2, 200)
 
 
@@ -176,7 +176,7 @@ def test_networks_of_other_terms_are_refused():
 
 
 def test_a_rule_without_its_flat_model_fails_before_anything_is_trained(tmp_path, drawn_goods, small_run):
-    changes = (*SHORT, methods("separate"), 'comparison.primary="implied"', "images.tuned_epochs=0")
+    changes = (*SHORT, methods("separate"), 'comparison.primary="implied"', "fine_tuning.tuned_epochs=0")
     result = small_run(drawn_goods, tmp_path / "run", *changes)
     assert "needs a flat model" in result.metrics["failed"]["separate"]
     assert not list((tmp_path / "run" / "models" / "networks").rglob("router-from-imagenet"))
@@ -186,8 +186,8 @@ def test_a_rule_without_its_flat_model_fails_before_anything_is_trained(tmp_path
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        (["images.views=2"], "set augment = true as well"),
-        (["images.frozen_epochs=0", "images.tuned_epochs=0"], "there would be no training"),
+        (["fine_tuning.views=2"], "set fine_tuning.augmentation = true as well"),
+        (["fine_tuning.frozen_epochs=0", "fine_tuning.tuned_epochs=0"], "there would be no training"),
     ],
 )
 def test_settings_that_no_training_can_have_are_refused_before_anything_starts(changes, reason):
@@ -197,7 +197,7 @@ def test_settings_that_no_training_can_have_are_refused_before_anything_starts(c
 
 @pytest.mark.parametrize(
     ("change", "matters"),
-    [("data.note=x", False), ("images.tuned_epochs=9", False), ("training.epochs=9", True)],
+    [("data.note=x", False), ("fine_tuning.tuned_epochs=9", False), ("training.epochs=9", True)],
 )
 def test_what_no_method_uses_makes_no_other_study(change, matters):
     assert bool(explained_difference(read_settings(), read_settings(None, [change]))) is matters
@@ -205,8 +205,8 @@ def test_what_no_method_uses_makes_no_other_study(change, matters):
 
 def test_settings_of_fine_tuning_matter_where_somebody_is_fine_tuned():
     before = read_settings(None, [methods("fine-tuned")])
-    after = read_settings(None, [methods("fine-tuned"), "images.tuned_epochs=9"])
-    assert explained_difference(before, after) == ["images.tuned_epochs: 25 -> 9"]
+    after = read_settings(None, [methods("fine-tuned"), "fine_tuning.tuned_epochs=9"])
+    assert explained_difference(before, after) == ["fine_tuning.tuned_epochs: 25 -> 9"]
 
 
 def test_whose_baseline_failed_is_not_judged_and_no_baseline(tuned):

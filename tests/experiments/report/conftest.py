@@ -40,7 +40,7 @@ def make_run(tmp_path) -> RunMaker:
         _predictions(folder, classes, names, labels)
         _json(folder / "hierarchy.json", {"macros": macros})
         _json(folder / "metrics.json", metrics(names, macros) | changes)
-        _json(folder / "settings.json", {"comparison": {"primary": "soft"}})
+        (folder / "settings.toml").write_text('[comparison]\nprimary = "soft"\n')
         vectors = np.eye(4)[np.argsort(order)] + 0.5 * (np.arange(4) < 2)[order][:, None]
         unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
         tree = cluster_classes(ClassEmbeddings(tuple(names.tolist()), unit))

@@ -1,5 +1,3 @@
-import json
-
 import pandas as pd
 import pytest
 
@@ -98,7 +96,7 @@ def test_one_run_alone_is_no_comparison(make_run):
 
 def test_the_page_shows_both_runs_and_what_differs(make_run, tmp_path):
     first, second = make_run("one/run"), make_run("two/run")
-    (second / "settings.json").write_text(json.dumps({"comparison": {"primary": "hie"}}))
+    (second / "settings.toml").write_text('[comparison]\nprimary = "hie"\n')
 
     compared, files = write_comparison([first, second], tmp_path / "out")
     page = files.html.read_text(encoding="utf-8")

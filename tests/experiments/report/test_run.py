@@ -61,7 +61,7 @@ def test_a_method_with_other_images_is_refused(make_run):
 
 
 def test_without_tree_and_manifest_the_rest_is_still_read(make_run):
-    run = read_run(make_run(drop=("tree.json", "manifest.csv", "settings.json")))
+    run = read_run(make_run(drop=("tree.json", "manifest.csv", "settings.toml")))
 
     assert run.tree is None and run.settings == {}
     assert set(run.paths) == {None}

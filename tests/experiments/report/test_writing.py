@@ -203,7 +203,7 @@ def test_markdown_says_the_same_and_links_its_metrics(make_run):
 
 
 def test_without_a_tree_the_classes_are_listed_macro_by_macro(make_run):
-    page = write_report(make_run(drop=("tree.json", "manifest.csv", "settings.json"))).html.read_text(
+    page = write_report(make_run(drop=("tree.json", "manifest.csv", "settings.toml"))).html.read_text(
         encoding="utf-8"
     )
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +11,18 @@ import pytest
 from PIL import Image
 
 from aisles.data_prep.io.errors import DataError
-from aisles.experiments.ablations.sharing import compare_trunks
 from aisles.experiments.benchmark.run import run_benchmark
 from aisles.experiments.label_audit.audited_run import audit_run
 from aisles.experiments.runs.writer import RESULTS
-from aisles.experiments.settings.benchmark import read_settings
-from aisles.experiments.settings.training import read_train_settings
+from aisles.experiments.settings.reading import read_settings
+from aisles.experiments.settings.training import TrainSettings
 from aisles.experiments.training.runs import train_classifier
 from aisles.models.backbones.registry import in_precision
 
 pytestmark = pytest.mark.keras
 SHORT = ("comparison.seeds=1", "training.epochs=3")
 INPUTS = {
-    "settings.json", "inputs.json", "manifest.csv", "unreadable.csv", "leaks.csv", "hierarchy.json", "tree.json",
+    "settings.toml", "inputs.json", "manifest.csv", "unreadable.csv", "leaks.csv", "hierarchy.json", "tree.json",
     "dendrogram.svg", "dendrogram.png",
 }  # fmt: skip
 
@@ -53,7 +53,7 @@ def test_a_replacement_that_fails_leaves_nothing_of_the_study_before(
     monkeypatch.setattr("aisles.experiments.methods.head_jobs._write_head", failing)
     with pytest.raises(ValueError, match="training failed"):
         small_run(drawn_goods, run, "comparison.seeds=1", "training.epochs=4", replace=True)
-    assert json.loads((run / "settings.json").read_text())["training"]["epochs"] == 4
+    assert tomllib.loads((run / "settings.toml").read_text())["training"]["epochs"] == 4
     assert not [name for name in RESULTS if (run / name).exists()]
 
 
@@ -86,8 +86,8 @@ def test_other_images_under_the_same_names_are_other_test_images(finished, drawn
 
 
 def test_settings_that_cant_be_read_are_another_study(run, drawn_goods, small_run):
-    (run / "settings.json").write_text('{"training": {"epoc')
-    with pytest.raises(ValueError, match="settings.json, which can't be read.*--replace"):
+    (run / "settings.toml").write_text('{"training": {"epoc')
+    with pytest.raises(ValueError, match="settings.toml, which can't be read.*--replace"):
         small_run(drawn_goods, run, *SHORT)
 
 
@@ -124,7 +124,7 @@ def test_a_backbone_of_ones_own_is_used_as_it_is_and_no_other_is_named(tmp_path,
     )
     assert result.metrics["backbone"] == own.key and "bfloat16" in own.key
     assert all(np.array_equal(a, b) for a, b in zip(before, own.model.get_weights(), strict=True))
-    assert "backbone" not in json.loads((tmp_path / "run" / "settings.json").read_text())
+    assert "backbone" not in tomllib.loads((tmp_path / "run" / "settings.toml").read_text())
     assert "efficientnet" not in (tmp_path / "run" / "report.md").read_text()
     with pytest.raises(DataError, match="backbone of its own.*audit_run"):
         audit_run(tmp_path / "run")
@@ -154,11 +154,10 @@ def test_a_hierarchy_of_one_macro_is_refused_before_anything_takes_long(
     told = r"at least 2 macros.*Received: 1, 'ALL', with all 8 classes. Divide it"
     with pytest.raises(DataError, match=told):
         small_run(drawn_goods, tmp_path / "run", one_macro)
-    settings = read_train_settings(None, [one_macro])
-    for run_it in (train_classifier, compare_trunks):
-        with pytest.raises(DataError, match=told):
-            run_it(drawn_goods, tmp_path / "run", settings, backbone=small_run.backbone)
-    assert not (tmp_path / "run" / "models").exists()
+    settings = read_settings(None, [one_macro], kind=TrainSettings)
+    with pytest.raises(DataError, match=told):
+        train_classifier(drawn_goods, tmp_path / "run", settings, backbone=small_run.backbone)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_grouping_that_is_not_there_is_refused_before_anything_takes_long(tmp_path, drawn_goods, small_run):

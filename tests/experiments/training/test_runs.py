@@ -9,10 +9,9 @@ import pytest
 
 from aisles.data_prep.io.errors import DataError
 from aisles.experiments.ablations.heads import ablate_heads, training_of
-from aisles.experiments.ablations.sharing import compare_trunks
 from aisles.experiments.report.bundle_report import write_bundle_report
-from aisles.experiments.settings.benchmark import recipe_names
-from aisles.experiments.settings.training import TrainSettings, read_train_settings
+from aisles.experiments.settings.reading import read_settings
+from aisles.experiments.settings.training import TrainSettings
 from aisles.experiments.training.bundle_evaluation import evaluate_bundle, published_f1
 from aisles.experiments.training.runs import train_classifier
 from aisles.models.backbones.registry import wrap_backbone
@@ -20,7 +19,12 @@ from aisles.models.bundles.bundle import read_bundle
 from aisles.models.heads.variants import VARIANTS
 
 pytestmark = pytest.mark.keras
-FEW = ("images.frozen_epochs=20", "images.tuned_epochs=1", "images.frozen_rate=0.01", "images.batch_size=8")
+FEW = (
+    "fine_tuning.frozen_epochs=20",
+    "fine_tuning.tuned_epochs=1",
+    "fine_tuning.frozen_rate=0.01",
+    "fine_tuning.batch_size=8",
+)
 
 
 def small_backbone():
@@ -33,8 +37,8 @@ def small_backbone():
 @pytest.fixture(scope="module")
 def run(image_folder, tmp_path_factory):
     output = tmp_path_factory.mktemp("run")
-    changes = ["classifier.trunk=shared", "hierarchy.macros=2", *FEW]
-    settings = read_train_settings(None, changes)
+    changes = ["classifier.sharing=frozen", "hierarchy.macros=2", *FEW]
+    settings = read_settings(None, changes, kind=TrainSettings)
     result = train_classifier(
         image_folder, output, settings, cache=output / "cache", backbone=small_backbone()
     )
@@ -45,7 +49,7 @@ def test_a_run_leaves_a_bundle_a_manifest_and_the_hierarchy(run):
     output, result = run
     content = read_bundle(result.bundle)
     assert content["kind"] == "two-stage"
-    assert content["facts"]["settings"]["classifier.trunk"] == "shared"
+    assert content["facts"]["settings"]["classifier.sharing"] == "frozen"
     assert set(json.loads((output / "hierarchy.json").read_text())["macros"]) == set(
         content["hierarchy"]["macros"]
     )
@@ -118,7 +122,9 @@ def test_unknown_splits_and_labels_are_refused(run, tmp_path, image_folder):
 
 
 def test_a_table_of_heads_has_the_published_columns(image_folder, tmp_path):
-    settings = read_train_settings(None, ["images.augment=true", "classifier.published=abo65", *FEW])
+    settings = read_settings(
+        None, ["fine_tuning.augmentation=true", "classifier.published=abo65", *FEW], kind=TrainSettings
+    )
     table = ablate_heads(
         image_folder,
         tmp_path,
@@ -137,28 +143,32 @@ def test_a_table_of_heads_has_the_published_columns(image_folder, tmp_path):
 
 
 def test_heads_are_trained_with_augmentation_where_the_study_did():
-    settings = read_train_settings(None, ["images.augment=true", "images.views=2"])
+    settings = read_settings(
+        None, ["fine_tuning.augmentation=true", "fine_tuning.views=2"], kind=TrainSettings
+    )
     assert training_of("v1.1", settings).augmentation is not None
     assert training_of("v1.2", settings).augmentation is None
     assert training_of("v1.1", TrainSettings()).augmentation is None
 
 
 def test_heads_get_the_epochs_that_the_study_gave_them():
-    recipe = read_train_settings("abo65-flat")
+    recipe = read_settings(preset="abo65-flat", kind=TrainSettings)
     epochs = {name: training_of(name, recipe) for name in VARIANTS}
     assert {name: (t.frozen_epochs, t.tuned_epochs) for name, t in epochs.items()} == {
         name: (40, 25) if name == "v1.3" else (20, 15) for name in VARIANTS
     }
-    short = training_of("v1.1", read_train_settings("abo65-flat", ["images.tuned_epochs=0"]))
+    short = training_of(
+        "v1.1", read_settings(None, ["fine_tuning.tuned_epochs=0"], TrainSettings, preset="abo65-flat")
+    )
     assert (short.frozen_epochs, short.tuned_epochs) == (20, 0)
-    own = training_of("v1.1", read_train_settings(None, ["images.frozen_epochs=30"]))
+    own = training_of("v1.1", read_settings(None, ["fine_tuning.frozen_epochs=30"], kind=TrainSettings))
     assert (own.frozen_epochs, own.tuned_epochs) == (30, 25)
 
 
 @pytest.mark.slow
 def test_heads_that_differ_only_in_augmentation_are_trained_once_without_it(image_folder, tmp_path, caplog):
     table = ablate_heads(
-        image_folder, tmp_path, read_train_settings(None, FEW), heads=("v1.1", "v1.3", "v1.2"),
+        image_folder, tmp_path, read_settings(None, FEW, kind=TrainSettings), heads=("v1.1", "v1.3", "v1.2"),
         cache=tmp_path / "cache", backbone=small_backbone(),
     ).set_index("version")  # fmt: skip
     assert "v1.2 is not trained" in caplog.text and "same model as v1.1" in caplog.text
@@ -167,39 +177,38 @@ def test_heads_that_differ_only_in_augmentation_are_trained_once_without_it(imag
 
 
 def test_a_layer_or_optimizer_that_there_is_not_is_refused_before_anything_is_trained(image_folder, tmp_path):
-    settings = read_train_settings(None, ["images.tune_from=mixed99", *FEW])
-    for run_it in (train_classifier, ablate_heads, compare_trunks):
+    settings = read_settings(None, ["fine_tuning.tune_from=mixed99", *FEW], kind=TrainSettings)
+    for run_it in (train_classifier, ablate_heads):
         with pytest.raises(ValueError, match="no layer 'mixed99' to fine-tune from"):
             run_it(image_folder, tmp_path, settings, backbone=small_backbone())
     assert not [path for path in tmp_path.rglob("*") if path.is_dir()]
-    with pytest.raises(ValueError, match="optimizer must be one of Keras.*'adamant'"):
-        read_train_settings(None, ["images.optimizer=adamant"])
+    with pytest.raises(ValueError, match="optimizer: the optimizer must be one of Keras.*'adamant'"):
+        read_settings(None, ["fine_tuning.optimizer=adamant"], kind=TrainSettings)
 
 
 @pytest.mark.parametrize(
-    ("name", "model", "trunk"),
-    [("abo65-flat", "flat", "tuned"), ("abo65-two-stage", "two-stage", "separate")],
+    ("name", "model", "sharing"),
+    [("abo65-flat", "flat", "fine-tuned"), ("abo65-two-stage", "two-stage", "separate")],
 )
-def test_the_recipes_reproduce_the_study(name, model, trunk):
-    assert name in recipe_names()
-    settings = read_train_settings(name)
-    assert (settings.classifier.model, settings.classifier.trunk) == (model, trunk)
-    training = settings.training
+def test_the_presets_reproduce_the_study(name, model, sharing):
+    settings = read_settings(preset=name, kind=TrainSettings)
+    assert (settings.classifier.model, settings.classifier.sharing) == (model, sharing)
+    training = settings.fine_tuning
     assert (training.head, training.frozen_epochs, training.tuned_epochs) == ("v1.3", 40, 25)
     assert training.augmentation is not None
     assert settings.backbone.name == "inception_v3"
     assert settings.classifier.published == "abo65"
 
 
-def test_a_folder_that_is_called_after_a_recipe_does_not_hide_it(tmp_path, monkeypatch):
+def test_a_folder_that_is_called_after_a_preset_does_not_hide_it(tmp_path, monkeypatch):
     (tmp_path / "abo65-flat").mkdir()
     monkeypatch.chdir(tmp_path)
-    assert read_train_settings("abo65-flat").classifier.published == "abo65"
+    assert read_settings(preset="abo65-flat", kind=TrainSettings).classifier.published == "abo65"
 
 
-def test_an_unknown_recipe_is_refused_with_those_that_are_known():
-    with pytest.raises(ValueError, match="no recipe of that name. Recipes: .*abo65-flat, abo65-two-stage"):
-        read_train_settings("abo66")
+def test_an_unknown_preset_is_refused_with_those_that_are_known():
+    with pytest.raises(ValueError, match="no preset 'abo66'.*Presets of train: abo65-flat, abo65-two-stage"):
+        read_settings(preset="abo66", kind=TrainSettings)
 
 
 def test_published_figures_are_the_given_ones(shared):

@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 
+from aisles.data_prep.images.fitting import Fitting
 from aisles.models.batches import pixel_batches
-from aisles.models.fine_tuning.augmentation import Augmentation, draw_of
+from aisles.models.fine_tuning import augmentation as augmenting
+from aisles.models.fine_tuning.augmentation import changer, draw_of
+from aisles.models.fine_tuning.settings import Augmentation
 
 pytestmark = pytest.mark.keras
 NOTHING = {"flip": False, "rotation": 0, "zoom": 0, "translation": 0, "contrast": 0, "brightness": 0}
@@ -14,7 +17,7 @@ SMOOTH = np.tile(np.linspace(40, 200, 32, dtype=np.uint8)[None, :, None], (24, 1
 
 def changed(image=IMAGE, number=0, epoch=0, **settings):
     augmentation = Augmentation(**{**NOTHING, **settings})
-    return augmentation.change(image, draw_of(0, epoch), number).numpy()
+    return augmenting.changed(augmentation, image, draw_of(0, epoch), number).numpy()
 
 
 def test_without_changes_a_image_stays_as_it_is():
@@ -79,8 +82,8 @@ def test_seed_epoch_and_image_decide_and_order_does_not():
     augmentation = Augmentation()
 
     def images(order, seed=0, epoch=0):
-        change = augmentation.changer(seed, epoch)
-        batches = pixel_batches(files, (10, 10), 4, order=np.array(order), change=change)
+        change = changer(augmentation, seed, epoch)
+        batches = pixel_batches(files, Fitting((10, 10)), 4, order=np.array(order), change=change)
         together = np.concatenate([batch.numpy() for batch in batches])
         return dict(zip(order, together, strict=True))
 

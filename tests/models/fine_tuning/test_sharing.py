@@ -13,12 +13,12 @@ from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.models.backbones.registry import wrap_backbone
 from aisles.models.bundles.bundle import load_bundle, save_bundle
 from aisles.models.fine_tuning import subprocess as own_process
-from aisles.models.fine_tuning.sharing import ImageTable, TrunkTrainer
-from aisles.models.fine_tuning.two_phase import TwoPhaseTraining
+from aisles.models.fine_tuning.settings import FineTuningSettings
+from aisles.models.fine_tuning.sharing import ClassifierTrainer, ImageTable
 
 pytestmark = pytest.mark.keras
 HIERARCHY = Hierarchy(("cold", "warm"), (("blue", "green"), ("red",)))
-TRAINING = TwoPhaseTraining(
+TRAINING = FineTuningSettings(
     frozen_epochs=3, tuned_epochs=2, tuned_rate=1e-2, frozen_rate=1e-2, batch_size=8, precision="float32"
 )
 SPLITS = ("train", "train", "val", "test")
@@ -40,7 +40,7 @@ def images(tmp_path_factory) -> ImageTable:
 
 
 @pytest.fixture(scope="module")
-def trainer(images, tmp_path_factory) -> TrunkTrainer:
+def trainer(images, tmp_path_factory) -> ClassifierTrainer:
     inputs = keras.Input((8, 8, 3))
     kernel = keras.initializers.GlorotUniform(0)
     network = keras.Model(
@@ -48,12 +48,12 @@ def trainer(images, tmp_path_factory) -> TrunkTrainer:
     )
     backbone = wrap_backbone(network, "small", preprocessing="symmetric")
     folder = tmp_path_factory.mktemp("models")
-    return TrunkTrainer(backbone, images, TRAINING, folder, cache=folder / "cache")
+    return ClassifierTrainer(backbone, images, TRAINING, folder, cache=folder / "cache")
 
 
 @pytest.fixture(scope="module")
 def tuned(trainer):
-    return trainer.two_stage(HIERARCHY, "tuned")
+    return trainer.two_stage(HIERARCHY, "fine-tuned")
 
 
 @pytest.fixture(scope="module")
@@ -62,19 +62,19 @@ def separate(trainer, tuned):
 
 
 def test_a_shared_trunk_is_the_pretrained_network_itself(trainer):
-    classifier = trainer.two_stage(HIERARCHY, "shared")
+    classifier = trainer.two_stage(HIERARCHY, "frozen")
     assert classifier.router.trunk is trainer.backbone
     assert classifier.submodels[0].trunk is trainer.backbone
     assert classifier.submodels[1].constant
     assert classifier.flat.trunk is trainer.backbone
     assert not list(trainer.folder.glob("router*/trained"))
-    assert (trainer.folder / "router-on-shared/curves.png").exists()
+    assert (trainer.folder / "router-on-frozen/curves.png").exists()
 
 
 def test_heads_on_features_repeat_bit_for_bit_in_deterministic_training(trainer, monkeypatch):
     asked = []
     monkeypatch.setattr("tensorflow.config.experimental.enable_op_determinism", lambda: asked.append(True))
-    replace(trainer, training=replace(TRAINING, deterministic=True)).two_stage(HIERARCHY, "shared")
+    replace(trainer, training=TRAINING.changed(deterministic=True)).two_stage(HIERARCHY, "frozen")
     assert asked
 
 
@@ -108,13 +108,13 @@ def test_flat_is_trained_on_from_its_own_network_with_as_many_epochs(trainer, tu
 
 def test_all_of_them_learn_and_a_bundle_keeps_their_answers(images, tuned, separate, tmp_path):
     rows = np.flatnonzero(images.splits == "test")
-    images = [images.paths[i] for i in rows]
+    paths = [images.paths[i] for i in rows]
     for name, classifier in {"tuned": tuned, "separate": separate}.items():
-        probs = classifier.predict_proba(images)
+        probs = classifier.predict_proba(paths)
         right = classifier.classes_[probs.argmax(1)] == images.labels[rows]
         assert right.mean() > 0.7, name
         save_bundle(classifier, tmp_path / name)
-        np.testing.assert_allclose(load_bundle(tmp_path / name).predict_proba(images), probs, atol=1e-6)
+        np.testing.assert_allclose(load_bundle(tmp_path / name).predict_proba(paths), probs, atol=1e-6)
 
 
 def test_what_is_finished_is_not_trained_again(trainer, tuned, separate, monkeypatch):
@@ -126,15 +126,15 @@ def test_what_is_finished_is_not_trained_again(trainer, tuned, separate, monkeyp
 
 def test_a_process_that_fails_says_so_and_the_next_step(trainer, images, tmp_path, monkeypatch):
     monkeypatch.setattr(own_process.sys, "executable", "false")
-    other = TrunkTrainer(trainer.backbone, images, TRAINING, tmp_path)
+    other = ClassifierTrainer(trainer.backbone, images, TRAINING, tmp_path)
     with pytest.raises(
         ChildProcessError, match="trained router-from-imagenet ended with exit code 1.*go on from"
     ):
         other.two_stage(HIERARCHY, "separate")
 
 
-@pytest.mark.parametrize("choice", [{"trunk": "own"}, {"trunk": "separate", "start": "nothing"}])
-def test_unknown_trunks_and_starts_are_refused(trainer, choice):
+@pytest.mark.parametrize("choice", [{"sharing": "own"}, {"sharing": "separate", "start": "nothing"}])
+def test_unknown_sharing_and_starts_are_refused(trainer, choice):
     with pytest.raises(ValueError, match="must be one of"):
         trainer.two_stage(HIERARCHY, **choice)
 

@@ -1,15 +1,14 @@
 """Event files: read back, they say what the curves say, once an epoch, also after an interruption."""
 
-import dataclasses
-
 import pytest
 import tensorflow as tf
 
 from aisles.models.fine_tuning import two_phase as fine_tuning
 from aisles.models.fine_tuning.curves import Epoch
 from aisles.models.fine_tuning.loop import LabeledImages
+from aisles.models.fine_tuning.settings import FineTuningSettings
 from aisles.models.fine_tuning.tensorboard import EventLog, write_event_log
-from aisles.models.fine_tuning.two_phase import TwoPhaseTraining, train_on_images
+from aisles.models.fine_tuning.two_phase import train_on_images
 
 pytestmark = pytest.mark.keras
 EPOCHS = (Epoch("frozen", 2.0, 0.25, 1.5, 0.5), Epoch("tuned", 1.0, 0.75, 0.5, 1.0))
@@ -57,7 +56,7 @@ def images(image_folder) -> LabeledImages:
 def test_training_writes_both_phases_and_the_setting_changes_no_model(
     images, make_trunk, tmp_path, monkeypatch
 ):
-    training = TwoPhaseTraining(frozen_epochs=2, tuned_epochs=1, precision="float32", tensorboard=True)
+    training = FineTuningSettings(frozen_epochs=2, tuned_epochs=1, precision="float32", tensorboard=True)
 
     def run(training):
         trunk, folder = make_trunk(), tmp_path / "model"
@@ -73,7 +72,7 @@ def test_training_writes_both_phases_and_the_setting_changes_no_model(
     for file in sorted(events.rglob("*"), reverse=True):
         file.rmdir() if file.is_dir() else file.unlink()
     events.rmdir()
-    run(dataclasses.replace(training, tensorboard=False))
+    run(training.changed(tensorboard=False))
     assert not events.exists()
     run(training)  # wanted afterwards, the files are made of the curves that were kept
     assert len(read_back(events / "training")) == 6

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -20,16 +19,16 @@ from aisles.data_prep.images.decoding import load_pixels
 from aisles.models.backbones.registry import build_backbone, wrap_backbone
 from aisles.models.bundles.bundle import load_bundle, save_bundle
 from aisles.models.fine_tuning import two_phase as fine_tuning
-from aisles.models.fine_tuning.augmentation import Augmentation
 from aisles.models.fine_tuning.curves import Epoch, best_accuracy, draw_curves, write_curves
 from aisles.models.fine_tuning.loop import LabeledImages, copied, weights_from
 from aisles.models.fine_tuning.result import join, load_trained
-from aisles.models.fine_tuning.two_phase import TwoPhaseTraining, train_on_images
+from aisles.models.fine_tuning.settings import Augmentation, FineTuningSettings
+from aisles.models.fine_tuning.two_phase import train_on_images
 from aisles.models.prediction.two_stage import FlatClassifier
 
 pytestmark = pytest.mark.keras
 LABELS = ("blue", "green", "red")
-TRAINING = TwoPhaseTraining(
+TRAINING = FineTuningSettings(
     frozen_epochs=2, tuned_epochs=4, tuned_rate=1e-2, batch_size=8, patience=9, precision="float32"
 )
 
@@ -86,7 +85,7 @@ def trained(images, tmp_path_factory):
 
 
 def test_fine_tuning_learns_what_the_frozen_network_could_not(images, tmp_path):
-    longer = replace(TRAINING, frozen_epochs=3, tuned_epochs=20, patience=20, tuned_rate=3e-2)
+    longer = TRAINING.changed(frozen_epochs=3, tuned_epochs=20, patience=20, tuned_rate=3e-2)
     trained = run(tmp_path, images, longer)
     frozen, tuned = trained.accuracy("frozen"), trained.accuracy("tuned")
     assert tuned > 0.85
@@ -111,7 +110,7 @@ def test_the_first_network_stays_as_it_is_and_batch_statistics_stay_frozen(image
 
 def test_fine_tuning_from_a_layer_leaves_the_layers_before_it_alone(images, tmp_path):
     backbone = small_backbone()
-    trained = run(tmp_path, images, replace(TRAINING, tuned_epochs=1, tune_from="second"), backbone)
+    trained = run(tmp_path, images, TRAINING.changed(tuned_epochs=1, tune_from="second"), backbone)
     before, after = backbone.network, trained.trunk.load().network
     change = [
         np.abs(before.get_layer(n).kernel - after.get_layer(n).kernel).max() for n in ("first", "second")
@@ -119,7 +118,7 @@ def test_fine_tuning_from_a_layer_leaves_the_layers_before_it_alone(images, tmp_
     assert change[0] == 0
     assert change[1] > 0
     with pytest.raises(ValueError, match="no layer 'third' to fine-tune from.*second"):
-        run(tmp_path, images, replace(TRAINING, tune_from="third"))
+        run(tmp_path, images, TRAINING.changed(tune_from="third"))
 
 
 def test_a_saved_model_predicts_the_same(images, trained, tmp_path):
@@ -137,19 +136,19 @@ def test_a_saved_model_predicts_the_same(images, trained, tmp_path):
 
 
 def test_a_finished_model_is_not_trained_again_unless_its_inputs_change(images, tmp_path):
-    short = replace(TRAINING, frozen_epochs=1, tuned_epochs=1)
+    short = TRAINING.changed(frozen_epochs=1, tuned_epochs=1)
     run(tmp_path, images, short)
     file = tmp_path / "trained/trunk.keras"
     first = file.stat().st_mtime_ns
     run(tmp_path, images, short)
     assert file.stat().st_mtime_ns == first
-    run(tmp_path, images, replace(short, label_smoothing=0.1))
+    run(tmp_path, images, short.changed(label_smoothing=0.1))
     assert file.stat().st_mtime_ns != first
 
 
 @pytest.mark.parametrize("mode", ["views", "online"])
 def test_the_same_seed_gives_the_same_model(images, tmp_path, mode):
-    short = replace(TRAINING, tuned_epochs=1, augmentation=Augmentation(), views=2 * (mode == "views"))
+    short = TRAINING.changed(tuned_epochs=1, augmentation=Augmentation(), views=2 * (mode == "views"))
     first, second = run(tmp_path / "a", images, short), run(tmp_path / "b", images, short)
     assert len(first.epochs) == 3
     assert first.epochs == pytest.approx(second.epochs) or first.epochs == second.epochs
@@ -176,8 +175,8 @@ def dying_after(n_epochs: int):
 @pytest.mark.parametrize("after", [1, 3], ids=["in the frozen phase", "in the second phase"])
 def test_training_that_was_stopped_goes_on_to_the_same_result(images, tmp_path, monkeypatch, after):
     # Dropout, augmentation, plateau and cosine all have a state or a schedule that must survive.
-    whole = replace(
-        TRAINING, augmentation=Augmentation(), cosine=True, plateau=1, optimizer="sgd", tuned_epochs=3
+    whole = TRAINING.changed(
+        augmentation=Augmentation(), cosine=True, plateau=1, optimizer="sgd", tuned_epochs=3
     )
     expected = run(tmp_path / "whole", images, whole)
     with monkeypatch.context() as patch:
@@ -198,15 +197,14 @@ import logging, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[1])
 logging.basicConfig(level=logging.INFO)
-from dataclasses import replace
-from test_fine_tuning import TRAINING, drawn_images, outputs, run
+from test_two_phase import TRAINING, drawn_images, outputs, run
 import numpy as np
 from aisles.data_prep.images.decoding import load_pixels
 from aisles.models import fine_tuning
-from aisles.models.fine_tuning.augmentation import Augmentation
+from aisles.models.fine_tuning.settings import Augmentation
 data = Path(sys.argv[2]) / "images"
 images = drawn_images(data, 42, 1), drawn_images(data, 24, 2)
-training = replace(TRAINING, tuned_epochs=12, deterministic=True, augmentation=Augmentation())
+training = TRAINING.changed(tuned_epochs=12, deterministic=True, augmentation=Augmentation())
 for name in sys.argv[3:]:
     trained = run(data.parent / name, images, training)
     np.save(data.parent / f"{name}.npy", outputs(trained, images[1]))
@@ -239,7 +237,7 @@ def test_killed_by_the_system_it_goes_on_bit_for_bit(tmp_path):
 )
 def test_the_study_networks_go_through_every_step(name, size, layer, tmp_path, monkeypatch):
     images = drawn_images(tmp_path / "images", 6, 1, size), drawn_images(tmp_path / "images", 3, 2, size)
-    training = replace(TRAINING, frozen_epochs=1, tuned_epochs=1, tuned_rate=1e-4, tune_from=layer)
+    training = TRAINING.changed(frozen_epochs=1, tuned_epochs=1, tuned_rate=1e-4, tune_from=layer)
     backbone = build_backbone(name, weights="none", input_size=(size, size))
     with monkeypatch.context() as patch:
         patch.setattr(fine_tuning, "write_checkpoint", dying_after(1))
@@ -264,8 +262,8 @@ def test_the_study_networks_go_through_every_step(name, size, layer, tmp_path, m
 
 
 PHASE_ALONE = {
-    "frozen": replace(TRAINING, frozen_epochs=3, tuned_epochs=0, frozen_rate=1e-2),
-    "tuned": replace(TRAINING, frozen_epochs=0, tuned_epochs=1),
+    "frozen": TRAINING.changed(frozen_epochs=3, tuned_epochs=0, frozen_rate=1e-2),
+    "tuned": TRAINING.changed(frozen_epochs=0, tuned_epochs=1),
 }
 
 
@@ -302,23 +300,23 @@ def plain(unbalanced, tmp_path_factory):
 def test_each_setting_changes_the_model_and_without_any_it_stays_the_same(
     unbalanced, plain, tmp_path, phase, change
 ):
-    other = run(tmp_path, unbalanced, replace(PHASE_ALONE[phase], **change))
+    other = run(tmp_path, unbalanced, PHASE_ALONE[phase].changed(**change))
     apart = np.abs(outputs(other, unbalanced[1]) - outputs(plain[phase], unbalanced[1])).max()
     assert apart > 1e-4 if change else apart < 1e-6, apart
 
 
 def test_class_weights_favor_the_rare_labels(unbalanced, tmp_path):
-    longer = replace(TRAINING, frozen_epochs=15, tuned_epochs=0, frozen_rate=1e-2, patience=99)
+    longer = TRAINING.changed(frozen_epochs=15, tuned_epochs=0, frozen_rate=1e-2, patience=99)
     given = {}
     for weights in (False, True):
-        trained = run(tmp_path / str(weights), unbalanced, replace(longer, class_weights=weights))
+        trained = run(tmp_path / str(weights), unbalanced, longer.changed(class_weights=weights))
         given[weights] = outputs(trained, unbalanced[1]).mean(0)
     assert given[True][0] < given[False][0] - 0.05
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_mixed_precision_trains_float32_weights(images, tmp_path, precision):
-    trained = run(tmp_path, images, replace(TRAINING, precision=precision, tuned_epochs=1))
+    trained = run(tmp_path, images, TRAINING.changed(precision=precision, tuned_epochs=1))
     assert trained.trunk.precision == "float32"
     assert outputs(trained, images[1]).dtype == np.float32
 
@@ -326,7 +324,7 @@ def test_mixed_precision_trains_float32_weights(images, tmp_path, precision):
 def test_gray_is_done_by_the_saved_model_itself(images, tmp_path):
     colored = small_backbone()
     gray = wrap_backbone(colored.network, "small", preprocessing="symmetric", color="gray")
-    saved = run(tmp_path, images, replace(TRAINING, frozen_epochs=1, tuned_epochs=1), gray).network()
+    saved = run(tmp_path, images, TRAINING.changed(frozen_epochs=1, tuned_epochs=1), gray).network()
     pixels = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3)).astype(np.float32)
     luma = np.repeat(pixels @ np.array([0.299, 0.587, 0.114], np.float32)[:, None], 3, axis=-1)
     np.testing.assert_allclose(saved(pixels), saved(luma), atol=1e-5)
@@ -361,14 +359,14 @@ def test_curves_are_written_as_a_table_and_drawn(tmp_path):
 
 
 def test_impossible_settings_are_refused(images, tmp_path):
-    with pytest.raises(ValueError, match="precision must be one of"):
-        TwoPhaseTraining(precision="float8")
-    with pytest.raises(ValueError, match="views=3 needs an augmentation"):
-        TwoPhaseTraining(views=3)
-    with pytest.raises(ValueError, match="at least one epoch"):
-        TwoPhaseTraining(frozen_epochs=0, tuned_epochs=0)
-    with pytest.raises(ValueError, match="optimizer must be one of Keras.*Received: 'adamant'"):
-        TwoPhaseTraining(optimizer="adamant")
+    with pytest.raises(ValueError, match="precision"):
+        FineTuningSettings(precision="float8")
+    with pytest.raises(ValueError, match="views = 3 needs an augmentation"):
+        FineTuningSettings(views=3)
+    with pytest.raises(ValueError, match="there would be no training"):
+        FineTuningSettings(frozen_epochs=0, tuned_epochs=0)
+    with pytest.raises(ValueError, match="optimizer must be one of Keras.*adamw"):
+        FineTuningSettings(optimizer="adamant")
     nothing = LabeledImages([], np.zeros(0, int), [])
     with pytest.raises(ValueError, match="needs training and validation images"):
         run(tmp_path, (images[0], nothing))

@@ -7,7 +7,8 @@ from PIL import Image
 
 from aisles.models.backbones.registry import Backbone, wrap_backbone
 from aisles.models.features import extract
-from aisles.models.fine_tuning.augmentation import Augmentation, draw_of
+from aisles.models.fine_tuning.augmentation import changed, draw_of
+from aisles.models.fine_tuning.settings import Augmentation
 from aisles.models.fine_tuning.views import extract_views
 
 pytestmark = pytest.mark.keras
@@ -38,7 +39,7 @@ def test_views_are_the_augmented_images_and_come_from_the_cache_next_time(
 
     number = int(hashlib.sha256(images[3].read_bytes()).hexdigest()[:15], 16)
     with Image.open(images[3]) as image:
-        expected = augmentation.change(np.asarray(image), draw_of(0, 1), number).numpy()
+        expected = changed(augmentation, np.asarray(image), draw_of(0, 1), number).numpy()
     np.testing.assert_array_equal(views[3, 1], expected.ravel())
     monkeypatch.setattr(Backbone, "forward", property(lambda _: pytest.fail("passed again")))
     again = extract_views(backbone, images[::-1], augmentation, 2, cache=tmp_path)

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from aisles.data_prep.images.fitting import Fitting
 from aisles.data_prep.io.errors import UnreadableImage
 from aisles.models.prediction.images import image_pixels, open_image
 
-SIZES = [(8, 8), (5, 7)]
+FITTINGS = [Fitting((8, 8)), Fitting((5, 7)), Fitting((6, 6), "crop", 0.875, "bicubic")]
 
 
 def noise(size=(12, 9)):
@@ -25,7 +26,7 @@ def test_an_opened_image_stands_upright_as_its_file_does(orientation, suffix, tm
     path = tmp_path / f"a.{suffix}"
     noise().save(path, exif=exif)
     with Image.open(path) as image:
-        for ours, files in zip(image_pixels(image, SIZES), image_pixels(path, SIZES), strict=True):
+        for ours, files in zip(image_pixels(image, FITTINGS), image_pixels(path, FITTINGS), strict=True):
             np.testing.assert_array_equal(ours, files)
         assert image.getexif()[0x0112] == orientation  # the caller's image stays as it was
         assert not open_image(image).getexif()
@@ -54,7 +55,7 @@ def test_an_opened_image_stands_upright_as_its_file_does(orientation, suffix, tm
     ids=lambda value: value.mode if isinstance(value, Image.Image) else "",
 )
 def test_every_mode_becomes_rgb(image, expected):
-    (pixels,) = image_pixels(image, [(4, 4)])
+    (pixels,) = image_pixels(image, [Fitting((4, 4))])
     assert pixels.dtype == np.uint8 and pixels.shape == (4, 4, 3)
     assert np.abs(pixels.astype(int) - expected).max() <= 1
 
@@ -70,14 +71,14 @@ def test_an_opened_image_that_is_cut_off_or_closed_is_unreadable():
     noise((64, 48)).save(data, "JPEG")
     cut = Image.open(io.BytesIO(data.getvalue()[:-400]))
     with pytest.raises(UnreadableImage, match="is cut off: the file ends inside the image"):
-        image_pixels(cut, SIZES)
+        image_pixels(cut, FITTINGS)
     closed = Image.open(data)
     closed.close()
     with pytest.raises(UnreadableImage, match="is damaged"):
-        image_pixels(closed, SIZES)
+        image_pixels(closed, FITTINGS)
 
 
 @pytest.mark.parametrize("shape", [(6, 5), (6, 5, 1), (6, 5, 3), (6, 5, 4)])
 def test_arrays_of_every_number_of_channels_become_rgb(shape):
-    (pixels,) = image_pixels(np.full(shape, 255, np.uint8), [(6, 5)])
+    (pixels,) = image_pixels(np.full(shape, 255, np.uint8), [Fitting((6, 5))])
     assert pixels.shape == (6, 5, 3) and (pixels == 255).all()

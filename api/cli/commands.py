@@ -1,0 +1,103 @@
+"""What the commands share: errors to exit codes, TensorFlow loaded late, JSON."""
+
+import json
+import logging
+import shlex
+import sys
+from typing import Any
+
+import click
+
+from .options import read_given
+
+QUIET = "Say nothing but results, warnings and errors."
+EXIT_DATA, EXIT_WEIGHTS = 3, 4
+
+
+class Command(click.Command):
+    """A command that also takes the options of `aisles` itself, and reads its settings before it runs."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        quiet = click.Option(["--quiet"], is_flag=True, expose_value=False, callback=_hush, help=QUIET)
+        self.params.append(quiet)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Read the settings that the options make, and run the command."""
+        wanted = getattr(self.callback, "settings_of", None)
+        if wanted is not None:
+            ctx.params["settings"] = read_given(*wanted, ctx.params)
+        self.load()
+        return super().invoke(ctx)
+
+    def load(self) -> None:
+        """Load what the command needs."""
+
+
+class ModelCommand(Command):
+    """A command that needs TensorFlow, which is loaded once the arguments are found right, and without its logs."""
+
+    def load(self) -> None:
+        """Load TensorFlow."""
+        from aisles.models.tensorflow_loading import load_quietly
+
+        load_quietly()
+
+
+class Commands(click.Group):
+    """A group that turns the library's errors into one line and an exit code."""
+
+    command_class = Command
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a mistake of the user's is explained, not traced."""
+        try:
+            return super().invoke(ctx)
+        except (ValueError, OSError) as error:
+            raise _fault(error) from error
+
+
+def _hush(_context: click.Context, _option: click.Parameter, quiet: bool) -> None:
+    if quiet:
+        logging.getLogger("aisles").setLevel(logging.WARNING)
+
+
+class _DataFault(click.ClickException):
+    exit_code = EXIT_DATA
+
+
+class _WeightsFault(click.ClickException):
+    exit_code = EXIT_WEIGHTS
+
+
+def _fault(error: Exception) -> click.ClickException:
+    from aisles.data_prep.io.errors import DataError
+
+    if isinstance(error, DataError):
+        return _DataFault(str(error))
+    # By name, for a class of the models would bring Keras with it.
+    if "WeightsMissingError" in {type_.__name__ for type_ in type(error).__mro__}:
+        return _WeightsFault(str(error))
+    return click.ClickException(str(error))
+
+
+def checked_rule(_context: click.Context, _option: click.Parameter, rule: str | None) -> str | None:
+    """Refuse a routing rule that there isn't, before anything is loaded; `climb` alone is a guarantee's."""
+    from aisles.hierarchy.rules import parse_rule
+
+    if rule is not None and rule != "climb":
+        try:
+            parse_rule(rule)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from error
+    return rule
+
+
+def as_json(content: Any) -> str:
+    """Write JSON for stdout."""
+    return json.dumps(content, indent=1, ensure_ascii=False, default=str)
+
+
+def typed() -> str:
+    """Return the command line as it was typed, for those who want to repeat it."""
+    return shlex.join(["aisles", *sys.argv[1:]])
