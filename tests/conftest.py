@@ -14,6 +14,31 @@ settings.load_profile("patient")
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Turn skips for a missing extra into failures where all extras must be there."""
+    report = yield
+    return without_missing_extra(report)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    """Do the same for whole modules."""
+    report = yield
+    return without_missing_extra(report)
+
+
+def without_missing_extra(report):
+    """Return the report, failed if it was skipped because an import failed and AISLES_ALL_EXTRAS is set."""
+    reason = report.longrepr[2] if report.skipped and isinstance(report.longrepr, tuple) else ""
+    if os.environ.get("AISLES_ALL_EXTRAS") and "could not import" in reason:
+        report.outcome, report.longrepr = (
+            "failed",
+            f"AISLES_ALL_EXTRAS is set, but an extra is missing: {reason}",
+        )
+    return report
+
+
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory):
     """Keep whatever tests cache in a folder of their own, whatever the environment says."""

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from .commands import Commands, ModelCommand, as_json, typed
+from .commands import Commands, ModelCommand, as_json, plugin_option, typed
 from .options import BENCHMARK, TRAIN, setting_options
 from .tables import as_records, as_text
 
@@ -43,6 +43,7 @@ def _command(name: str, text: str, allowed: str) -> click.Command:
     )
     @setting_options(BENCHMARK)
     @click.option("--json", "json_", is_flag=True, help="Print as JSON.")
+    @plugin_option
     def run(
         data: Path, output: Path, values: str | None, settings: Any, cache: str | None, json_: bool
     ) -> None:
@@ -93,6 +94,7 @@ def _known_heads(_context: click.Context, _option: click.Parameter, names: str |
 )
 @setting_options(TRAIN, without=CLASSIFIER)
 @click.option("--json", "json_", is_flag=True, help="Print as JSON.")
+@plugin_option
 def heads(
     data: Path, output: Path, heads: tuple[str, ...], settings: Any, cache: str | None, json_: bool
 ) -> None:

@@ -26,7 +26,8 @@ class Command(click.Command):
         """Read the settings that the options make, and run the command."""
         wanted = getattr(self.callback, "settings_of", None)
         if wanted is not None:
-            ctx.params["settings"] = read_given(*wanted, ctx.params)
+            command, without = wanted
+            ctx.params["settings"] = read_given(command, without, ctx.params)
         self.load()
         return super().invoke(ctx)
 
@@ -55,6 +56,29 @@ class Commands(click.Group):
             return super().invoke(ctx)
         except (ValueError, OSError) as error:
             raise _fault(error) from error
+
+
+def _run_plugins(_context: click.Context, _option: click.Parameter, files: tuple[str, ...]) -> None:
+    if not files:
+        return
+    from aisles.hierarchy.registry import PluginError, load_plugins
+
+    try:
+        load_plugins(files)
+    except PluginError as error:
+        raise click.BadParameter(str(error)) from error
+
+
+plugin_option = click.option(
+    "--plugin",
+    multiple=True,
+    type=click.Path(),
+    metavar="FILE.py",
+    is_eager=True,  # its names must be known before other options are checked
+    expose_value=False,
+    callback=_run_plugins,
+    help="Run a Python file that registers methods, rules and so on of your own; may be repeated.",
+)
 
 
 def _hush(_context: click.Context, _option: click.Parameter, quiet: bool) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from .ablate import ablate
-from .commands import QUIET, Commands, ModelCommand, as_json, typed
+from .commands import QUIET, Commands, ModelCommand, as_json, plugin_option, typed
 from .data import data as data_group
 from .options import BENCHMARK, setting_options
 from .predict import export, predict
@@ -48,6 +48,7 @@ def main(quiet: bool) -> None:
     "--scheduler", metavar="ADDRESS", help="Train heads on this Dask cluster, e.g. tcp://10.0.0.5:8786."
 )
 @click.option("--json", "json_", is_flag=True, help="Print metrics.json instead of the table.")
+@plugin_option
 def benchmark(
     data: Path,
     output: Path,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from .commands import ModelCommand, checked_rule
+from .commands import ModelCommand, checked_rule, plugin_option
 
 logger = logging.getLogger(__name__)
 FORMATS = ("keras", "saved_model", "onnx", "litert")
@@ -41,6 +41,7 @@ FORMATS = ("keras", "saved_model", "onnx", "litert")
     "--tree", type=click.Path(path_type=Path), help="The tree of classes (tree.json of a run), for --explain."
 )
 @click.option("--cache", type=click.Path(path_type=Path), help="Folder for cached features, for --explain.")
+@plugin_option
 def predict(
     bundle: Path,
     images: tuple[str, ...],
@@ -105,6 +106,8 @@ def predict(
             batch_size=batch_size,
             page=page,
         )
+    if explain is not None and counts.read:
+        logger.info("Explained %d images in %s.", counts.read, explain)
     if counts.unreadable:
         logger.warning("%d of %d images could not be read.", counts.unreadable, counts.total)
     if not counts.read:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from .commands import Command, ModelCommand, as_json
+from .commands import Command, ModelCommand, as_json, plugin_option
 
 PATH = click.Path(path_type=Path)
 
@@ -17,6 +17,7 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "--json", "json_", is_flag=True, help="Print the names of the files, or the comparisons, as JSON."
 )
+@plugin_option
 def report(runs: tuple[Path, ...], output: Path | None, json_: bool) -> None:
     """Write the report of a run again, or compare several RUNS on the same test images.
 

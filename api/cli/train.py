@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .commands import ModelCommand, as_json, checked_rule, typed
+from .commands import ModelCommand, as_json, checked_rule, plugin_option, typed
 from .options import TRAIN, setting_options
 from .tables import as_records, as_text
 
@@ -22,6 +22,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--output", "-o", type=PATH, required=True, help="The run folder.")
 @setting_options(TRAIN)
 @click.option("--json", "json_", is_flag=True, help="Print the metrics as JSON.")
+@plugin_option
 def train(data: Path, output: Path, settings: Any, cache: str | None, json_: bool) -> None:
     """Train a classifier on DATA in two phases: the head on the frozen network, then both.
 
@@ -59,6 +60,7 @@ def train(data: Path, output: Path, settings: Any, cache: str | None, json_: boo
 @click.option("--strict", is_flag=True, help="Fail on unreadable images instead of leaving them out.")
 @click.option("--output", "-o", type=PATH, help="Folder for a page with confusion matrix and mistakes.")
 @click.option("--json", "json_", is_flag=True, help="Print as JSON.")
+@plugin_option
 def evaluate(
     bundle: Path,
     data: Path,
