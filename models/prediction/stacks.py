@@ -148,6 +148,10 @@ class ImageBatch:
             known[some] = True
         return self._outputs[stack][rows] if len(rows) else np.zeros((0, stack.width), np.float32)
 
+    def supply(self, stack: Stack, outputs: np.ndarray) -> None:
+        """Take a stack's outputs (n, width) for all images from whoever has passed them."""
+        self._outputs[stack], self._known[stack] = outputs, np.ones(self.n, bool)
+
     def passed(self, stack: Stack) -> bool:
         """Whether every image has passed the stack."""
         return stack in self._known and bool(self._known[stack].all())

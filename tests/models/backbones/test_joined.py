@@ -13,7 +13,8 @@ from aisles.models.backbones.registry import build_backbone, in_precision, wrap_
 from aisles.models.bundles.bundle import load_bundle, save_bundle
 from aisles.models.bundles.soft_network import soft_network
 from aisles.models.features import extract
-from aisles.models.heads.variants import HeadVariant, build_head
+from aisles.models.heads.building import build_head
+from aisles.models.heads.variants import HeadVariant
 from aisles.models.prediction.label_model import LabelModel
 from aisles.models.prediction.stored import BundleError
 from aisles.models.prediction.two_stage import FlatClassifier
@@ -171,3 +172,13 @@ def test_joined_backbones_are_built_by_name():
     assert built.name == "vgg16+MobileNetV2" and built.dimension == 512 + 1280
     with pytest.raises(ValueError, match="A weights file is one network's"):
         build_backbone("vgg16+MobileNetV2", weights="some.h5")
+
+
+def test_an_answer_on_joined_backbones_is_explained_without_a_heat_map(joined, paths, tmp_path):
+    from aisles.models.prediction.explanation import TrainingImages, explain
+
+    classifier, _ = classifier_on(joined)
+    training = TrainingImages(joined, paths, ["a", "b", "c", "a"], cache=tmp_path)
+    explained = explain(classifier, paths[2], training=training)
+    assert explained.stages[0].heat is None
+    assert explained.neighbors[0].path == paths[2] and explained.neighbors[0].cosine > 0.9999
