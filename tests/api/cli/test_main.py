@@ -51,11 +51,9 @@ def _leaves(words, command):
 def test_weights_lists_what_is_here_and_what_is_missing(monkeypatch, tmp_path):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     rows = json.loads(run("weights", "--json").stdout)
-    assert {row["backbone"]: row["state"] for row in rows} == {
-        "efficientnet_lite0": "present",
-        "inception_v3": "missing",
-        "vgg16": "missing",
-    }
+    states = {row["backbone"]: row["state"] for row in rows}
+    known = {"efficientnet_lite0": "present", "inception_v3": "missing", "vgg16": "missing"}
+    assert known.items() <= states.items()
     assert "bcbd6486424b2319ff4ef7d526e38f63" in run("weights").stdout
 
 
