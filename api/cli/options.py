@@ -109,8 +109,8 @@ OPTIONS = (
     SettingOption(
         "fit",
         "backbone.fit",
-        "What happens to images of another shape.",
-        "as the network was published",
+        "What happens to images of another shape; as the network was published unless given.",
+        "",
         ("crop", "squash", "pad"),
     ),
     SettingOption("weights", "backbone.weights", "imagenet, none or a file.", "imagenet"),
