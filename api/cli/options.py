@@ -109,9 +109,9 @@ OPTIONS = (
     SettingOption(
         "fit",
         "backbone.fit",
-        "What happens to images of another shape; as the network was published unless given.",
-        "",
-        ("crop", "squash", "pad"),
+        "What happens to images of another shape; published: as the backbone's authors do.",
+        "published",
+        ("published", "crop", "squash", "pad"),
     ),
     SettingOption("weights", "backbone.weights", "imagenet, none or a file.", "imagenet"),
     SettingOption(

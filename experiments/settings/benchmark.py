@@ -55,10 +55,10 @@ class BackboneSettings(Section):
     input_size: tuple[int, int] | None = Field(
         default=None, description="(height, width) in pixels; the network's own unless given."
     )
-    fit: Literal["crop", "squash", "pad"] | None = Field(
-        default=None,
+    fit: Literal["published", "crop", "squash", "pad"] = Field(
+        default="published",
         description="What happens to images of another shape: the center is cut out, both sides are scaled on their "
-        "own, or white bars are added; as the network was published unless given.",
+        "own, or white bars are added; published: as the network was evaluated by its authors.",
     )
     color: Literal["rgb", "gray"] = Field(default="rgb", description="gray shows it luma alone.")
     precision: Literal["float32", "bfloat16"] = Field(

@@ -6,7 +6,7 @@ Ours are registered as anybody's are: `register_backbone` decorates the function
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 from aisles.data_prep.images.fitting import Filter, Fit, Fitting
 from aisles.hierarchy.registry import Registry
@@ -50,9 +50,10 @@ class BackboneDefinition:
     license: str = ""
     source: str = ""
 
-    def fitting(self, size: tuple[int, int] | None = None, fit: Fit | None = None) -> Fitting:
+    def fitting(self, size: tuple[int, int] | None = None, fit: str = "published") -> Fitting:
         """Return how images reach the network: as published, unless another size or fit is wanted."""
-        return Fitting(size or self.input_size, fit or self.fit, self.crop_share, self.filter)
+        chosen = self.fit if fit == "published" else cast(Fit, fit)
+        return Fitting(size or self.input_size, chosen, self.crop_share, self.filter)
 
     @property
     def summary(self) -> str:

@@ -21,7 +21,7 @@ import tensorflow as tf
 from keras import layers
 
 from aisles.data_prep.images.color import VERSION
-from aisles.data_prep.images.fitting import Fit, Fitting
+from aisles.data_prep.images.fitting import Fitting
 
 from .definitions import BACKBONES, BackboneDefinition, split_joined
 from .joined import JoinedBackbone
@@ -144,7 +144,7 @@ def build_backbone(
     input_size: tuple[int, int] | None = None,
     color: str = "rgb",
     seed: int = 0,
-    fit: Fit | None = None,
+    fit: str = "published",
 ) -> AnyBackbone:
     """Build a registered backbone.
 
@@ -161,8 +161,8 @@ def build_backbone(
         Whether the network sees colors or luma only.
     seed : int
         For random weights.
-    fit : {'crop', 'squash', 'pad'}, optional
-        What happens to images of another shape; as published unless given.
+    fit : {'published', 'crop', 'squash', 'pad'}
+        What happens to images of another shape; `published`: what the registration says.
 
     Returns
     -------
@@ -202,7 +202,7 @@ def build_backbone(
     return Backbone(name, model, definition.normalization, color, source, fitting=fitting)
 
 
-def _joined(names, weights: str, input_size, color: str, seed: int, fit: Fit | None) -> JoinedBackbone:
+def _joined(names, weights: str, input_size, color: str, seed: int, fit: str) -> JoinedBackbone:
     if weights not in ("imagenet", "none"):
         raise ValueError(
             f"A weights file is one network's; {'+'.join(names)} are several. Leave --weights out."
