@@ -18,6 +18,7 @@ _PLACES = {
     "load": "aisles.models.bundles.bundle",
     "load_plugins": "aisles.hierarchy.registry",
     "read_manifest": "aisles.data_prep.images.manifest",
+    "register_backbone": "aisles.models.backbones.definitions",
     "register_method": "aisles.experiments.methods.registry",
     "register_rule": "aisles.hierarchy.rules",
     "save": "aisles.models.bundles.bundle",
@@ -46,6 +47,7 @@ __all__ = [
     "load",
     "load_plugins",
     "read_manifest",
+    "register_backbone",
     "register_method",
     "register_rule",
     "save",
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
     from aisles.hierarchy.hierarchy import Hierarchy
     from aisles.hierarchy.registry import load_plugins
     from aisles.hierarchy.rules import register_rule
+    from aisles.models.backbones.definitions import register_backbone
     from aisles.models.backbones.registry import build_backbone, wrap_backbone
     from aisles.models.bundles.bundle import load_bundle as load
     from aisles.models.bundles.bundle import save_bundle as save

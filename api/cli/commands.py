@@ -26,7 +26,8 @@ class Command(click.Command):
         """Read the settings that the options make, and run the command."""
         wanted = getattr(self.callback, "settings_of", None)
         if wanted is not None:
-            ctx.params["settings"] = read_given(*wanted, ctx.params)
+            command, without = wanted
+            ctx.params["settings"] = read_given(command, without, ctx.params)
         self.load()
         return super().invoke(ctx)
 

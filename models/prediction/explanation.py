@@ -3,20 +3,21 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from aisles.data_prep.images.fitting import Fitting
 from aisles.hierarchy.embeddings import unit_rows
 from aisles.models.backbones.registry import Backbone
 from aisles.models.features import extract
 
 from .answers import HierarchicalPrediction
-from .grad_cam import heat_map_of
+from .grad_cam import Glance, glance_of, heat_map_of
 from .images import ImageInput, image_pixels, open_image
 from .label_model import AnyModel, LabelModel
 from .predictor import Classifier
+from .stacks import ImageBatch, Stack
 from .stored import StoredTrunk, opened
 from .two_stage import FlatClassifier, TwoStageClassifier
 
@@ -98,14 +99,13 @@ class TrainingImages:
         *,
         cache: str | Path | None = None,
     ):
-        self.trunk: Backbone = opened(trunk)
+        self.source, self.trunk = trunk, opened(trunk)
         self.paths, self.labels = list(paths), list(labels)
         self.vectors = unit_rows(extract(self.trunk, self.paths, cache=cache).vectors)
 
-    def nearest(self, image: ImageInput, n: int = N_NEAREST) -> tuple[Neighbor, ...]:
-        """Return the training images with the highest cosine; the earlier one first on ties."""
-        (pixels,) = image_pixels(image, [self.trunk.fitting])
-        cosines = self.vectors @ unit_rows(self.trunk.forward(pixels[None]).numpy())[0]
+    def nearest_to(self, features: np.ndarray, n: int = N_NEAREST) -> tuple[Neighbor, ...]:
+        """Return the training images with the highest cosine to features (1, dimension); the earlier first on ties."""
+        cosines = self.vectors @ unit_rows(features)[0]
         order = np.argsort(-cosines, kind="stable")[:n]
         return tuple(Neighbor(self.paths[i], str(self.labels[i]), float(cosines[i])) for i in order)
 
@@ -144,57 +144,107 @@ def explain(
         If the image can't be decoded.
     """
     image = open_image(image)
-    (prediction,) = classifier.predict([image], rule=rule, calibrated=calibrated)
+    look = _Look(classifier, image, calibrated, () if training is None else training.trunk.fittings)
+    (prediction,) = classifier.predict_batch(look.batch, rule=rule, calibrated=calibrated)
     stages = []
     if isinstance(classifier, TwoStageClassifier):
-        stages += _two_stages(classifier, image, prediction, calibrated)
+        stages += _two_stages(classifier, look, prediction)
     else:
-        stages.append(_flat_view(classifier, image, calibrated))
+        stages.append(_flat_view(look))
     if flat is not None:
-        stages.append(_flat_view(flat, image, calibrated))
+        stages.append(_flat_view(_Look(flat, image, calibrated)))
     elif isinstance(classifier, TwoStageClassifier) and classifier.flat is not None:
-        probs = classifier.model_proba("flat", [image], calibrated=calibrated)[0]
-        stages.append(_view(classifier, "Flat model", classifier.flat, image, probs, int(probs.argmax())))
-    neighbors = () if training is None else training.nearest(image)
+        stages.append(look.view("flat", "Flat model", classifier.flat))
+    neighbors = () if training is None else training.nearest_to(look.features(training))
     return Explanation(image, prediction, tuple(stages), neighbors)
 
 
+class _Look:
+    """One image before one classifier: decoded once, and passed once through each network that is looked into."""
+
+    def __init__(
+        self, classifier: Classifier, image: Image.Image, calibrated: bool, more: Sequence[Fitting] = ()
+    ):
+        self.classifier, self.calibrated = classifier, calibrated
+        names = ["flat", "router", *(f"submodel {i}" for i in range(_n_submodels(classifier)))]
+        places = [place for place in map(classifier.place_of, names) if place is not None]
+        stacks = list(dict.fromkeys(stack for stack, _ in places))
+        fittings = list(dict.fromkeys([*(fitting for stack in stacks for fitting in stack.fittings), *more]))
+        pixels = image_pixels(image, fittings)
+        self.pixels = dict(zip(fittings, pixels, strict=True))
+        self.batch = ImageBatch({fitting: each[None] for fitting, each in self.pixels.items()}, 1, 1)
+        self.glances: dict[Stack, Glance] = {}
+        first = [classifier.place_of(name) for name in ("flat", "router")]
+        always = {place[0] for place in first if place is not None}
+        for stack in stacks:
+            if len(stack.models) > 1 or stack in always:
+                self._glance(stack)
+
+    def _glance(self, stack: Stack) -> None:
+        # Networks opened for heat maps count as networks in memory like all others.
+        look = self.classifier.residents.get(("glance", stack), lambda: glance_of(stack.models))
+        if look is None:
+            return
+        glance = self.glances[stack] = look(self.pixels[stack.fittings[0]])
+        self.batch.supply(stack, np.concatenate(glance.outputs, axis=1))
+
+    def proba(self, name: str) -> np.ndarray:
+        """Return what the model of that name says."""
+        return self.classifier.batch_proba(name, self.batch, calibrated=self.calibrated)[0]
+
+    def view(self, name: str, title: str, model: AnyModel, about: int | None = None) -> StageView:
+        """Return what the model of that name says, and where it looked for a label (its best unless given)."""
+        probs = self.proba(name)
+        about = int(probs.argmax()) if about is None else about
+        order = np.argsort(-probs, kind="stable")[:N_BARS]
+        bars = tuple((str(model.labels[i]), float(probs[i])) for i in order)
+        return StageView(
+            title, bars, len(model.labels), str(model.labels[about]), self._heat(name, model, about)
+        )
+
+    def _heat(self, name: str, model: AnyModel, about: int) -> np.ndarray | None:
+        place = self.classifier.place_of(name)
+        if place is None:
+            return None
+        stack, columns = place
+        if stack in self.glances:
+            return self.glances[stack].heat(stack.columns.index(columns), about)
+        draw = self.classifier.residents.get(("heat map", name), lambda: heat_map_of(model))
+        return None if draw is None else draw(self.pixels[stack.fittings[0]], about)
+
+    def features(self, training: TrainingImages) -> np.ndarray:
+        """Return the image's features (1, dimension) in the backbone of the training images."""
+        for stack, glance in self.glances.items():
+            if getattr(stack.models[0], "trunk", None) is training.source:
+                return glance.features
+        return training.trunk.runner()(*(self.pixels[fitting][None] for fitting in training.trunk.fittings))
+
+
+def _n_submodels(classifier: Classifier) -> int:
+    return len(classifier.submodels) if isinstance(classifier, TwoStageClassifier) else 0
+
+
 def _two_stages(
-    classifier: TwoStageClassifier, image: ImageInput, prediction: HierarchicalPrediction, calibrated: bool
+    classifier: TwoStageClassifier, look: _Look, prediction: HierarchicalPrediction
 ) -> list[StageView]:
     hierarchy = classifier.hierarchy
-    router = classifier.predict_macro_proba([image], calibrated=calibrated)[0]
-    macro = hierarchy.macros.index(prediction.macro) if prediction.macro else int(router.argmax())
-    within = classifier.model_proba(f"submodel {macro}", [image], calibrated=calibrated)[0]
+    macro = (
+        hierarchy.macros.index(prediction.macro) if prediction.macro else int(look.proba("router").argmax())
+    )
     members = hierarchy.members[macro]
-    chosen = members.index(prediction.label) if prediction.label in members else int(within.argmax())
+    chosen = members.index(prediction.label) if prediction.label in members else None
     title = f"Sub-model of {hierarchy.macros[macro]}"
     return [
-        _view(classifier, "Router", classifier.router, image, router, macro),
-        _view(classifier, title, classifier.submodels[macro], image, within, chosen),
+        look.view("router", "Router", classifier.router, macro),
+        look.view(f"submodel {macro}", title, classifier.submodels[macro], chosen),
     ]
 
 
-def _flat_view(flat: Classifier, image: ImageInput, calibrated: bool) -> StageView:
-    probs = flat.predict_proba([image], calibrated=calibrated)[0]
-    return _view(flat, "Flat model", _flat_of(flat), image, probs, int(probs.argmax()))
+def _flat_view(look: _Look) -> StageView:
+    return look.view("flat", "Flat model", _flat_of(look.classifier))
 
 
 def _flat_of(classifier: Classifier) -> AnyModel:
     if not isinstance(classifier, FlatClassifier):
         raise TypeError(f"Give a flat classifier. Received: {type(classifier).__name__}.")
     return classifier.model
-
-
-def _view(
-    classifier: Classifier, title: str, model: AnyModel, image: ImageInput, probs: np.ndarray, about: int
-) -> StageView:
-    heat = None
-    # Networks opened for heat maps count as networks in memory like all others.
-    draw = classifier.residents.get(("heat map", title), lambda: heat_map_of(model))
-    if draw is not None:
-        network: Any = model.trunk if isinstance(model, LabelModel) else model
-        heat = draw(image_pixels(image, [network.fitting])[0], about)
-    order = np.argsort(-probs, kind="stable")[:N_BARS]
-    bars = tuple((str(model.labels[i]), float(probs[i])) for i in order)
-    return StageView(title, bars, len(model.labels), str(model.labels[about]), heat)

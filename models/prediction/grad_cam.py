@@ -6,7 +6,8 @@ speaks against it cut off. The score is the logit where the network ends in a so
 Networks may stand inside networks, as a backbone does behind its preprocessing.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import keras
@@ -14,9 +15,82 @@ import numpy as np
 import tensorflow as tf
 from keras import layers, ops
 
-from .label_model import AnyModel, GivenModel
+from .label_model import AnyModel, GivenModel, LabelModel
+from .stored import opened
 
 HeatMap = Callable[[np.ndarray, int], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Glance:
+    """One recorded pass of an image through a backbone and every head on it.
+
+    Attributes
+    ----------
+    features : ndarray of shape (1, dimension)
+    outputs : tuple of ndarray of shape (1, n_labels)
+        One per head.
+    maps, scores, tape
+        What heat maps are made of, without another pass.
+    """
+
+    features: np.ndarray
+    outputs: tuple[np.ndarray, ...]
+    maps: Any
+    scores: tuple[Any, ...]
+    tape: Any
+
+    def heat(self, head: int, label: int) -> np.ndarray:
+        """Return where the image speaks for a label of a head: float32 (h, w), 0 to 1."""
+        scores = self.scores[head]
+        chosen = tf.one_hot([label], scores.shape[-1], dtype=scores.dtype)
+        return _weighed(self.maps, self.tape.gradient(scores, self.maps, output_gradients=chosen))
+
+
+def glance_of(models: Sequence[AnyModel]) -> Callable[[np.ndarray], Glance] | None:
+    """Make the function that passes an image through the backbone that models share, once for all of them.
+
+    Parameters
+    ----------
+    models : sequence of LabelModel
+        None of them constant.
+
+    Returns
+    -------
+    callable or None
+        uint8 pixels (height, width, 3) to `Glance`. None where there is nothing to look into: a network made
+        elsewhere, without maps, or written as a class of its own.
+    """
+    if not all(isinstance(model, LabelModel) and not model.constant for model in models):
+        return None
+    backbone, heads = opened(cast(LabelModel, models[0]).trunk), [opened(cast(Any, m).head) for m in models]
+    inside = _Inside()
+    try:
+        pixels = keras.Input((*backbone.input_size, 3), dtype="float32")
+        features = inside.run(backbone.model, pixels)
+        if inside.maps is None:
+            return None
+        network = keras.Model(pixels, [inside.maps, features])
+        ends = [_end_of(head, features) for head in heads]
+    except (ValueError, AttributeError, TypeError):
+        return None  # a network that Keras can't take apart
+
+    def look(pixels: np.ndarray) -> Glance:
+        x = tf.cast(pixels[None], tf.float32)
+        with tf.GradientTape(persistent=True) as tape:
+            tape.watch(x)  # a frozen network has no trainable weight that would start the recording
+            maps, features = network(x, training=False)
+            outputs, scores = zip(*(end(features, training=False) for end in ends), strict=True)
+        given = tuple(tf.cast(output, tf.float32).numpy() for output in outputs)
+        return Glance(tf.cast(features, tf.float32).numpy(), given, maps, scores, tape)
+
+    return look
+
+
+def _end_of(head: keras.Model, features: Any) -> keras.Model:
+    """Return a head as a network from features to (outputs, scores); heads may have layers of the same name."""
+    inside, start = _Inside(), keras.Input(features.shape[1:], dtype=features.dtype)
+    return keras.Model(start, [inside.run(head, start), inside.scores])
 
 
 def heat_map_of(model: AnyModel) -> HeatMap | None:
@@ -33,7 +107,10 @@ def heat_map_of(model: AnyModel) -> HeatMap | None:
         maps, 0 to 1, all 0 where nothing speaks for the label. None where there is nothing to look into: a constant,
         a callable that is no Keras model, a network without maps or written as a class of its own.
     """
-    if model.constant or (isinstance(model, GivenModel) and not model.is_keras):
+    if isinstance(model, LabelModel):
+        look = glance_of([model])
+        return None if look is None else lambda pixels, label: look(pixels).heat(0, label)
+    if not model.is_keras:
         return None
     try:
         looked_into = _network_of(model)
@@ -42,37 +119,34 @@ def heat_map_of(model: AnyModel) -> HeatMap | None:
     if looked_into is None:
         return None
     network, prepare = looked_into
-    order = getattr(model, "order", None)
+    order = model.order
 
     def draw(pixels: np.ndarray, label: int) -> np.ndarray:
         x = prepare(tf.cast(pixels[None], tf.float32))
         with tf.GradientTape() as tape:
-            tape.watch(x)  # a frozen network has no trainable weight that would start the recording
+            tape.watch(x)
             maps, scores = network(x, training=False)
             score = scores[:, label if order is None else order[label]]
-        gradient = tape.gradient(score, maps)
-        weights = tf.reduce_mean(tf.cast(gradient, tf.float32), axis=(1, 2), keepdims=True)
-        heat = tf.nn.relu(tf.reduce_sum(tf.cast(maps, tf.float32) * weights, axis=-1))[0].numpy()
-        return heat / heat.max() if heat.max() > 0 else heat
+        return _weighed(maps, tape.gradient(score, maps))
 
     return draw
 
 
-def _network_of(model: AnyModel) -> tuple[keras.Model, Callable] | None:
+def _weighed(maps: Any, gradient: Any) -> np.ndarray:
+    """Sum the maps, each weighed by its mean gradient; what speaks against the label is cut off."""
+    weights = tf.reduce_mean(tf.cast(gradient, tf.float32), axis=(1, 2), keepdims=True)
+    heat = tf.nn.relu(tf.reduce_sum(tf.cast(maps, tf.float32) * weights, axis=-1))[0].numpy()
+    return heat / heat.max() if heat.max() > 0 else heat
+
+
+def _network_of(model: GivenModel) -> tuple[keras.Model, Callable] | None:
     """Return one network from float pixels to (last maps, scores), and what is done to the pixels before."""
-    inside = _Inside()
-    loaded: Any = model.loaded()
-    if isinstance(loaded, GivenModel):
-        pixels = keras.Input((*cast(tuple, loaded.input_size), 3), dtype="float32")
-        inside.run(cast(keras.Model, loaded.network), pixels)
-        prepare = loaded.preprocess or (lambda x: x)
-    else:
-        pixels = keras.Input((*loaded.trunk.input_size, 3), dtype="float32")
-        inside.run(loaded.head, inside.run(loaded.trunk.model, pixels))
-        prepare = lambda x: x  # noqa: E731
+    inside, loaded = _Inside(), model.loaded()
+    pixels = keras.Input((*cast(tuple, loaded.input_size), 3), dtype="float32")
+    inside.run(cast(keras.Model, loaded.network), pixels)
     if inside.maps is None:
         return None
-    return keras.Model(pixels, [inside.maps, inside.scores]), prepare
+    return keras.Model(pixels, [inside.maps, inside.scores]), loaded.preprocess or (lambda x: x)
 
 
 class _Inside:

@@ -188,6 +188,32 @@ class Classifier(ABC):
             for ranks, inside in zip(order, chosen, strict=True)
         ]
 
+    # ---- one batch, step by step --------------------------------------------------------------
+
+    def place_of(self, name: str) -> tuple[Stack, slice] | None:
+        """Return the stack that a model passes in and its columns there; None for a constant."""
+        return self._places.get(name)
+
+    def predict_batch(
+        self,
+        batch: ImageBatch,
+        *,
+        rule: str | RoutingRule | None = None,
+        top: int = 5,
+        calibrated: bool = True,
+    ) -> list[HierarchicalPrediction]:
+        """Predict the images of a batch, running only networks that they have not passed yet."""
+        chosen = self._rule(rule, calibrated)
+        outcome = self._outcome(batch, chosen, calibrated, False)
+        return [
+            make_prediction(outcome, row, self.classes_, self.hierarchy, chosen, top)
+            for row in range(len(batch))
+        ]
+
+    def batch_proba(self, name: str, batch: ImageBatch, *, calibrated: bool = True) -> np.ndarray:
+        """Return the distribution (n, n_labels) of the model of that name for the images of a batch."""
+        return self._passed(name, batch, calibrated=calibrated)
+
     # ---- metrics and guarantees -----------------------------------------------------------------
 
     def evaluate(
@@ -318,7 +344,7 @@ class Classifier(ABC):
     def _batches(self, images, stacks, window, batch_size, strict):
         if isinstance(batch_size, bool) or int(batch_size) != batch_size or batch_size < 1:
             raise ValueError(f"batch_size must be a whole number, 1 or more. Received: {batch_size!r}.")
-        fittings = [stack.fitting for stack in stacks] or [Fitting((1, 1))]
+        fittings = [fitting for stack in stacks for fitting in stack.fittings] or [Fitting((1, 1))]
         for read in read_windows(check_iterable(images), fittings, window):
             for position, error in enumerate(read.errors):
                 if error is not None and strict:

@@ -94,6 +94,7 @@ def test_heads_trained_on_other_terms_are_found(whole):
 
     class Given:
         protocol = None
+        deterministic = False
 
         def __init__(self, name):
             self.jobs = ((Job(f"seed-0/{name}"),),)
