@@ -13,7 +13,7 @@ import pandas as pd
 
 from aisles.data_prep.io.archive import open_tar, split_tar_path
 from aisles.data_prep.io.errors import DataError
-from aisles.data_prep.io.files import write_whole
+from aisles.data_prep.io.files import path_from, write_whole
 
 from .decoding import IMAGE_SUFFIXES
 from .folders import SPLIT_ALIASES, list_class_folders
@@ -240,8 +240,19 @@ def _from_csv(path: Path, label_column: str) -> Manifest:
         if "label" in table:
             table = table.rename(columns={"label": "original_label"})
         table = table.assign(label=table[label_column])
-    table, notes = complete_table(table, str(path))
+    table, notes = complete_table(_with_slashes(table, path.parent), str(path))
     return Manifest(table, path.parent, tuple(notes))
+
+
+def _with_slashes(table: pd.DataFrame, root: Path) -> pd.DataFrame:
+    """Read names that were written on Windows: a backslash divides folders where no file's own name has it."""
+    if "file_name" not in table:
+        return table
+    names = [
+        name.replace("\\", "/") if "\\" in name and not (root / name).exists() else name
+        for name in table["file_name"].tolist()
+    ]
+    return table.assign(file_name=names)
 
 
 def _read_text_table(path: Path) -> pd.DataFrame:
@@ -376,7 +387,7 @@ def _exists(path: Path) -> bool:
 def _moved(name: str, root: str, here: str) -> str:
     if os.path.isabs(name):
         return name
-    return os.path.relpath(os.path.join(root, name), here).replace(os.sep, "/")
+    return path_from(os.path.join(root, name), here)
 
 
 def shortened(names: Sequence[object], most: int = 5) -> str:

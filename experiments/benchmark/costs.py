@@ -1,6 +1,5 @@
 """What methods cost: what they were given (the same in every run), and what this machine took."""
 
-import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -117,8 +116,12 @@ def seconds_of(work: Callable[[], Any], repeats: int = REPEATS) -> float:
     return float(np.median(taken))
 
 
-def peak_memory() -> int:
-    """Return the largest resident size of this process so far, in bytes."""
+def peak_memory() -> int | None:
+    """Return the largest resident size of this process so far, in bytes; None where the system doesn't tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

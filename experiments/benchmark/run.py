@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from aisles.data_prep.io.files import write_whole
+from aisles.experiments.judge.methods_table import methods_table
 from aisles.experiments.methods.head_jobs import Trainer, flat_job, router_job, two_stage_jobs
 from aisles.experiments.methods.protocol import check_same_protocol, collect
 from aisles.experiments.methods.registry import FLAT, Context, MethodResult, taking_part
@@ -68,6 +71,15 @@ class BenchmarkResult:
 
     folder: Path
     metrics: dict[str, Any]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per method: accuracy, macro-F1, and the difference from its baseline with interval, p and verdict."""
+        return methods_table(self.metrics)
+
+    def _repr_html_(self) -> str:
+        shown = self.table.to_html(float_format="{:.3f}".format, na_rep="")
+        return f"{shown}<p>{escape(self.metrics['verdict'])}</p>"
 
     def __repr__(self) -> str:
         first = self.metrics["comparisons"][0]

@@ -18,6 +18,7 @@ from aisles.experiments.stats.verdict import compare as judge_pair
 from aisles.hierarchy.hierarchy import Hierarchy
 
 from .measures import system_metrics
+from .methods_table import methods_table
 from .systems import Systems, join
 from .tables import (
     TRUTHS,
@@ -54,10 +55,7 @@ class Judgement:
     @cached_property
     def table(self) -> pd.DataFrame:
         """One row per system: accuracy and its kin, the difference from the baseline with interval, p and verdict."""
-        compared = {comparison.b: comparison for comparison in self.comparisons}
-        return pd.DataFrame(
-            [_row(name, facts, compared.get(name)) for name, facts in self.metrics["methods"].items()]
-        ).set_index("system")
+        return methods_table(self.metrics, "system")
 
     @property
     def verdict(self) -> str:
@@ -326,27 +324,6 @@ def _with_products(tables: Mapping[str, PredictionsTable], products: Any) -> dic
         codes = coded(np.tile(given, n_seeds), "product", table.source)
         found[name] = replace(table, columns={**table.columns, "product": codes})
     return found
-
-
-def _row(name: str, facts: Mapping[str, Any], comparison: Comparison | None) -> dict[str, Any]:
-    row = {
-        "system": name,
-        "accuracy": facts["accuracy_mean"],
-        "sd over seeds": facts["accuracy_sd"],
-        "macro-F1": float(np.mean(facts["macro_f1"])),
-        "balanced": float(np.mean(facts["balanced_accuracy"])),
-        "top-5": None if facts["top5_accuracy"] is None else float(np.mean(facts["top5_accuracy"])),
-    }
-    if comparison is None:
-        return row
-    low, high = comparison.interval
-    return row | {
-        "difference": comparison.difference,
-        "low": low,
-        "high": high,
-        "p": comparison.p_corrected,
-        "verdict": comparison.verdict,
-    }
 
 
 def _summary(judged: Judgement) -> list[str]:

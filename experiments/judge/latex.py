@@ -85,14 +85,15 @@ def result_sentence(metrics: dict[str, Any]) -> str:
         f"interval over {unit} {_span(first['interval'])};{corrected} two-sided sign-flip test over {unit}, "
         f"{_p(first['p_corrected'])}; {_counts(metrics)}).",
         f"With these images a difference of {100 * first['smallest_detectable']:.1f} points would be shown "
-        f"{100 * first.get('power', 0.8):g} times in 100; the margin of equivalence was {100 * first['margin']:g} points and the level "
-        f"{first['alpha']:g}.",
+        f"{100 * first.get('power', 0.8):g} times in 100; the margin of equivalence was {100 * first['margin']:g} "
+        f"points and the level {first['alpha']:g}.",
     ]
     images = (metrics.get("data") or {}).get("images")
     if images:
         sentences.append(
             f"All methods were given the same {images.get('train', 0):,} training and {images.get('val', 0):,} "
-            f"validation images, features of {_escaped(str(metrics.get('backbone')))} and seeds; test images chose nothing."
+            f"validation images, features of {_escaped(str(metrics.get('backbone')))} and seeds; test images chose "
+            "nothing."
         )
     if not own and family > 1:
         sentences.append(f"The other {family - 1} comparisons were corrected together (Holm).")
