@@ -101,7 +101,17 @@ OPTIONS = (
         commands=(TRAIN,),
     ),
     SettingOption(
-        "backbone", "backbone.name", "efficientnet_lite0, inception_v3 or vgg16.", "efficientnet_lite0"
+        "backbone",
+        "backbone.name",
+        "A registered network (aisles weights lists them), or several joined by +.",
+        "efficientnet_lite0",
+    ),
+    SettingOption(
+        "fit",
+        "backbone.fit",
+        "What happens to images of another shape; published: as the backbone's authors do.",
+        "published",
+        ("published", "crop", "squash", "pad"),
     ),
     SettingOption("weights", "backbone.weights", "imagenet, none or a file.", "imagenet"),
     SettingOption(

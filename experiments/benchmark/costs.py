@@ -76,7 +76,8 @@ def measured_costs(
         neither kept as files nor timed in prediction. `stages`: seconds of each head's training.
         `peak_memory_bytes`: of this process until now.
     """
-    passing = seconds_of(lambda: trunk.forward(_noise(trunk.input_size)))
+    running, pixels = trunk.runner(), [_noise(fitting.size) for fitting in trunk.fittings]
+    passing = seconds_of(lambda: running(*pixels))
     stages = {job.name: trainer.budget(job).seconds for job in _all_jobs(methods)}
     head_seconds = _head_seconds(methods, trainer, features)
     measured = {}

@@ -143,7 +143,11 @@ def prepare_features(
     """Build the backbone (or take the given one as it is) and give every image's features, (n_images, dimension)."""
     if backbone is None:
         built = build_backbone(
-            settings.name, weights=settings.weights, input_size=settings.input_size, color=settings.color
+            settings.name,
+            weights=settings.weights,
+            input_size=settings.input_size,
+            color=settings.color,
+            fit=settings.fit,
         )
         backbone = in_precision(built, settings.precision)
     features = extract(

@@ -278,7 +278,7 @@ class _Run:
         return np.stack(router).astype(np.float32), np.stack(within).astype(np.float32)
 
     def cost(self, method: MethodResult) -> dict[str, float]:
-        return method_cost(method, self.trainer, self.backbone.model.count_params())
+        return method_cost(method, self.trainer, self.backbone.n_parameters)
 
     def write_costs(self, methods: Mapping[str, MethodResult]) -> None:
         """Measure once for the same methods, heads and features: going on need not measure again."""

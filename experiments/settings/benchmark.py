@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rules import parse_rule
+from aisles.models.backbones.definitions import check_backbone
 from aisles.models.fine_tuning.settings import FineTuningSettings, Head, Section
 
 
@@ -45,8 +46,8 @@ class DataSettings(Section):
 class BackboneSettings(Section):
     """Which pretrained network turns pixels into features."""
 
-    name: Literal["efficientnet_lite0", "inception_v3", "vgg16"] = Field(
-        default="efficientnet_lite0", description="The network."
+    name: str = Field(
+        default="efficientnet_lite0", description="A registered network, or several joined by +."
     )
     weights: str = Field(
         default="imagenet", description="imagenet, none (random weights), or a file of weights."
@@ -54,11 +55,21 @@ class BackboneSettings(Section):
     input_size: tuple[int, int] | None = Field(
         default=None, description="(height, width) in pixels; the network's own unless given."
     )
+    fit: Literal["published", "crop", "squash", "pad"] = Field(
+        default="published",
+        description="What happens to images of another shape: the center is cut out, both sides are scaled on their "
+        "own, or white bars are added; published: as the network was evaluated by its authors.",
+    )
     color: Literal["rgb", "gray"] = Field(default="rgb", description="gray shows it luma alone.")
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32", description="What features are computed in."
     )
     batch_size: int = Field(default=32, ge=1, description="Images per pass.")
+
+    @field_validator("name")
+    @classmethod
+    def _registered(cls, name: str) -> str:
+        return check_backbone(name)
 
 
 class HierarchySettings(Section):

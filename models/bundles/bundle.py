@@ -19,10 +19,18 @@ from aisles.data_prep.images.fitting import Fitting
 from aisles.data_prep.io.files import sha256_of
 from aisles.hierarchy.clustering import ClassTree
 from aisles.hierarchy.hierarchy import Hierarchy
-from aisles.models.backbones.registry import Backbone
+from aisles.models.backbones.registry import Backbone, JoinedBackbone, OnnxBackbone
 from aisles.models.prediction.guarantee import Confidence
 from aisles.models.prediction.label_model import AnyModel, GivenModel, LabelModel
-from aisles.models.prediction.stored import BundleError, Residents, StoredNetwork, StoredTrunk, opened
+from aisles.models.prediction.stored import (
+    BundleError,
+    Residents,
+    StoredByName,
+    StoredJoined,
+    StoredNetwork,
+    StoredTrunk,
+    opened,
+)
 from aisles.models.prediction.two_stage import FlatClassifier, TwoStageClassifier
 
 from .model_card import model_card
@@ -230,11 +238,17 @@ class _Loader:
             classifier.confidence = Confidence.from_dict(self.content["confidence"])
         return classifier
 
-    def _trunk(self, entry: dict[str, Any]) -> StoredTrunk:
+    def _trunk(self, entry: dict[str, Any]) -> StoredTrunk | StoredByName | StoredJoined:
+        if "joined" in entry:
+            parts: Any = tuple(self._trunk(part) for part in entry["joined"])
+            return StoredJoined(parts)
+        if "registered" in entry:
+            fitting = Fitting.from_dict(entry["fitting"])
+            return StoredByName(entry["registered"], entry["key"], fitting, entry["weights"])
         facts = {name: entry[name] for name in ("name", "preprocessing", "color", "weights", "precision")}
         return StoredTrunk(self._network(entry["file"]), fitting=Fitting.from_dict(entry["fitting"]), **facts)
 
-    def _model(self, entry: dict[str, Any], trunks: list[StoredTrunk]) -> AnyModel:
+    def _model(self, entry: dict[str, Any], trunks: list[Any]) -> AnyModel:
         labels, temperature = tuple(entry["labels"]), float(entry["temperature"])
         if entry.get("network"):
             network = self._network(entry["network"])
@@ -275,9 +289,7 @@ class _Writer:
             "hierarchy": json.loads(hierarchy.to_json()) if hierarchy else None,
             "rule": str(classifier.rule) if two_stage else None,
             "confidence": confidence.to_dict() if confidence else None,
-            "trunks": [
-                self._write_trunk(trunk, f"trunk-{i:02d}.keras") for i, trunk in enumerate(self.trunks)
-            ],
+            "trunks": [self._write_trunk(trunk, f"trunk-{i:02d}") for i, trunk in enumerate(self.trunks)],
             "models": models,
             "versions": {name: version(name) for name in PACKAGES},
         }
@@ -302,8 +314,25 @@ class _Writer:
         position = next(i for i, trunk in enumerate(self.trunks) if trunk is model.trunk)
         return {**facts, "head": f"{name}.keras", "trunk": position}
 
-    def _write_trunk(self, trunk: Backbone | StoredTrunk, name: str) -> dict[str, Any]:
-        opened(trunk).model.save(self.folder / name)
+    def _write_trunk(self, trunk: Any, stem: str) -> dict[str, Any]:
+        """Write a backbone's network, and return what bundle.json says of it."""
+        loaded = opened(trunk)
+        if isinstance(loaded, JoinedBackbone):
+            parts = [self._write_trunk(part, f"{stem}-{i}") for i, part in enumerate(loaded.parts)]
+            return {"name": loaded.name, "joined": parts}
+        if isinstance(loaded, OnnxBackbone):
+            return {
+                "name": loaded.name,
+                "registered": loaded.name,
+                "key": loaded.key,
+                "fitting": loaded.fitting.to_dict(),
+                "preprocessing": loaded.normalization,
+                "color": "rgb",
+                "weights": loaded.weights,
+                "precision": loaded.precision,
+            }
+        name = f"{stem}.keras"
+        loaded.model.save(self.folder / name)
         return {
             "file": name,
             "name": trunk.name,

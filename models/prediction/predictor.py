@@ -344,7 +344,7 @@ class Classifier(ABC):
     def _batches(self, images, stacks, window, batch_size, strict):
         if isinstance(batch_size, bool) or int(batch_size) != batch_size or batch_size < 1:
             raise ValueError(f"batch_size must be a whole number, 1 or more. Received: {batch_size!r}.")
-        fittings = [stack.fitting for stack in stacks] or [Fitting((1, 1))]
+        fittings = [fitting for stack in stacks for fitting in stack.fittings] or [Fitting((1, 1))]
         for read in read_windows(check_iterable(images), fittings, window):
             for position, error in enumerate(read.errors):
                 if error is not None and strict:
