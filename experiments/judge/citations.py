@@ -80,7 +80,9 @@ def citations(folder: str | Path) -> tuple[Citation, ...]:
         )
     found += [Citation(what, _entries(keys)) for what, keys in STATISTICS]
     if len(metrics["comparisons"]) > 1:
-        found.append(Citation("correction for several comparisons", _entries(("holm1979simple",))))
+        found.append(
+            Citation("correction for several comparisons", _entries(("romano2005exact", "holm1979simple")))
+        )
     methods = metrics["methods"].values()
     if any(facts.get("calibration") for facts in methods):
         keys = ("naeini2015obtaining", "guo2017calibration", "brier1950verification")

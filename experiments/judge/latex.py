@@ -78,7 +78,7 @@ def result_sentence(metrics: dict[str, Any]) -> str:
     }.get(first["verdict"], f"No difference in accuracy was shown between {b} and {a}")
     family = len(metrics["comparisons"])
     own = metrics.get("kind") == "compare"
-    corrected = " Holm-corrected" if own and family > 1 else ""
+    corrected = " corrected (step-down max-T)" if own and family > 1 else ""
     unit = "products" if metrics.get("n_products", 0) < metrics["n_test"] else "images"
     sentences = [
         f"{said}: {100 * first['difference']:+.1f} points ({100 * (1 - first['alpha']):g}\\,\\% percentile bootstrap "
@@ -96,7 +96,7 @@ def result_sentence(metrics: dict[str, Any]) -> str:
             "nothing."
         )
     if not own and family > 1:
-        sentences.append(f"The other {family - 1} comparisons were corrected together (Holm).")
+        sentences.append(f"The other {family - 1} comparisons were corrected together (step-down max-T).")
     return " ".join(sentences)
 
 
