@@ -13,6 +13,7 @@ _PLACES = {
     "TwoStageClassifier": "aisles.models.prediction.two_stage",
     "benchmark": "aisles.calls",
     "build_backbone": "aisles.models.backbones.registry",
+    "compare": "aisles.experiments.judge.judgement",
     "evaluate": "aisles.experiments.training.bundle_evaluation",
     "load": "aisles.models.bundles.bundle",
     "load_plugins": "aisles.hierarchy.registry",
@@ -41,6 +42,7 @@ __all__ = [
     "TwoStageClassifier",
     "benchmark",
     "build_backbone",
+    "compare",
     "evaluate",
     "load",
     "load_plugins",
@@ -56,6 +58,7 @@ __all__ = [
 if TYPE_CHECKING:
     from aisles.calls import benchmark, train
     from aisles.data_prep.images.manifest import read_manifest
+    from aisles.experiments.judge.judgement import compare
     from aisles.experiments.methods.registry import MethodResult, register_method
     from aisles.experiments.settings.benchmark import BenchmarkSettings as Settings
     from aisles.experiments.training.bundle_evaluation import evaluate_bundle as evaluate

@@ -14,6 +14,7 @@ import click
 
 from .ablate import ablate
 from .commands import QUIET, Commands, ModelCommand, as_json, plugin_option, typed
+from .compare import compare
 from .data import data as data_group
 from .options import BENCHMARK, setting_options
 from .predict import export, predict
@@ -121,6 +122,7 @@ main.add_command(data_group)
 main.add_command(predict)
 main.add_command(export)
 main.add_command(report)
+main.add_command(compare)
 main.add_command(audit_labels)
 main.add_command(train)
 main.add_command(evaluate)

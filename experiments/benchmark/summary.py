@@ -33,7 +33,7 @@ def summary(result: BenchmarkResult) -> str:
         f"router accuracy {_mean(router['accuracy']):.3f}, implied by flat {_mean(router['implied_by_flat']):.3f}",
         f"McNemar, {first['b']} against flat, a seed each: "
         + ", ".join(f"p = {test['p_value']:.2g}" for test in first["mcnemar"])
-        + f" (corrected {_counts(first['corrected'])}, lost {_counts(first['broken'])})",
+        + f" (corrected {_counts(first['corrected'])}, broken {_counts(first['broken'])})",
         *_controls(metrics["controls"]),
         "",
         f"Verdict: {metrics['verdict']}",

@@ -123,8 +123,8 @@ def register_backbone(
 
     def register(build: Callable[[tuple[int, int]], Any]) -> Callable[[tuple[int, int]], Any]:
         definition = BackboneDefinition(
-            name, build, description, tuple(input_size), normalization, crop_share, filter, fit, dimension, smallest,
-            weights, read_weights, license, source,
+            name, build, description, (input_size[0], input_size[1]), normalization, crop_share, filter, fit,
+            dimension, smallest, weights, read_weights, license, source,
         )  # fmt: skip
         definition.fitting()  # refuses what makes no sense
         BACKBONES.add(name, definition)

@@ -70,11 +70,12 @@ class Backbone:
     fitting: Fitting = cast(Fitting, None)
 
     def __post_init__(self) -> None:
-        if self.fitting is None:
+        given: Fitting | None = self.fitting
+        if given is None:
             object.__setattr__(self, "fitting", Fitting(self.input_size))
-        if self.fitting.size != self.input_size:
+        elif given.size != self.input_size:
             raise ValueError(
-                f"The network takes images of {self.input_size}; they are fitted to {self.fitting.size}. "
+                f"The network takes images of {self.input_size}; they are fitted to {given.size}. "
                 "Give a fitting of the network's size."
             )
 
