@@ -19,6 +19,7 @@ _PLACES = {
     "load_plugins": "aisles.hierarchy.registry",
     "read_manifest": "aisles.data_prep.images.manifest",
     "register_backbone": "aisles.models.backbones.definitions",
+    "register_clustering": "aisles.hierarchy.clustering",
     "register_method": "aisles.experiments.methods.registry",
     "register_rule": "aisles.hierarchy.rules",
     "save": "aisles.models.bundles.bundle",
@@ -48,6 +49,7 @@ __all__ = [
     "load_plugins",
     "read_manifest",
     "register_backbone",
+    "register_clustering",
     "register_method",
     "register_rule",
     "save",
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     from aisles.experiments.methods.registry import MethodResult, register_method
     from aisles.experiments.settings.benchmark import BenchmarkSettings as Settings
     from aisles.experiments.training.bundle_evaluation import evaluate_bundle as evaluate
+    from aisles.hierarchy.clustering import register_clustering
     from aisles.hierarchy.hierarchy import Hierarchy
     from aisles.hierarchy.registry import load_plugins
     from aisles.hierarchy.rules import register_rule

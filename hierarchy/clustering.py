@@ -85,8 +85,12 @@ class ClusteringDefinition:
 
     def distances(self, context: ClusteringContext) -> np.ndarray:
         """Compute the distances between classes, condensed as `scipy.spatial.distance.pdist` gives them."""
-        if isinstance(self.distance, str):
-            return np.maximum(pdist(context.embeddings.vectors, metric=self.distance), 0)
+        vectors = context.embeddings.vectors
+        if self.distance == "euclidean":
+            return pdist(vectors, metric="euclidean")
+        if self.distance == "cosine":
+            return np.maximum(pdist(vectors, metric="cosine"), 0)
+        assert callable(self.distance)
         n, found = len(context.classes), np.asarray(self.distance(context), dtype=np.float64)
         if found.shape != (n * (n - 1) // 2,) or not np.isfinite(found).all() or (found < 0).any():
             raise ValueError(
@@ -150,11 +154,22 @@ class Clustered(Protocol):
     """Clustered classes, a `ClassTree` or `ClassPartitions`: what macros are made of."""
 
     @property
-    def classes(self) -> tuple[str, ...]: ...
+    def classes(self) -> tuple[str, ...]:
+        """Sorted names."""
+        ...
+
     @property
-    def distances(self) -> np.ndarray: ...
-    def labels(self, n_macros: int) -> np.ndarray: ...
-    def cut(self, n_macros: int) -> Hierarchy: ...
+    def distances(self) -> np.ndarray:
+        """Between classes, condensed."""
+        ...
+
+    def labels(self, n_macros: int) -> np.ndarray:
+        """Return the number of each class's group, of shape (n_classes,)."""
+        ...
+
+    def cut(self, n_macros: int) -> Hierarchy:
+        """Return the hierarchy of that many macros."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -306,32 +321,38 @@ def choose_n_macros(clustered: Clustered) -> MacroCount:
     of the classes wins (Rousseeuw 1987), at the clustering's own distances, the smallest number on ties. All of it
     comes from training images.
     """
-    n = len(clustered.classes)
-    candidates = tuple(range(2, max(2, min(MOST_MACROS, n // 2)) + 1))
-    labels = [clustered.labels(k) for k in candidates]
-    alone = tuple(int((np.bincount(found) == 1).sum()) for found in labels)
+    alone, kept = _alone(clustered), allowed_numbers(clustered)
     square = squareform(clustered.distances)
-    scores = tuple(_silhouette(square, found) for found in labels)
-    kept = preferred(dict(zip(candidates, alone, strict=True)))
-    best = max(kept, key=lambda k: (scores[k - 2], -k))
-    return MacroCount(best, candidates, scores, alone, _reason(best, kept, candidates, scores, n))
+    scores = {k: _silhouette(square, clustered.labels(k)) for k in alone}
+    best = max(kept, key=lambda k: (scores[k], -k))
+    reason = _reason(best, kept, scores, len(clustered.classes))
+    return MacroCount(best, tuple(alone), tuple(scores.values()), tuple(alone.values()), reason)
 
 
-def preferred(alone: dict[int, int]) -> list[int]:
-    """Return the numbers of macros that may be chosen, given how many macros of each hold a single class."""
+def allowed_numbers(clustered: Clustered) -> list[int]:
+    """Return the numbers of macros among which `choose_n_macros` chooses."""
+    alone = _alone(clustered)
     kept = [k for k, single in alone.items() if k > 2 and single <= k * MOST_ALONE]
-    least = min((single / k for k, single in alone.items()), default=0)
+    least = min(single / k for k, single in alone.items())
     return kept or [k for k, single in alone.items() if single / k == least]
 
 
-def _reason(best: int, kept: list[int], candidates: tuple[int, ...], scores: tuple[float, ...], n: int) -> str:
-    if len(candidates) == 1:
-        return f"{best} macros, as many as {n} classes allow without making most of them single classes"
-    left_out = [k for k in candidates if k not in kept and k > 2]
+def _alone(clustered: Clustered) -> dict[int, int]:
+    """Count for each number of macros to try the macros of a single class."""
+    most = max(2, min(MOST_MACROS, len(clustered.classes) // 2))
+    return {k: int((np.bincount(clustered.labels(k)) == 1).sum()) for k in range(2, most + 1)}
+
+
+def _reason(best: int, kept: list[int], scores: dict[int, float], n: int) -> str:
+    if len(scores) == 1:
+        return f"{best} macros, as {n} classes make no more that tell classes apart inside"
+    left_out = [k for k in scores if k not in kept and k > 2]
     crumbs = f", without {_listed(left_out)} for their many single classes" if left_out else ""
     if len(kept) == 1:
-        return f"{best} macros{crumbs}" if crumbs else f"{best} macros, at most half as many as the {n} classes"
-    return f"{best} macros: highest silhouette ({scores[best - 2]:.3f}) of {_listed(kept)}{crumbs}"
+        return (
+            f"{best} macros{crumbs}" if crumbs else f"{best} macros, at most half as many as the {n} classes"
+        )
+    return f"{best} macros: highest silhouette ({scores[best]:.3f}) of {_listed(kept)}{crumbs}"
 
 
 def _listed(numbers: list[int]) -> str:

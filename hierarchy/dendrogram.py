@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from .clustering import ClassTree
+from .class_tree import ClassTree
 from .hierarchy import Hierarchy
 
 if TYPE_CHECKING:
