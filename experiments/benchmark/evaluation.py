@@ -7,6 +7,7 @@ of `classes`; shares are between 0 and 1; what can't be computed is null. Times 
 - `n_test`, `n_products`, `seeds`, `classes`, `macros` (name: its classes), `backbone`, `data` (`fingerprint`,
   `test_images`: hash of the names, labels and bytes of those, `images`
   by split, `products`, `unreadable`, `equal_files_across_splits_or_classes`, `notes`).
+- `metrics`: the registered metrics by name: `label`, `description`, `higher_is_better`, `shown`.
 - `methods`: by name
   - `role`: flat, ensemble, two-stage, hierarchy (the primary rule on another hierarchy), control (on random macros)
     or reference (another library);
@@ -59,6 +60,7 @@ from aisles.experiments.metrics.method_metrics import (
     normalized,
     tree_distances,
 )
+from aisles.experiments.metrics.registry import METRICS
 from aisles.experiments.runs.predictions import Predictions
 from aisles.experiments.settings.benchmark import ComparisonSettings
 from aisles.experiments.stats.verdict import Comparison, as_json, compare, compare_family
@@ -98,6 +100,7 @@ def evaluate(predictions: Predictions, settings: ComparisonSettings, linkage: np
         "seeds": list(predictions.seeds),
         "classes": list(hierarchy.classes),
         "macros": dict(zip(hierarchy.macros, map(list, hierarchy.members), strict=True)),
+        "metrics": {name: definition.facts() for name, definition in METRICS.items()},
         "methods": {name: method_metrics(predictions, name, distances) for name in predictions.methods},
         "router": _router(predictions),
         "error_budget": {

@@ -23,6 +23,7 @@ def summary(result: BenchmarkResult) -> str:
         f"{'':<{width}}{'accuracy':>16}{'macro-F1':>10}{'against flat':>15}{interval:>18}{'p':>9}  verdict",
     ]
     comparisons = {comparison["b"]: comparison for comparison in metrics["comparisons"]}
+    more = _further(metrics)
     for name, method in metrics["methods"].items():
         lines.append(_row(name, method, comparisons.get(name), width))
     lines += [f"{name:<{width}}failed: {reason}" for name, reason in metrics["failed"].items()]
@@ -35,6 +36,8 @@ def summary(result: BenchmarkResult) -> str:
         + ", ".join(f"p = {test['p_value']:.2g}" for test in first["mcnemar"])
         + f" (corrected {_counts(first['corrected'])}, broken {_counts(first['broken'])})",
         *_controls(metrics["controls"]),
+        *_best_flat(metrics["best_flat"]),
+        *more,
         "",
         f"Verdict: {metrics['verdict']}",
         "",
@@ -43,6 +46,35 @@ def summary(result: BenchmarkResult) -> str:
         f"Predict: aisles predict {_typed(result.folder / 'bundles' / 'two-stage')} IMAGE...",
     ]
     return "\n".join(lines)
+
+
+def _best_flat(best: dict) -> list[str]:
+    """Name the strongest flat method, and every two-stage method's verdict against it."""
+    if best["name"] == "flat":
+        return ["The strongest flat method on validation images is flat itself."]
+    lines = [f"Against {best['name']}, the flat method that validation images prefer:"]
+    for comparison in best["comparisons"]:
+        low, high = (100 * end for end in comparison["interval"])
+        lines.append(
+            f"  {comparison['b']}: {100 * comparison['difference']:+.1f} points ({low:+.1f} to {high:+.1f}), "
+            f"{comparison['verdict']}"
+        )
+    return lines
+
+
+def _further(metrics: dict) -> list[str]:
+    """List the metrics that came from outside, by method."""
+    ours = {"accuracy", "top5_accuracy", "balanced_accuracy", "macro_f1"}
+    return [
+        f"{facts['label']}: "
+        + ", ".join(
+            f"{name} {_mean(method[key]):.3f}"
+            for name, method in metrics["methods"].items()
+            if method.get(key)
+        )
+        for key, facts in metrics["metrics"].items()
+        if facts["shown"] and key not in ours
+    ]
 
 
 def _controls(controls: dict) -> list[str]:
