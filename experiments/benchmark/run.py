@@ -30,7 +30,7 @@ from aisles.experiments.runs.writer import (
     write_json,
 )
 from aisles.experiments.settings.benchmark import BackboneSettings, BenchmarkSettings
-from aisles.hierarchy.clustering import ClassTree
+from aisles.hierarchy.class_tree import ClassTree
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rules import parse_rule, route
 from aisles.models.backbones.registry import Backbone
@@ -149,7 +149,12 @@ def run_benchmark(
         trunk, features = prepare_features(prepared, settings.backbone, cache, backbone)
         facts = {"data": prepared.fingerprint, "backbone": trunk.key}
         another = check_resumable(output, settings, facts, resume=resume, replace=replace)
-        found = find_hierarchy(prepared, features, settings.hierarchy)
+
+        def confusion() -> np.ndarray:
+            trainer = Trainer(output / "models", prepared, features, trunk.key, settings.training, jobs)
+            return flat_confusion(trainer, prepared, range(settings.comparison.seeds))
+
+        found = find_hierarchy(prepared, features, settings.hierarchy, confusion)
         if another:
             remove_results(output)
         write_inputs(output, settings, prepared, found, facts, named=backbone is None, command=command)
@@ -158,6 +163,14 @@ def run_benchmark(
             metrics = run.run(sweep)
         write_report(output)
     return BenchmarkResult(output, metrics)
+
+
+def flat_confusion(trainer: Trainer, prepared: PreparedData, seeds: range) -> np.ndarray:
+    """Train flat, and return its probability mass on validation images, (n_classes, n_classes), by true class."""
+    classes, val = prepared.manifest.classes, prepared.rows("val")
+    trainer.train([flat_job(classes, seed) for seed in seeds])
+    truth = np.searchsorted(np.array(classes), prepared.manifest.labels[val].astype(str))
+    return confusion_of_seeds(truth, np.stack([trainer.flat(seed).val_probs[val] for seed in seeds]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -231,7 +244,7 @@ class _Run:
     def trees(self) -> dict[str, ClassTree]:
         """One tree a linkage, the study's first."""
         own = self.found.tree
-        others = [name for name in LINKAGES if name != own.method]
+        others = [n for n in dict.fromkeys((*LINKAGES, *self.settings.sweep.linkages)) if n != own.method]
         return {own.method: own} | {name: class_tree(self.prepared, self.features, name) for name in others}
 
     @cached_property
