@@ -240,19 +240,8 @@ def _from_csv(path: Path, label_column: str) -> Manifest:
         if "label" in table:
             table = table.rename(columns={"label": "original_label"})
         table = table.assign(label=table[label_column])
-    table, notes = complete_table(_with_slashes(table, path.parent), str(path))
+    table, notes = complete_table(table, str(path))
     return Manifest(table, path.parent, tuple(notes))
-
-
-def _with_slashes(table: pd.DataFrame, root: Path) -> pd.DataFrame:
-    """Read names that were written on Windows: a backslash divides folders where no file's own name has it."""
-    if "file_name" not in table:
-        return table
-    names = [
-        name.replace("\\", "/") if "\\" in name and not (root / name).exists() else name
-        for name in table["file_name"].tolist()
-    ]
-    return table.assign(file_name=names)
 
 
 def _read_text_table(path: Path) -> pd.DataFrame:

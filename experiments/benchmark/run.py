@@ -157,7 +157,15 @@ def run_benchmark(
         found = find_hierarchy(prepared, features, settings.hierarchy, confusion)
         if another:
             remove_results(output)
-        write_inputs(output, settings, prepared, found, facts, named=backbone is None, command=command)
+        write_inputs(
+            output,
+            settings,
+            prepared,
+            found,
+            facts,
+            named=backbone is None and prepared.vectors is None,
+            command=command,
+        )
         with engine(scheduler) as places:
             run = _Run(output, settings, prepared, trunk, features, found, cache, places or jobs, command)
             metrics = run.run(sweep)
@@ -210,7 +218,8 @@ class _Run:
         if sweep:
             metrics["sweep"] = self.sweep(predictions, forecast)
         self.write_costs(predictions.methods)
-        self.save_bundles(metrics)
+        if self.prepared.vectors is None:  # what has no network can't predict from images
+            self.save_bundles(metrics)
         write_json(self.output / "environment.json", environment() | {"command": self.command})
         write_json(self.output / "metrics.json", metrics)
         return metrics
@@ -376,6 +385,8 @@ class _Run:
 
     def learn_elsewhere(self, name: str) -> Hierarchy:
         """Learn the hierarchy from another backbone's features: `vgg16`, `efficientnet_lite0:gray`, `:none`."""
+        if self.prepared.vectors is not None:
+            raise ValueError(f"Features of {name} need images; a features table has none.")
         base, _, variant = name.partition(":")
         changes = {"color": "gray"} if variant == "gray" else {"weights": variant} if variant else {}
         changes |= {"name": base, "batch_size": self.settings.backbone.batch_size}
