@@ -19,6 +19,7 @@ _PLACES = {
     "load_plugins": "aisles.hierarchy.registry",
     "read_manifest": "aisles.data_prep.images.manifest",
     "register_backbone": "aisles.models.backbones.definitions",
+    "register_clustering": "aisles.hierarchy.clustering",
     "register_head": "aisles.models.heads.registry",
     "register_method": "aisles.experiments.methods.registry",
     "register_metric": "aisles.experiments.metrics.registry",
@@ -50,6 +51,7 @@ __all__ = [
     "load_plugins",
     "read_manifest",
     "register_backbone",
+    "register_clustering",
     "register_head",
     "register_method",
     "register_metric",
@@ -67,6 +69,7 @@ if TYPE_CHECKING:
     from aisles.experiments.metrics.registry import register_metric
     from aisles.experiments.settings.benchmark import BenchmarkSettings as Settings
     from aisles.experiments.training.bundle_evaluation import evaluate_bundle as evaluate
+    from aisles.hierarchy.clustering import register_clustering
     from aisles.hierarchy.hierarchy import Hierarchy
     from aisles.hierarchy.registry import load_plugins
     from aisles.hierarchy.rules import register_rule

@@ -85,9 +85,8 @@ OPTIONS = (
     SettingOption(
         "linkage",
         "hierarchy.linkage",
-        "How the distance of two groups of classes is measured.",
+        "A registered clustering of the classes: ward, average, complete or your own.",
         "ward",
-        ("ward", "average", "complete"),
     ),
     SettingOption(
         "seeds", "comparison.seeds", "How many training seeds.", "3", click.IntRange(1), commands=(BENCHMARK,)

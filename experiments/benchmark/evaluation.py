@@ -199,8 +199,15 @@ def against_best_flat(predictions: Predictions, settings: ComparisonSettings) ->
         "name": strongest,
         "val_accuracy": accuracies,
         "comparisons": [as_json(comparison) for comparison in (first, *rest)],
-        "sentence": claim(first, judge(predictions, settings, "flat", settings.primary)),
+        "sentence": _unroutable(predictions)
+        or claim(first, judge(predictions, settings, "flat", settings.primary)),
     }
+
+
+def _unroutable(predictions: Predictions) -> str | None:
+    """Say in place of a verdict why routing can't be judged on this hierarchy, if it can't."""
+    why = predictions.hierarchy.degenerate
+    return why and f"No verdict on routing: {why}. Group the classes otherwise (--macros, --hierarchy)."
 
 
 def claim(best: Comparison, flat: Comparison) -> str:

@@ -9,7 +9,7 @@ from scipy.stats import spearmanr
 from aisles.experiments.metrics.answers import accuracy
 from aisles.experiments.settings.benchmark import ComparisonSettings
 from aisles.experiments.stats.verdict import as_json, compare_family
-from aisles.hierarchy.clustering import ClassTree
+from aisles.hierarchy.class_tree import ClassTree
 from aisles.hierarchy.hierarchy import Hierarchy
 
 

@@ -15,7 +15,7 @@ from PIL import Image
 from .plots.tree_path import tree_path
 
 if TYPE_CHECKING:
-    from aisles.hierarchy.clustering import ClassTree
+    from aisles.hierarchy.class_tree import ClassTree
     from aisles.models.prediction.explanation import Explanation, Neighbor, StageView, TrainingImages
     from aisles.models.prediction.two_stage import Classifier, FlatClassifier
 
@@ -285,7 +285,7 @@ def _is_there(path: Path) -> bool:
 
 
 def _tree(classifier: "Classifier", bundle: Path, given: Path | None) -> "ClassTree | None":
-    from aisles.hierarchy.clustering import ClassTree
+    from aisles.hierarchy.class_tree import ClassTree
 
     run = bundle.resolve().parent.parent
     for path in [given] if given is not None else [bundle / "tree.json", run / "tree.json"]:

@@ -78,10 +78,11 @@ class HierarchySettings(Section):
     macros: int | Literal["auto"] = Field(
         default="auto",
         description="Number of macro-categories, or auto: chosen by silhouette of the training images' class "
-        "embeddings, half as many as classes where there are at most 5.",
+        "embeddings, at most 12 and at most half as many as classes.",
     )
-    linkage: Literal["ward", "average", "complete"] = Field(
-        default="ward", description="How the distance of two groups of classes is measured."
+    linkage: str = Field(
+        default="ward",
+        description="A registered clustering of the classes: ward, average, complete or your own.",
     )
     file: str | None = Field(default=None, description="A hierarchy of your own: a JSON file.")
     column: str | None = Field(
@@ -100,6 +101,13 @@ class HierarchySettings(Section):
     bootstraps: int = Field(
         default=20, ge=1, description="Resamples of the images for the hierarchy's stability."
     )
+
+    @field_validator("linkage")
+    @classmethod
+    def _registered(cls, name: str) -> str:
+        from aisles.hierarchy.clustering import check_clustering
+
+        return check_clustering(name)
 
     @field_validator("macros")
     @classmethod
@@ -221,9 +229,16 @@ class SweepSettings(Section):
     """Which cuts of the tree a sweep tries, each with the primary rule."""
 
     macros: tuple[int, ...] = Field(default=tuple(range(2, 13)), description="Numbers of macros.")
-    linkages: tuple[Literal["ward", "average", "complete"], ...] = Field(
-        default=("ward",), description="Linkages."
+    linkages: tuple[str, ...] = Field(
+        default=("ward",), description="Registered clusterings that make trees."
     )
+
+    @field_validator("linkages")
+    @classmethod
+    def _registered(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        from aisles.hierarchy.clustering import check_clustering
+
+        return tuple(check_clustering(name, tree=True) for name in names)
 
 
 class BenchmarkSettings(Section):

@@ -17,7 +17,7 @@ from typing import Any
 
 from aisles.data_prep.images.fitting import Fitting
 from aisles.data_prep.io.files import sha256_of
-from aisles.hierarchy.clustering import ClassTree
+from aisles.hierarchy.class_tree import ClassTree
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.models.backbones.registry import Backbone, JoinedBackbone, OnnxBackbone
 from aisles.models.prediction.guarantee import Confidence

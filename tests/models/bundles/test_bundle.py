@@ -10,7 +10,8 @@ import pytest
 from keras import layers
 
 from aisles.data_prep.io.files import sha256_of
-from aisles.hierarchy.clustering import ClassTree, cluster_classes
+from aisles.hierarchy.class_tree import ClassTree
+from aisles.hierarchy.clustering import cluster_classes
 from aisles.hierarchy.embeddings import class_embeddings
 from aisles.models.bundles import bundle as bundles
 from aisles.models.bundles.bundle import SCHEMA, BundleError, load_bundle, read_bundle, save_bundle
