@@ -18,7 +18,7 @@ from .compare import compare
 from .data import data as data_group
 from .options import BENCHMARK, setting_options
 from .predict import export, predict
-from .report import audit_labels, report
+from .report import audit_labels, cite, report
 from .settings import settings
 from .train import evaluate, train
 
@@ -123,6 +123,7 @@ main.add_command(predict)
 main.add_command(export)
 main.add_command(report)
 main.add_command(compare)
+main.add_command(cite)
 main.add_command(audit_labels)
 main.add_command(train)
 main.add_command(evaluate)

@@ -4,10 +4,12 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
 
+from aisles.data_prep.images.features_table import is_features_table, read_features_table
 from aisles.data_prep.images.manifest import COLUMNS, Manifest, read_manifest
 from aisles.data_prep.images.scan import find_leaks, scan_images
 from aisles.data_prep.images.splitting import connected_products, crossing_products, ensure_splits
@@ -19,6 +21,8 @@ from aisles.hierarchy.embeddings import class_embeddings
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.models.backbones.registry import Backbone, build_backbone, in_precision
 from aisles.models.features import extract
+
+from .given_features import GivenFeatures
 
 logger = logging.getLogger(__name__)
 
@@ -37,12 +41,15 @@ class PreparedData:
         file_name, label, reason of what was left out.
     leaks : DataFrame
         Groups of equal files under several splits or labels, as `scan.find_leaks` gives them.
+    vectors : ndarray of shape (n_images, dimension), or None
+        Features that were given in place of images.
     """
 
     manifest: Manifest
     sha256: np.ndarray
     unreadable: pd.DataFrame
     leaks: pd.DataFrame
+    vectors: np.ndarray | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -62,8 +69,9 @@ def prepare_data(data: str | Path, settings: DataSettings) -> PreparedData:
     DataError
         If the data can't be used; see `read_manifest`, `scan_images` and `ensure_splits`.
     """
-    manifest = read_manifest(data, label_column=settings.label_column)
-    scan = scan_images(manifest, strict=settings.strict)
+    given = read_features_table(data, label_column=settings.label_column) if is_features_table(data) else None
+    manifest = given.manifest if given else read_manifest(data, label_column=settings.label_column)
+    scan = given.scan if given else scan_images(manifest, strict=settings.strict)
     for file_name, reason in zip(scan.reasons["file_name"], scan.reasons["reason"], strict=True):
         logger.warning("Left out %s: %s", file_name, reason)
     kept = manifest.keep(scan.readable)
@@ -92,7 +100,8 @@ def prepare_data(data: str | Path, settings: DataSettings) -> PreparedData:
             f"Validation images are needed to choose epochs and temperatures, and {len(split)} images of "
             f"{len(split.classes)} classes leave none. Add images: at least 3 products for some classes."
         )
-    return PreparedData(split, sha256, scan.reasons, leaks)
+    vectors = given.vectors_of(split) if given else None
+    return PreparedData(split, sha256, scan.reasons, leaks, vectors)
 
 
 def _equal_files_joined(manifest: Manifest, sha256: np.ndarray, settings: DataSettings) -> Manifest:
@@ -142,6 +151,8 @@ def prepare_features(
     backbone: Backbone | None = None,
 ) -> tuple[Backbone, np.ndarray]:
     """Build the backbone (or take the given one as it is) and give every image's features, (n_images, dimension)."""
+    if prepared.vectors is not None:
+        return cast(Backbone, GivenFeatures()), prepared.vectors
     if backbone is None:
         built = build_backbone(
             settings.name,

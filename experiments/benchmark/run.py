@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from aisles.data_prep.io.files import write_whole
+from aisles.experiments.judge.methods_table import methods_table
 from aisles.experiments.methods.head_jobs import Trainer, flat_job, router_job, two_stage_jobs
 from aisles.experiments.methods.protocol import check_same_protocol, collect
 from aisles.experiments.methods.registry import FLAT, Context, MethodResult, taking_part
@@ -68,6 +71,15 @@ class BenchmarkResult:
 
     folder: Path
     metrics: dict[str, Any]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per method: accuracy, macro-F1, and the difference from its baseline with interval, p and verdict."""
+        return methods_table(self.metrics)
+
+    def _repr_html_(self) -> str:
+        shown = self.table.to_html(float_format="{:.3f}".format, na_rep="")
+        return f"{shown}<p>{escape(self.metrics['verdict'])}</p>"
 
     def __repr__(self) -> str:
         first = self.metrics["comparisons"][0]
@@ -145,7 +157,15 @@ def run_benchmark(
         found = find_hierarchy(prepared, features, settings.hierarchy, confusion)
         if another:
             remove_results(output)
-        write_inputs(output, settings, prepared, found, facts, named=backbone is None, command=command)
+        write_inputs(
+            output,
+            settings,
+            prepared,
+            found,
+            facts,
+            named=backbone is None and prepared.vectors is None,
+            command=command,
+        )
         with engine(scheduler) as places:
             run = _Run(output, settings, prepared, trunk, features, found, cache, places or jobs, command)
             metrics = run.run(sweep)
@@ -198,7 +218,8 @@ class _Run:
         if sweep:
             metrics["sweep"] = self.sweep(predictions, forecast)
         self.write_costs(predictions.methods)
-        self.save_bundles(metrics)
+        if self.prepared.vectors is None:  # what has no network can't predict from images
+            self.save_bundles(metrics)
         write_json(self.output / "environment.json", environment() | {"command": self.command})
         write_json(self.output / "metrics.json", metrics)
         return metrics
@@ -364,6 +385,8 @@ class _Run:
 
     def learn_elsewhere(self, name: str) -> Hierarchy:
         """Learn the hierarchy from another backbone's features: `vgg16`, `efficientnet_lite0:gray`, `:none`."""
+        if self.prepared.vectors is not None:
+            raise ValueError(f"Features of {name} need images; a features table has none.")
         base, _, variant = name.partition(":")
         changes = {"color": "gray"} if variant == "gray" else {"weights": variant} if variant else {}
         changes |= {"name": base, "batch_size": self.settings.backbone.batch_size}

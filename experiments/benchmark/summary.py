@@ -29,6 +29,7 @@ def summary(result: BenchmarkResult) -> str:
     lines += [f"{name:<{width}}failed: {reason}" for name, reason in metrics["failed"].items()]
     first = metrics["comparisons"][0]
     router = metrics["router"]
+    bundle = result.folder / "bundles" / "two-stage"
     lines += [
         "",
         f"router accuracy {_mean(router['accuracy']):.3f}, implied by flat {_mean(router['implied_by_flat']):.3f}",
@@ -43,7 +44,7 @@ def summary(result: BenchmarkResult) -> str:
         "",
         f"Look at {_typed(result.folder / 'report.html')}; every plot is in "
         f"{_typed(result.folder / 'metrics.json')}.",
-        f"Predict: aisles predict {_typed(result.folder / 'bundles' / 'two-stage')} IMAGE...",
+        *([f"Predict: aisles predict {_typed(bundle)} IMAGE..."] if bundle.exists() else []),
     ]
     return "\n".join(lines)
 

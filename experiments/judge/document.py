@@ -70,7 +70,7 @@ def _systems_section(judged: Judgement) -> Section:
     columns = (Column("system"), *(Column(key, kinds[key]) for key in table.columns))  # pyright: ignore
     rows = tuple((name, *map(_plain, row)) for name, *row in table.itertuples())
     family = len(judged.comparisons)
-    corrected = f", corrected for {family} comparisons (Holm)" if family > 1 else ""
+    corrected = f", corrected for {family} comparisons (step-down max-T)" if family > 1 else ""
     tests = tuple(
         (
             c.b, seed or "–", test.corrected, test.broken, test.p_value, c.smallest_detectable

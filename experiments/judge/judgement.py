@@ -13,11 +13,12 @@ from aisles.data_prep.images.manifest import shortened
 from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.tables import columns as table_columns
 from aisles.data_prep.io.tables import rows
-from aisles.experiments.stats.verdict import Comparison, apply_holm, as_json
+from aisles.experiments.stats.verdict import Comparison, as_json, compare_family
 from aisles.experiments.stats.verdict import compare as judge_pair
 from aisles.hierarchy.hierarchy import Hierarchy
 
 from .measures import system_metrics
+from .methods_table import methods_table
 from .systems import Systems, join
 from .tables import (
     TRUTHS,
@@ -41,7 +42,7 @@ class Judgement:
     systems : Systems
     baseline : str
     comparisons : tuple of Comparison
-        Of each other system with the baseline, in the order given; several are corrected together (Holm).
+        Of each other system with the baseline, in the order given; several are corrected together (step-down max-T).
     metrics : dict
         In the shape of a benchmark's `metrics.json`, as far as the tables allow.
     """
@@ -54,10 +55,7 @@ class Judgement:
     @cached_property
     def table(self) -> pd.DataFrame:
         """One row per system: accuracy and its kin, the difference from the baseline with interval, p and verdict."""
-        compared = {comparison.b: comparison for comparison in self.comparisons}
-        return pd.DataFrame(
-            [_row(name, facts, compared.get(name)) for name, facts in self.metrics["methods"].items()]
-        ).set_index("system")
+        return methods_table(self.metrics, "system")
 
     @property
     def verdict(self) -> str:
@@ -178,14 +176,13 @@ def judge(
             f"The baseline must be one of the systems: {', '.join(given)}. Received: {baseline!r}."
         )
     right = {name: systems.correct(name) for name in given}
-    pairs = [
-        judge_pair(
-            right[baseline], right[name], systems.products, names=(baseline, name), margin=margin, alpha=alpha
-        )
-        for name in given
-        if name != baseline
-    ]
-    comparisons = apply_holm(pairs) if len(pairs) > 1 else tuple(pairs)
+    pairs = [(baseline, name) for name in given if name != baseline]
+    options: dict[str, Any] = {"margin": margin, "alpha": alpha}
+    if len(pairs) > 1:
+        comparisons = compare_family(pairs, right, systems.products, **options)
+    else:
+        (pair,) = pairs
+        comparisons = (judge_pair(*(right[name] for name in pair), systems.products, names=pair, **options),)
     first = comparisons[0]
     notes = list(systems.notes)
     if first.n_products < FEW_PRODUCTS:
@@ -328,27 +325,6 @@ def _with_products(tables: Mapping[str, PredictionsTable], products: Any) -> dic
     return found
 
 
-def _row(name: str, facts: Mapping[str, Any], comparison: Comparison | None) -> dict[str, Any]:
-    row = {
-        "system": name,
-        "accuracy": facts["accuracy_mean"],
-        "sd over seeds": facts["accuracy_sd"],
-        "macro-F1": float(np.mean(facts["macro_f1"])),
-        "balanced": float(np.mean(facts["balanced_accuracy"])),
-        "top-5": None if facts["top5_accuracy"] is None else float(np.mean(facts["top5_accuracy"])),
-    }
-    if comparison is None:
-        return row
-    low, high = comparison.interval
-    return row | {
-        "difference": comparison.difference,
-        "low": low,
-        "high": high,
-        "p": comparison.p_corrected,
-        "verdict": comparison.verdict,
-    }
-
-
 def _summary(judged: Judgement) -> list[str]:
     metrics = judged.metrics
     level = 100 * (1 - judged.comparisons[0].alpha)
@@ -379,7 +355,7 @@ def _summary(judged: Judgement) -> list[str]:
             f"{', means over seeds' if n_seeds > 1 else ''})"
         )
     if len(judged.comparisons) > 1:
-        lines.append(f"p-values are corrected for {len(judged.comparisons)} comparisons (Holm).")
+        lines.append(f"p-values are corrected for {len(judged.comparisons)} comparisons (step-down max-T).")
     lines += ["", *(f"Verdict: {comparison.sentence()}" for comparison in judged.comparisons)]
     return lines + [f"Note: {note}" for note in metrics["notes"]]
 

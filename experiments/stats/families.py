@@ -15,6 +15,8 @@ from .resampling import product_sums
 from .training_noise import Noise
 
 BLOCK = 500
+MANY_PRODUCTS = 20_000
+"""From here on products with equal residuals are drawn together: how many keep a plus sign is binomial."""
 
 
 def max_t(
@@ -56,10 +58,17 @@ def max_t(
     n_images, n_products = gains[0].shape[1], residuals.shape[1]
     largest_seeds = max(table.shape[0] for table in gains)
     draws = np.empty((n_resamples, len(gains)))
-    for start in range(0, n_resamples, BLOCK):
-        rows = min(BLOCK, n_resamples - start)
-        signs = rng.choice(np.array([-1.0, 1.0]), size=(rows, n_products))
-        images = signs @ residuals.T / n_images
+    kinds = np.unique(residuals.T, axis=0, return_counts=True) if n_products > MANY_PRODUCTS else None
+    block = BLOCK if kinds is None else max(1, min(BLOCK, BLOCK * MANY_PRODUCTS // len(kinds[1])))
+    for start in range(0, n_resamples, block):
+        rows = min(block, n_resamples - start)
+        if kinds is None:
+            signs = rng.choice(np.array([-1.0, 1.0]), size=(rows, n_products))
+            images = signs @ residuals.T / n_images
+        else:
+            values, counts = kinds
+            plus = rng.binomial(counts, 0.5, size=(rows, len(counts)))
+            images = (2.0 * plus - counts) @ values / n_images
         z = rng.normal(size=(rows, largest_seeds))
         seeds = np.stack(
             [_seed_part(table, noise, z) for table, noise in zip(gains, noises, strict=True)], axis=1

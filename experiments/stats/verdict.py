@@ -468,6 +468,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         "smallest_detectable": comparison.smallest_detectable,
         "margin": comparison.margin,
         "alpha": comparison.alpha,
+        "power": comparison.power,
         "verdict": comparison.verdict,
         "sentence": comparison.sentence(),
     }
