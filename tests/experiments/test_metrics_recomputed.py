@@ -463,8 +463,9 @@ def test_climb(told):
                     macro = told.archives[name]["macro_probs"][seed].astype(float)
                 counts = Counter()
                 for p, m, y in zip(probs, macro, told.truth, strict=True):
-                    level = "class" if p.max() >= t else "macro" if m.max() >= t else "none"
-                    right = p.argmax() == y if level == "class" else m.argmax() == told.macro_of[y]
+                    own = told.macro_of[p.argmax()]
+                    level = "class" if p.max() >= t else "macro" if m[own] >= t else "none"
+                    right = p.argmax() == y if level == "class" else own == told.macro_of[y]
                     counts[level, bool(right)] += 1
                 n_class, n_macro = (counts[k, True] + counts[k, False] for k in ("class", "macro"))
                 given = n_class + n_macro
