@@ -22,7 +22,7 @@ from scipy.stats import binom
 
 from .distributions import check_distributions, check_same_images
 from .hierarchy import Hierarchy
-from .rule_functions import NEVER
+from .rule_functions import NEVER, macros_holding
 
 logger = logging.getLogger(__name__)
 
@@ -128,9 +128,10 @@ def _counts(
     holds[hierarchy.slot_macro, hierarchy.slot_class] = True
     grid = np.array(GRID)
     by_class = probs.max(axis=1)[:, None] >= grid
-    by_macro = ~by_class & (macro_probs.max(axis=1)[:, None] >= grid)
-    class_right = np.argmax(probs, axis=1) == labels
-    macro_right = holds[np.argmax(macro_probs, axis=1), labels]
+    best = np.argmax(probs, axis=1)
+    macro = macros_holding(hierarchy, best, macro_probs)
+    by_macro = ~by_class & (macro_probs[np.arange(len(macro)), macro][:, None] >= grid)
+    class_right, macro_right = best == labels, holds[macro, labels]
     right = (by_class & class_right[:, None]) | (by_macro & macro_right[:, None])
     return (by_class | by_macro).sum(axis=0), right.sum(axis=0)
 

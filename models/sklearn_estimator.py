@@ -111,10 +111,10 @@ class HierarchicalEstimator(ClassifierMixin, BaseEstimator):
         return self._macro(self._checked(X))
 
     def climb(self, X: Any, threshold: float | tuple[float, float]) -> np.ndarray:
-        """Return the class where it is probable enough, else the macro's name, else None, as an object array."""
+        """Return the class where it is probable enough, else its macro's name, else None, as an object array."""
         check_is_fitted(self)
         X = self._checked(X)
-        answers = climb(self._routed(X), self._macro(X), threshold)
+        answers = climb(self._routed(X), self._macro(X), threshold, self.hierarchy_)
         of_column = np.empty(len(self.classes_), dtype=object)
         of_column[self._column] = self.classes_
         found = np.full(len(X), None, dtype=object)

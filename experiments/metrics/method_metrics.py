@@ -126,10 +126,11 @@ def climb_metrics(predictions: Predictions, name: str) -> dict[str, Any]:
     macro_truth = hierarchy.macro_of[predictions.truth]
     curves = []
     for row, probs in enumerate(method.probs.astype(np.float64)):
-        macro = _macro_probs(method, row, hierarchy)
+        macro, best = _macro_probs(method, row, hierarchy), probs.argmax(1)
+        held = hierarchy.macro_of[best]
         curves.append(
             climb_curve(
-                probs.max(1), probs.argmax(1) == predictions.truth, macro.max(1), macro.argmax(1) == macro_truth,
+                probs.max(1), best == predictions.truth, macro[np.arange(len(held)), held], held == macro_truth,
                 CLIMB_THRESHOLDS,
             )
         )  # fmt: skip

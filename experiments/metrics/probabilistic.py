@@ -198,12 +198,12 @@ def climb_curve(
 ) -> ClimbCurve:
     """Return climb's accuracy against the share of images answered at class level, threshold by threshold.
 
-    The class is answered if its probability is >= t, else the macro if its probability is >= t, else nothing.
+    The class is answered if its probability is >= t, else its macro if that's probability is >= t, else nothing.
 
     Parameters
     ----------
     class_confidence, macro_confidence : array-like of shape (n_images,)
-        Probability of the most probable class, and of the most probable macro.
+        Probability of the most probable class, and of the macro that holds it.
     class_correct, macro_correct : array-like of bool of shape (n_images,)
         Whether that class, and that macro, is the true one.
     thresholds : array-like of shape (n_thresholds,), optional

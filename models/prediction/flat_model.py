@@ -94,8 +94,9 @@ class FlatClassifier(Classifier):
 
     def _outcome(self, batch, rule: Any, calibrated, complete):
         probs: Any = self._passed("flat", batch, calibrated=calibrated)
-        macro_probs: Any = None if self.hierarchy is None else macro_sums(probs, self.hierarchy)
-        answers = climb(probs, macro_probs, rule.parameter) if rule is not None else None
+        hierarchy: Any = self.hierarchy
+        macro_probs: Any = None if hierarchy is None else macro_sums(probs, hierarchy)
+        answers = climb(probs, macro_probs, rule.parameter, hierarchy) if rule is not None else None
         return Outcome(probs, macro_probs, answers)
 
     def _macro_probs(self, batch, calibrated):

@@ -237,9 +237,10 @@ class TwoStageClassifier(Classifier):
         probs = route(
             rule, hierarchy=self.hierarchy, macro_probs=macro_probs, within_probs=within, flat_probs=flat
         )
+        hierarchy = self.hierarchy
         if rule.definition.several_levels:
             known = None if ran.all() else ~self._held_by(~ran)
-            return Outcome(probs, macro_probs, climb(probs, macro_probs, rule.parameter), known)
+            return Outcome(probs, macro_probs, climb(probs, macro_probs, rule.parameter, hierarchy), known)
         if rule.selective:
             return Outcome(probs, macro_probs, known=self._held_by(sent(rule, macro_probs, self.hierarchy)))
         return Outcome(probs, macro_probs)
@@ -283,7 +284,9 @@ def sent(
 
     hard, beam and threshold need those whose weight isn't 0. climb answers a class only where P(c) reaches the
     threshold, and P(c) is at most the summed probability of the macros that hold it: sub-models that can't lift
-    any class so far aren't needed, unless the whole distribution is wanted (`complete`).
+    any class so far aren't needed, unless the whole distribution is wanted (`complete`). Where a macro may be answered,
+    those are needed, too, of which each could hold the most probable class: its P(c) is at least P(m) over the number
+    of classes of m, for every m.
     """
     if rule.definition.several_levels and not complete:
         kept = np.zeros(macro_probs.shape, bool)
@@ -293,6 +296,12 @@ def sent(
             reach[:, label] += macro_probs[:, macro]
         # Rounding may lift a sum by some 1e-16; a sub-model too many changes nothing, one too few would.
         enough = reach >= parameter[0] - 1e-9
+        rivals = reach >= (macro_probs / np.array(hierarchy.sizes)).max(axis=1, keepdims=True) - 1e-9
+        home = np.zeros(macro_probs.shape, bool)
+        for macro, label in zip(hierarchy.slot_macro, hierarchy.slot_class, strict=True):
+            home[:, macro] |= rivals[:, label]
+        open_ = (home & (macro_probs >= parameter[1] - 1e-9)).any(axis=1) & (home.sum(axis=1) > 1)
+        kept |= home & open_[:, None]
         for macro, label in zip(hierarchy.slot_macro, hierarchy.slot_class, strict=True):
             kept[:, macro] |= enough[:, label]
         return kept

@@ -355,7 +355,7 @@ def test_the_flat_model_has_the_same_interface(hierarchy, make_trunk, make_model
     for prediction, row in zip(flat.predict(images), probs, strict=True):
         assert prediction.label == flat.classes_[row.argmax()] and prediction.rule == "flat"
         assert prediction.label in hierarchy.members[hierarchy.macros.index(prediction.macro)]
-    answers = climb(probs, flat.predict_macro_proba(images), 0.5)
+    answers = climb(probs, flat.predict_macro_proba(images), 0.5, hierarchy)
     assert [p.answered for p in flat.predict(images, rule="climb:0.5")] == answers.levels.tolist()
     with pytest.raises(ValueError, match="leave it out"):
         flat.predict(images, rule="hard")
