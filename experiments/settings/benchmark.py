@@ -173,7 +173,19 @@ class ComparisonSettings(Section):
     """
 
     methods: tuple[str, ...] = Field(
-        default=("flat", "hard", "soft", "implied", "hie", "masked"), description="What is compared, by name."
+        default=(
+            "flat",
+            "flat-lda",
+            "ensemble",
+            "hard",
+            "soft",
+            "implied",
+            "hie",
+            "masked",
+            "soft:lda",
+            "implied:lda",
+        ),
+        description="What is compared, by name.",
     )
     seeds: int = Field(default=3, ge=1, description="How many training seeds.")
     margin: float = Field(

@@ -1,6 +1,7 @@
 """A benchmark from features that were computed elsewhere, beside the same from images."""
 
 import json
+import tomllib
 
 import numpy as np
 import pandas as pd
@@ -53,6 +54,28 @@ def test_a_benchmark_from_a_features_table_gives_a_verdict_and_no_bundle(tmp_pat
     costs = json.loads((tmp_path / "run" / "costs.json").read_text(encoding="utf-8"))
     assert costs["backbone"]["images_per_second"] is None
     assert isinstance(result.table, pd.DataFrame) and "<table" in result._repr_html_()
+
+
+@pytest.mark.keras
+def test_a_features_table_gives_the_same_verdict_as_the_images_it_was_made_from(
+    tmp_path, drawn_goods, small_run
+):
+    short = ("comparison.seeds=1", "training.epochs=3")
+    images = small_run(drawn_goods, tmp_path / "images", *short)
+    settings = BenchmarkSettings.model_validate(
+        tomllib.loads((tmp_path / "images" / "settings.toml").read_text(encoding="utf-8"))
+    )
+    prepared = prepare_data(drawn_goods, settings.data)
+    _, vectors = prepare_features(prepared, settings.backbone, backbone=small_run.backbone)
+    table = prepared.manifest.table
+    columns = {name: table[name].to_numpy(str) for name in ("file_name", "label", "product", "split")}
+    np.savez(tmp_path / "given.npz", features=vectors, **columns)
+    given = small_run(tmp_path / "given.npz", tmp_path / "given", *short)
+    assert given.metrics["comparisons"] == images.metrics["comparisons"]
+    assert given.metrics["macros"] == images.metrics["macros"]
+    for name, facts in images.metrics["methods"].items():
+        for key in ("accuracy", "macro_f1", "calibration"):
+            assert given.metrics["methods"][name][key] == facts[key]
 
 
 @pytest.mark.parametrize(
