@@ -71,12 +71,16 @@ class LabelModel:
         """
         probs = outputs.astype(np.float64)
         totals = probs.sum(1, keepdims=True)
-        # none of these holds for nan
-        sound = (totals > 0) & (totals < np.inf) & (probs.min(1, keepdims=True) >= 0)
+        sound = (totals > 0) & (totals < np.inf)  # neither holds for nan
         if not sound.all():
             raise ValueError(
-                f"The model of {list(self.labels)[:3]} gave probabilities that are not finite, negative or all 0, for "
+                f"The model of {list(self.labels)[:3]} gave probabilities that are not finite, or all 0, for "
                 f"{int((~sound).sum())} of {len(sound)} images: its weights are spoiled. Train it again."
+            )
+        if (probs < 0).any():
+            raise ValueError(
+                f"The model of {list(self.labels)[:3]} gave negative probabilities for {int((probs < 0).any(1).sum())} of "
+                f"{len(probs)} images: its head must end in a softmax. Train it again."
             )
         probs /= totals
         return apply_temperature(probs, self.temperature) if calibrated and self.temperature != 1 else probs
