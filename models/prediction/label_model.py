@@ -77,9 +77,10 @@ class LabelModel:
                 f"The model of {list(self.labels)[:3]} gave probabilities that are not finite, or all 0, for "
                 f"{int((~sound).sum())} of {len(sound)} images: its weights are spoiled. Train it again."
             )
-        if (probs < 0).any():
+        negative = int((probs < 0).any(1).sum())
+        if negative:
             raise ValueError(
-                f"The model of {list(self.labels)[:3]} gave negative probabilities for {int((probs < 0).any(1).sum())} of "
+                f"The model of {list(self.labels)[:3]} gave negative probabilities for {negative} of "
                 f"{len(probs)} images: its head must end in a softmax. Train it again."
             )
         probs /= totals
