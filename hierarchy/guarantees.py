@@ -105,7 +105,7 @@ def climb_guarantee(
     macro_probs = check_distributions(macro_probs, "macro_probs", hierarchy.n_macros)
     check_same_images(probs=probs, macro_probs=macro_probs)
     labels = _checked_labels(labels, len(probs), hierarchy.n_classes)
-    needed = int(np.ceil(np.log(delta / len(STARTS)) / np.log(target)))
+    needed = climb_images_needed(target, delta)
     if len(probs) < needed:
         raise ValueError(
             f"A share of {target} with delta={delta} needs at least {needed} calibration images. "
@@ -118,6 +118,11 @@ def climb_guarantee(
         return ClimbGuarantee(target, delta, NEVER, len(probs), 0, 0)
     lowest = int(np.flatnonzero(passed)[-1])
     return ClimbGuarantee(target, delta, GRID[lowest], len(probs), int(given[lowest]), int(right[lowest]))
+
+
+def climb_images_needed(target: float, delta: float = 0.1) -> int:
+    """Return how many calibration images `climb_guarantee` needs at least, all answers being right."""
+    return int(np.ceil(np.log(delta / len(STARTS)) / np.log(target)))
 
 
 def _counts(

@@ -56,6 +56,11 @@ class PreparedData:
         """Hash of names, labels, products, splits and bytes."""
         return self.manifest.fingerprint(self.sha256)
 
+    @property
+    def learned_from(self) -> frozenset[str]:
+        """SHA-256 of the training and validation images, from which methods may learn."""
+        return frozenset(map(str, self.sha256[np.isin(self.manifest.splits, ("train", "val"))]))
+
     def rows(self, split: str) -> np.ndarray:
         """Return the row numbers of a split."""
         return np.flatnonzero(self.manifest.splits == split)

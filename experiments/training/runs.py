@@ -170,6 +170,7 @@ def finish(
         "settings": _flat(settings),
         "published": settings.classifier.published,
     }
+    classifier.learned_from |= prepared.learned_from
     bundle = save_bundle(classifier, output / "bundle", facts=facts)
     write_json(output / "training.json", facts)
     listed = write_manifest(manifest, output / "manifest.csv")

@@ -40,6 +40,8 @@ __all__ = ["SCHEMA", "BundleError", "load_bundle", "read_bundle", "save_bundle"]
 SCHEMA = 3  # 2: bundle.json has a hash of its own; 3: backbones say how images are fitted
 PACKAGES = ("aisles", "keras", "tensorflow", "numpy", "pillow")
 INSIDE = ("bundles/two-stage", "bundles/flat", "bundle")  # where run folders keep theirs
+LEARNED_FROM = "learned_from.txt"
+"""SHA-256 of every image that weights and temperatures were learned from, one a line, sorted."""
 _KEYS = ("kind", "classes", "hierarchy", "rule", "trunks", "models", "versions")
 
 
@@ -55,7 +57,7 @@ def save_bundle(
     Parameters
     ----------
     classifier : FlatClassifier or TwoStageClassifier
-        Temperatures and what `set_confidence` found are saved with it.
+        Temperatures, what `set_confidence` found and the SHA-256 of the images it learned from are saved with it.
     folder : path
     facts : mapping, optional
         What the model card shall tell: `data` (fingerprint, counts), `metrics` (name to value), `settings`,
@@ -83,6 +85,10 @@ def save_bundle(
         (part / "README.md").write_text(model_card(content), encoding="utf-8")
         if tree is not None:
             (part / "tree.json").write_text(tree.to_json(), encoding="utf-8")
+        if classifier.learned_from:
+            (part / LEARNED_FROM).write_text(
+                "\n".join(sorted(classifier.learned_from)) + "\n", encoding="ascii"
+            )
         content["files"] = {path.name: sha256_of(path) for path in sorted(part.iterdir())}
         content["sha256"] = _own_hash(content)
         (part / "bundle.json").write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
@@ -234,6 +240,9 @@ class _Loader:
             raise BundleError(
                 f"{self.folder / 'bundle.json'} contradicts itself on the classes. Train it again."
             )
+        if LEARNED_FROM in self.content["files"]:
+            listed = (self.folder / LEARNED_FROM).read_text(encoding="ascii").split()
+            classifier.learned_from = frozenset(listed)
         if self.content.get("confidence"):
             classifier.confidence = Confidence.from_dict(self.content["confidence"])
         return classifier

@@ -13,7 +13,8 @@ from aisles.hierarchy.rules import RoutingRule, parse_rule, route
 
 from .answers import HierarchicalPrediction, Outcome
 from .flat_model import FlatClassifier, log_of
-from .images import ImageInput
+from .guarantee import remembered
+from .images import ImageInput, check_iterable
 from .label_model import AnyModel, GivenModel, LabelModel, given_model, in_order
 from .predictor import BATCH_SIZE, Classifier, check_counts
 from .stacks import ImageBatch
@@ -175,7 +176,9 @@ class TwoStageClassifier(Classifier):
         model's that of its own. hard's answers stay as they are. A guarantee made before is void.
         """
         truth = self._codes(labels)
-        macro, within, flat = self.stage_proba(images, batch_size=batch_size, calibrated=False)
+        digests: list[str] = []
+        seen = remembered(check_iterable(images), digests)
+        macro, within, flat = self.stage_proba(seen, batch_size=batch_size, calibrated=False)
         check_counts(len(macro), len(truth))
         found = fit_composed_temperatures(log_of(macro), log_of(within), self.hierarchy, truth)
         self.router = replace(self.router, temperature=found.router)
@@ -183,7 +186,7 @@ class TwoStageClassifier(Classifier):
         self.submodels = tuple(replace(model, temperature=t) for model, t in pairs)
         if self.flat is not None and flat is not None:
             self.flat = replace(self.flat, temperature=fit_temperature(log_of(flat), truth))
-        self.confidence = None
+        self.confidence, self.learned_from = None, self.learned_from.union(digests)
         return self
 
     def _model(self, name) -> Any:

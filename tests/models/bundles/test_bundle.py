@@ -55,6 +55,30 @@ def test_a_loaded_classifier_answers_as_the_saved_one(bundle, images):
     )
 
 
+def test_a_bundle_knows_what_it_learned_from(bundle):
+    folder, classifier = bundle
+    assert load_bundle(folder).learned_from == frozenset() and not (folder / "learned_from.txt").exists()
+    classifier.learned_from = frozenset({"b" * 64, "a" * 64})
+    save_bundle(classifier, folder)
+    assert (folder / "learned_from.txt").read_text() == "a" * 64 + "\n" + "b" * 64 + "\n"
+    assert load_bundle(folder).learned_from == classifier.learned_from
+    (folder / "learned_from.txt").write_text("a" * 64 + "\n")
+    with pytest.raises(BundleError, match="learned_from.txt has changed"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 0, -1, 1e9, float("nan")])
+def test_a_bundle_of_a_mad_temperature_is_refused(bundle, temperature):
+    folder, _ = bundle
+
+    def change(content):
+        content["models"]["router"]["temperature"] = temperature
+
+    rewritten(folder, change)
+    with pytest.raises(BundleError, match="A temperature must be a number from 0.01 to 1000"):
+        load_bundle(folder)
+
+
 def test_overlapping_hierarchies_promises_and_trees_are_kept(overlapping, make_two_stage, images, tmp_path):
     classifier = make_two_stage(overlapping)
     labels = [p.label for p in classifier.predict(images)] * 4
