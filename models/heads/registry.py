@@ -65,7 +65,8 @@ def register_head(
         settings: Any = grid
 
         def choices(background: "Background | None") -> Sequence[Mapping[str, Any]]:
-            return settings(background) if callable(settings) else settings
+            found: Any = settings(background) if callable(settings) else settings
+            return found
 
         HEADS.add(name, HeadDefinition(name, description, fit, choices, deterministic=deterministic))
         return fit
