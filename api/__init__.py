@@ -5,19 +5,24 @@ from typing import TYPE_CHECKING, Any
 
 _PLACES = {
     "FlatClassifier": "aisles.models.prediction.two_stage",
-    "Hierarchy": "aisles.hierarchy.hierarchy",
     "HierarchicalEstimator": "aisles.models.sklearn_estimator",
     "HierarchicalPrediction": "aisles.models.prediction.two_stage",
+    "Hierarchy": "aisles.hierarchy.hierarchy",
     "MethodResult": "aisles.experiments.methods.registry",
     "Settings": "aisles.experiments.settings.benchmark",
     "TwoStageClassifier": "aisles.models.prediction.two_stage",
     "benchmark": "aisles.calls",
     "build_backbone": "aisles.models.backbones.registry",
+    "compare": "aisles.experiments.judge.judgement",
     "evaluate": "aisles.experiments.training.bundle_evaluation",
     "load": "aisles.models.bundles.bundle",
     "load_plugins": "aisles.hierarchy.registry",
     "read_manifest": "aisles.data_prep.images.manifest",
+    "register_backbone": "aisles.models.backbones.definitions",
+    "register_clustering": "aisles.hierarchy.clustering",
+    "register_head": "aisles.models.heads.registry",
     "register_method": "aisles.experiments.methods.registry",
+    "register_metric": "aisles.experiments.metrics.registry",
     "register_rule": "aisles.hierarchy.rules",
     "save": "aisles.models.bundles.bundle",
     "train": "aisles.calls",
@@ -40,11 +45,16 @@ __all__ = [
     "TwoStageClassifier",
     "benchmark",
     "build_backbone",
+    "compare",
     "evaluate",
     "load",
     "load_plugins",
     "read_manifest",
+    "register_backbone",
+    "register_clustering",
+    "register_head",
     "register_method",
+    "register_metric",
     "register_rule",
     "save",
     "train",
@@ -54,15 +64,20 @@ __all__ = [
 if TYPE_CHECKING:
     from aisles.calls import benchmark, train
     from aisles.data_prep.images.manifest import read_manifest
+    from aisles.experiments.judge.judgement import compare
     from aisles.experiments.methods.registry import MethodResult, register_method
+    from aisles.experiments.metrics.registry import register_metric
     from aisles.experiments.settings.benchmark import BenchmarkSettings as Settings
     from aisles.experiments.training.bundle_evaluation import evaluate_bundle as evaluate
+    from aisles.hierarchy.clustering import register_clustering
     from aisles.hierarchy.hierarchy import Hierarchy
     from aisles.hierarchy.registry import load_plugins
     from aisles.hierarchy.rules import register_rule
+    from aisles.models.backbones.definitions import register_backbone
     from aisles.models.backbones.registry import build_backbone, wrap_backbone
     from aisles.models.bundles.bundle import load_bundle as load
     from aisles.models.bundles.bundle import save_bundle as save
+    from aisles.models.heads.registry import register_head
     from aisles.models.prediction.two_stage import FlatClassifier, HierarchicalPrediction, TwoStageClassifier
     from aisles.models.sklearn_estimator import HierarchicalEstimator
 

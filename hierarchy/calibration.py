@@ -25,6 +25,8 @@ from .hierarchy import Hierarchy
 
 BOUNDS = (0.25, 20.0)  # few validation images, all right, would ask for ever more certainty
 """The lowest and the highest temperature that is fitted."""
+LOWEST, HIGHEST = 0.01, 1000.0
+"""The lowest and the highest temperature that is applied; beyond them probabilities are rounded away."""
 _LOG_FLOOR = float(np.log(1e-12))
 
 
@@ -46,7 +48,7 @@ class Temperatures:
     def __post_init__(self) -> None:
         object.__setattr__(self, "submodels", tuple(float(value) for value in self.submodels))
         for value in (self.router, *self.submodels):
-            _check_temperature(value)
+            check_temperature(value)
 
     def apply_router(self, macro_probs: ArrayLike) -> np.ndarray:
         """Scale the router's distribution, of shape (n, n_macros)."""
@@ -78,14 +80,14 @@ def apply_temperature(probs: ArrayLike, temperature: float) -> np.ndarray:
     probs
         Of shape (n, n_columns), rows sum to 1.
     temperature
-        Above 0.
+        From 0.01 to 1000.
 
     Returns
     -------
     numpy.ndarray
         Of the same shape, float64; each row independent of the others.
     """
-    _check_temperature(temperature)
+    check_temperature(temperature)
     probs = check_distributions(probs, "probs", None)
     return _scaled(probs, np.full(probs.shape[1], temperature), np.zeros(probs.shape[1], dtype=np.intp))
 
@@ -224,8 +226,11 @@ def _minimum(loss: Callable[[float], float]) -> float:
 def _scaled(probs: np.ndarray, temperatures: np.ndarray, block: np.ndarray) -> np.ndarray:
     """Scale each column by its temperature, and each block to sum to 1; blocks at T = 1 stay as they are."""
     probs = np.ascontiguousarray(probs)
+    highest = np.zeros((len(probs), int(block.max()) + 1))
+    np.maximum.at(highest.T, block, probs.T)
     with np.errstate(divide="ignore"):
-        powers = np.exp(np.log(probs) / temperatures)
+        # Relative to the block's largest, so that the sum is never 0.
+        powers = np.exp((np.log(probs) - np.log(highest)[:, block]) / temperatures)
     totals = sum_columns(powers, block, int(block.max()) + 1)[:, block]
     return np.where(temperatures == 1, probs, powers / totals)
 
@@ -264,6 +269,16 @@ def _check_labels(labels: np.ndarray, n_images: int, n_columns: int) -> None:
         )
 
 
-def _check_temperature(value: float) -> None:
-    if not (np.isfinite(value) and value > 0):
-        raise ValueError(f"A temperature must be a finite number above 0. Received: {value}.")
+def check_temperature(value: float) -> None:
+    """Refuse a temperature that is no number from 0.01 to 1000.
+
+    Raises
+    ------
+    ValueError
+        Naming it.
+    """
+    if not (isinstance(value, int | float | np.number) and LOWEST <= value <= HIGHEST):
+        raise ValueError(
+            f"A temperature must be a number from {LOWEST:g} to {HIGHEST:g}. Received: {value}. "
+            f"Fit it on validation images; {BOUNDS[0]:g} to {BOUNDS[1]:g} is what fitting gives."
+        )

@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from .clustering import ClassTree
+from .class_tree import ClassTree
 from .hierarchy import Hierarchy
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def _label_classes(axes: Axes, tree: ClassTree, hierarchy: Hierarchy) -> None:
     axes.tick_params(axis="x", labelsize=8, colors=_INK)
     for side in ("top", "left", "right"):
         axes.spines[side].set_visible(False)
-    metric = "Euclidean" if tree.method == "ward" else "cosine"
+    metric = tree.metric.replace("euclidean", "Euclidean")
     axes.set_xlabel(f"height of the merge ({tree.method} linkage, {metric} distance)", fontsize=8, color=_INK)
 
 

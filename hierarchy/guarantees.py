@@ -22,7 +22,7 @@ from scipy.stats import binom
 
 from .distributions import check_distributions, check_same_images
 from .hierarchy import Hierarchy
-from .rule_functions import NEVER
+from .rule_functions import NEVER, macros_holding
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def climb_guarantee(
     macro_probs = check_distributions(macro_probs, "macro_probs", hierarchy.n_macros)
     check_same_images(probs=probs, macro_probs=macro_probs)
     labels = _checked_labels(labels, len(probs), hierarchy.n_classes)
-    needed = int(np.ceil(np.log(delta / len(STARTS)) / np.log(target)))
+    needed = climb_images_needed(target, delta)
     if len(probs) < needed:
         raise ValueError(
             f"A share of {target} with delta={delta} needs at least {needed} calibration images. "
@@ -120,6 +120,11 @@ def climb_guarantee(
     return ClimbGuarantee(target, delta, GRID[lowest], len(probs), int(given[lowest]), int(right[lowest]))
 
 
+def climb_images_needed(target: float, delta: float = 0.1) -> int:
+    """Return how many calibration images `climb_guarantee` needs at least, all answers being right."""
+    return int(np.ceil(np.log(delta / len(STARTS)) / np.log(target)))
+
+
 def _counts(
     probs: np.ndarray, macro_probs: np.ndarray, hierarchy: Hierarchy, labels: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -128,9 +133,10 @@ def _counts(
     holds[hierarchy.slot_macro, hierarchy.slot_class] = True
     grid = np.array(GRID)
     by_class = probs.max(axis=1)[:, None] >= grid
-    by_macro = ~by_class & (macro_probs.max(axis=1)[:, None] >= grid)
-    class_right = np.argmax(probs, axis=1) == labels
-    macro_right = holds[np.argmax(macro_probs, axis=1), labels]
+    best = np.argmax(probs, axis=1)
+    macro = macros_holding(hierarchy, best, macro_probs)
+    by_macro = ~by_class & (macro_probs[np.arange(len(macro)), macro][:, None] >= grid)
+    class_right, macro_right = best == labels, holds[macro, labels]
     right = (by_class & class_right[:, None]) | (by_macro & macro_right[:, None])
     return (by_class | by_macro).sum(axis=0), right.sum(axis=0)
 

@@ -108,6 +108,15 @@ class Hierarchy:
         """Whether some class stands in more than one macro."""
         return self.n_slots > self.n_classes
 
+    @property
+    def degenerate(self) -> str | None:
+        """Why routing along this hierarchy can't differ from a flat model, in half a sentence; None if it can."""
+        if self.n_macros == 1:
+            return f"there is one macro, {self.macros[0]!r}, with all {self.n_classes} classes: nothing to route to"
+        if max(self.sizes) == 1:
+            return f"each of the {self.n_macros} macros holds a single class: nothing to tell apart inside"
+        return None
+
     @cached_property
     def macro_of(self) -> np.ndarray:
         """Macro index of each class of `classes`, of shape (n_classes,).

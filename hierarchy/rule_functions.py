@@ -159,8 +159,8 @@ class ClimbAnswers:
     class_index
         The most probable class, answered or not, index into `hierarchy.classes`, of shape (n,).
     macro_index
-        The most probable macro, answered or not, index into `hierarchy.macros`, of shape (n,). It need not
-        hold the most probable class; under soft, with a class threshold above 0.5, it holds an answered one.
+        The macro that holds the most probable class (the more probable where several do), answered or not, index into
+        `hierarchy.macros`, of shape (n,); the most probable macro instead if climb was asked for the `likeliest`.
     """
 
     levels: np.ndarray
@@ -173,11 +173,18 @@ class ClimbAnswers:
         return self.levels != "none"
 
 
-def climb(probs: ArrayLike, macro_probs: ArrayLike, t: float | Sequence[float]) -> ClimbAnswers:
-    """Answer the class if max P(c) >= t, else the macro if max P(m) >= t, else nothing.
+def climb(
+    probs: ArrayLike,
+    macro_probs: ArrayLike,
+    t: float | Sequence[float],
+    hierarchy: Hierarchy,
+    *,
+    likeliest: bool = False,
+) -> ClimbAnswers:
+    """Answer the most probable class c if P(c) >= t, else the macro m that holds it if P(m) >= t, else nothing.
 
-    A coarser answer instead of a wrong one, as Deng et al., "Hedging your bets" (CVPR 2012), with fixed
-    thresholds in place of their dual search.
+    The levels agree: the macro is that of the class which a lower threshold would answer. A coarser answer instead
+    of a wrong one, as Deng et al., "Hedging your bets" (CVPR 2012), with fixed thresholds, not their dual search.
 
     Parameters
     ----------
@@ -186,22 +193,44 @@ def climb(probs: ArrayLike, macro_probs: ArrayLike, t: float | Sequence[float]) 
     macro_probs
         Macro distribution, of shape (n, n_macros).
     t
-        One threshold for both levels, or (class threshold, macro threshold); 0 or more. Above 1 that level
+        One threshold for both levels, or (class threshold, macro threshold); from 0 to 2. Above 1 that level
         never answers; at 0 it always does.
+    hierarchy
+        Of both.
+    likeliest
+        Answer the most probable macro in place of the one that holds the most probable class: more macro answers and
+        none that is less probable, but the two levels can contradict each other.
 
     Raises
     ------
     ValueError
-        If a threshold is negative or no number, or the arrays do not fit.
+        If a threshold is negative, no number or a percentage, or the arrays do not fit.
     """
     t_class, t_macro = climb_thresholds(t)
-    probs = check_distributions(probs, "probs", None)
-    macro_probs = check_distributions(macro_probs, "macro_probs", None)
+    probs = check_distributions(probs, "probs", hierarchy.n_classes)
+    macro_probs = check_distributions(macro_probs, "macro_probs", hierarchy.n_macros)
     check_same_images(probs=probs, macro_probs=macro_probs)
-    levels = np.where(
-        probs.max(axis=1) >= t_class, "class", np.where(macro_probs.max(axis=1) >= t_macro, "macro", "none")
-    )
-    return ClimbAnswers(levels, np.argmax(probs, axis=1), np.argmax(macro_probs, axis=1))
+    best = np.argmax(probs, axis=1)
+    macro = np.argmax(macro_probs, axis=1) if likeliest else macros_holding(hierarchy, best, macro_probs)
+    sure = macro_probs[np.arange(len(macro)), macro]
+    levels = np.where(probs.max(axis=1) >= t_class, "class", np.where(sure >= t_macro, "macro", "none"))
+    return ClimbAnswers(levels, best, macro)
+
+
+def macros_holding(hierarchy: Hierarchy, classes: np.ndarray, macro_probs: np.ndarray) -> np.ndarray:
+    """Return for each row's class the macro that holds it, of shape (n,): the most probable where several do.
+
+    Parameters
+    ----------
+    hierarchy
+    classes
+        Indices into `hierarchy.classes`, of shape (n,).
+    macro_probs
+        Of shape (n, n_macros).
+    """
+    holds = np.zeros((hierarchy.n_classes, hierarchy.n_macros), dtype=bool)
+    holds[hierarchy.slot_class, hierarchy.slot_macro] = True
+    return np.argmax(np.where(holds[classes], macro_probs, -1.0), axis=1)
 
 
 def climb_thresholds(t: float | Sequence[float]) -> tuple[float, float]:
@@ -211,6 +240,15 @@ def climb_thresholds(t: float | Sequence[float]) -> tuple[float, float]:
     if len(values) != 2 or not all(np.isfinite(value) and value >= 0 for value in values):
         raise ValueError(
             f"`t` must be one threshold, or one for class and one for macro, of 0 or more. Received: {t}."
+        )
+    if max(values) > NEVER:
+        meant = ",".join(
+            f"{value / 100:g}" if value > NEVER else f"{value:g}" for value in dict.fromkeys(values)
+        )
+        hint = f" Percentages are written as shares: climb:{meant}." if max(values) <= 100 else ""
+        raise ValueError(
+            f"climb's thresholds are probabilities, from 0 to 1 (above 1, up to {NEVER:g}: never answer). "
+            f"Received: {','.join(f'{value:g}' for value in dict.fromkeys(values))}.{hint}"
         )
     return float(values[0]), float(values[1])
 

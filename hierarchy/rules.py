@@ -312,7 +312,8 @@ register_rule(
     description="the class if sure, else its macro, else nothing",
     check=functions.climb_thresholds,
     example="climb:0.9 or climb:0.9,0.8",
-    formula="the class if P(c) reaches the class threshold, else the macro if P(m) reaches its own; P(c) is soft's",
+    formula="the most probable class if its P(c) reaches the class threshold, else the macro that holds it if P(m) "
+    "reaches its own, else nothing; P(c) is soft's",
     source="Deng et al., Hedging your bets (CVPR 2012), with fixed thresholds",
     several_levels=True,
 )(functions.soft)

@@ -63,7 +63,7 @@ def stability(
     """
     if n_bootstraps < 1:
         raise ValueError(f"`n_bootstraps` must be 1 or more. Received: n_bootstraps={n_bootstraps}.")
-    reference = cluster_classes(class_embeddings(features, labels), method).cut(n_macros)
+    reference = cluster_classes(class_embeddings(features, labels), method).labels(n_macros)
     rows = class_rows(features, labels)
     rng = np.random.default_rng(seed)
     sums = np.empty((n_bootstraps, len(rows), features.shape[1]))
@@ -71,7 +71,7 @@ def stability(
         times_drawn = rng.multinomial(len(index), np.full(len(index), 1 / len(index)), size=n_bootstraps)
         sums[:, position] = times_drawn @ unit_rows(features[index])
     found = (embeddings_from_sums(tuple(rows), drawn) for drawn in sums)
-    return Stability(tuple(adjusted_rand(reference, cluster_classes(e, method).cut(n_macros)) for e in found))
+    return Stability(tuple(_rand(reference, cluster_classes(e, method).labels(n_macros)) for e in found))
 
 
 def adjusted_rand(one: Hierarchy, other: Hierarchy) -> float:
@@ -88,11 +88,16 @@ def adjusted_rand(one: Hierarchy, other: Hierarchy) -> float:
     if one.classes != other.classes:
         differing = sorted(set(one.classes) ^ set(other.classes))
         raise ValueError(f"Both hierarchies must have the same classes. Only in one of them: {differing}.")
-    table = np.zeros((one.n_macros, other.n_macros))
-    np.add.at(table, (one.macro_of, other.macro_of), 1)
+    return _rand(one.macro_of, other.macro_of)
+
+
+def _rand(one: np.ndarray, other: np.ndarray) -> float:
+    """Compute the adjusted Rand index of two numberings of the same classes' groups."""
+    table = np.zeros((one.max() + 1, other.max() + 1))
+    np.add.at(table, (one, other), 1)
     together = _pairs(table).sum()
     first, second = _pairs(table.sum(axis=1)).sum(), _pairs(table.sum(axis=0)).sum()
-    by_chance = first * second / max(_pairs(np.array(one.n_classes)), 1)
+    by_chance = first * second / max(_pairs(np.array(len(one))), 1)
     most = (first + second) / 2
     return 1.0 if most == by_chance else float((together - by_chance) / (most - by_chance))
 

@@ -24,7 +24,7 @@ import tensorflow as tf
 from aisles.data_prep.images.decoding import check_image, read_image_bytes
 from aisles.data_prep.io.errors import UnreadableImage
 from aisles.data_prep.io.progress import Progress
-from aisles.models.backbones.registry import Backbone
+from aisles.models.backbones.registry import AnyBackbone, Backbone, JoinedBackbone, OnnxBackbone
 
 from .batches import pixel_batches
 
@@ -142,7 +142,7 @@ def default_cache() -> Path:
 
 
 def extract(
-    backbone: Backbone,
+    backbone: AnyBackbone,
     paths: Sequence[str | Path],
     *,
     images: Sequence[str] | None = None,
@@ -153,7 +153,7 @@ def extract(
 
     Parameters
     ----------
-    backbone : Backbone
+    backbone : Backbone, JoinedBackbone or OnnxBackbone
     paths : sequence of path
         Image files; a path may lead into a tar archive.
     images : sequence of str, optional
@@ -172,6 +172,12 @@ def extract(
     UnreadableImage
         If a file that is not in the cache can't be decoded.
     """
+    if isinstance(backbone, JoinedBackbone):
+        parts = [
+            extract(part, paths, images=images, cache=cache, batch_size=batch_size) for part in backbone.parts
+        ]
+        vectors = backbone.join([part.vectors for part in parts])
+        return Features(vectors, min(p.from_cache for p in parts), max(p.computed for p in parts))
     store = FeatureCache(cache or default_cache(), backbone.key, backbone.dimension)
     if images is None:
         images = [hashlib.sha256(read_image_bytes(path)).hexdigest() for path in paths]
@@ -186,7 +192,9 @@ def extract(
     return Features(vectors.astype(np.float32, copy=False), from_cache, len(todo))
 
 
-def _compute(backbone: Backbone, todo: dict[str, str | Path], store: FeatureCache, batch_size: int) -> dict:
+def _compute(
+    backbone: Backbone | OnnxBackbone, todo: dict[str, str | Path], store: FeatureCache, batch_size: int
+) -> dict:
     if not todo:
         return {}
     names, done = list(todo), {}
@@ -204,17 +212,19 @@ def _compute(backbone: Backbone, todo: dict[str, str | Path], store: FeatureCach
     return done
 
 
-def passes(backbone: Backbone, batches: Iterable[tf.Tensor | np.ndarray]) -> Iterator[np.ndarray]:
+def passes(
+    backbone: Backbone | OnnxBackbone, batches: Iterable[tf.Tensor | np.ndarray]
+) -> Iterator[np.ndarray]:
     """Pass batches through the network, in their order, `IN_FLIGHT` at a time.
 
     While one batch waits for the slower half of an operation, or its features are being kept, the other one
     computes. They come out as one by one.
     """
+    run = backbone.runner()
     with ThreadPoolExecutor(IN_FLIGHT) as pool:
         waiting: deque[Future[np.ndarray]] = deque()
         for pixels in batches:
-            forward = backbone.forward
-            waiting.append(pool.submit(lambda forward=forward, pixels=pixels: forward(pixels).numpy()))
+            waiting.append(pool.submit(run, pixels))
             if len(waiting) > IN_FLIGHT:
                 yield waiting.popleft().result()
         while waiting:

@@ -12,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from aisles.hierarchy.clustering import ClassTree, cluster_classes
+from aisles.hierarchy.clustering import Clustered, ClusteringContext, choose_n_macros, cluster
 from aisles.hierarchy.embeddings import class_embeddings
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rule_functions import climb
@@ -26,9 +26,9 @@ class HierarchicalEstimator(ClassifierMixin, BaseEstimator):
 
     Parameters
     ----------
-    n_macros : int, optional
-        Number of macro-categories, at most the number of classes; about the square root of the number of classes,
-        rounded, at least 2, unless given.
+    n_macros : int or 'auto'
+        Number of macro-categories, at most the number of classes; auto: as `choose_n_macros` chooses it in benchmarks,
+        by silhouette (`n_macros_reason_` says why).
     hierarchy : Hierarchy, optional
         One of your own, over `str` of the classes, in place of one found in the data. Each class in one macro only:
         router and sub-models learn from one label an image (`TwoStageClassifier` takes overlapping ones).
@@ -36,8 +36,8 @@ class HierarchicalEstimator(ClassifierMixin, BaseEstimator):
         Routing rule: soft, hard, beam:K, threshold:T; implied, hie and masked train a flat model too.
     estimator : scikit-learn classifier, optional
         With `predict_proba`; cloned for every stage. Logistic regression unless given.
-    linkage : {'ward', 'average', 'complete'}
-        How the tree of classes is built.
+    linkage : str
+        A registered clustering: ward, average, complete, or one of your own that needs class embeddings alone.
 
     Attributes
     ----------
@@ -45,6 +45,8 @@ class HierarchicalEstimator(ClassifierMixin, BaseEstimator):
         Sorted labels: the order of `predict_proba`'s columns.
     hierarchy_ : Hierarchy
         Over `str` of the classes.
+    n_macros_reason_ : str or None
+        Why there are so many macros, where `n_macros` is auto.
     router_, submodels_, flat_ : estimators
         Fitted; None where there is nothing to tell apart (`flat_`: or where the rule needs none).
     n_features_in_ : int
@@ -58,7 +60,7 @@ class HierarchicalEstimator(ClassifierMixin, BaseEstimator):
     (2, 10)
     """
 
-    def __init__(self, n_macros=None, hierarchy=None, rule="soft", estimator=None, linkage="ward"):
+    def __init__(self, n_macros="auto", hierarchy=None, rule="soft", estimator=None, linkage="ward"):
         self.n_macros = n_macros
         self.hierarchy = hierarchy
         self.rule = rule
@@ -109,10 +111,10 @@ class HierarchicalEstimator(ClassifierMixin, BaseEstimator):
         return self._macro(self._checked(X))
 
     def climb(self, X: Any, threshold: float | tuple[float, float]) -> np.ndarray:
-        """Return the class where it is probable enough, else the macro's name, else None, as an object array."""
+        """Return the class where it is probable enough, else its macro's name, else None, as an object array."""
         check_is_fitted(self)
         X = self._checked(X)
-        answers = climb(self._routed(X), self._macro(X), threshold)
+        answers = climb(self._routed(X), self._macro(X), threshold, self.hierarchy_)
         of_column = np.empty(len(self.classes_), dtype=object)
         of_column[self._column] = self.classes_
         found = np.full(len(X), None, dtype=object)
@@ -128,6 +130,7 @@ class HierarchicalEstimator(ClassifierMixin, BaseEstimator):
     def _hierarchy(self, X: np.ndarray, codes: np.ndarray) -> tuple[Hierarchy, np.ndarray]:
         """Return the hierarchy, and for each of `classes_` its column in the hierarchy's order."""
         names = [str(label) for label in self.classes_]
+        self.n_macros_reason_ = None
         if len(set(names)) < len(names):
             raise ValueError("Labels must differ when written as text.")
         if self.hierarchy is not None:
@@ -144,20 +147,22 @@ class HierarchicalEstimator(ClassifierMixin, BaseEstimator):
             _check_n_macros(self.n_macros, len(names))
             found = Hierarchy(("all",), (tuple(sorted(names)),))
         else:
-            n_macros = max(2, round(len(names) ** 0.5)) if self.n_macros is None else self.n_macros
-            _check_n_macros(n_macros, len(names))
-            found = self._tree(X, np.array(names)[codes]).cut(n_macros)
+            _check_n_macros(self.n_macros, len(names))
+            clustered, n_macros = self._clustered(X, np.array(names)[codes]), self.n_macros
+            if n_macros == "auto":
+                chosen = choose_n_macros(clustered)
+                n_macros, self.n_macros_reason_ = chosen.n_macros, chosen.reason
+            found = clustered.cut(n_macros)
         place = {name: i for i, name in enumerate(found.classes)}
         return found, np.array([place[name] for name in names], dtype=np.intp)
 
-    def _tree(self, X: np.ndarray, names: Any) -> ClassTree:
-        """Build the tree of classes around the mean of the training data, from which directions tell more."""
+    def _clustered(self, X: np.ndarray, names: Any) -> Clustered:
+        """Cluster the classes around the mean of the training data, from which directions tell more."""
         centered = X - X.mean(axis=0)
         # A class in the very middle has no direction; a constant feature gives it one that tells nothing.
         size = max(float(np.abs(centered).max()), _SCALE)
-        return cluster_classes(
-            class_embeddings(np.c_[centered / size, np.full(len(X), 1e-6)], names), self.linkage
-        )
+        embeddings = class_embeddings(np.c_[centered / size, np.full(len(X), 1e-6)], names)
+        return cluster(ClusteringContext(embeddings, np.unique(names, return_counts=True)[1]), self.linkage)
 
     def _train(self, X: np.ndarray, labels: np.ndarray) -> Any:
         if len(np.unique(labels)) < 2:
@@ -200,13 +205,15 @@ def _probs(model: Any, X: np.ndarray) -> np.ndarray:
 
 
 def _check_n_macros(n_macros: Any, n_classes: int) -> None:
-    if n_macros is None:
+    if isinstance(n_macros, str) and n_macros == "auto":
         return
     if (
-        isinstance(n_macros, bool)
+        not isinstance(n_macros, int | float | np.number)
+        or isinstance(n_macros, bool)
         or int(n_macros) != n_macros
         or not min(2, n_classes) <= n_macros <= n_classes
     ):
         raise ValueError(
-            f"`n_macros` must be between 2 and the number of classes ({n_classes}). Received: n_macros={n_macros}."
+            f"`n_macros` must be between 2 and the number of classes ({n_classes}), or 'auto'. "
+            f"Received: n_macros={n_macros!r}."
         )

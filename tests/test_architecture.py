@@ -73,7 +73,7 @@ def forbidden(source: str, place: Path) -> list[str]:
     [
         "from .. import models",
         "from ..models import heads",
-        "from ..models.heads import HEADS",
+        "from ..models.heads import VARIANTS",
         "import aisles.experiments.benchmark.run",
         "from aisles import load",
         "from aisles.cli.main import main",

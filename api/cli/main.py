@@ -14,10 +14,11 @@ import click
 
 from .ablate import ablate
 from .commands import QUIET, Commands, ModelCommand, as_json, plugin_option, typed
+from .compare import compare
 from .data import data as data_group
 from .options import BENCHMARK, setting_options
 from .predict import export, predict
-from .report import audit_labels, report
+from .report import audit_labels, cite, report
 from .settings import settings
 from .train import evaluate, train
 
@@ -121,6 +122,8 @@ main.add_command(data_group)
 main.add_command(predict)
 main.add_command(export)
 main.add_command(report)
+main.add_command(compare)
+main.add_command(cite)
 main.add_command(audit_labels)
 main.add_command(train)
 main.add_command(evaluate)

@@ -85,9 +85,8 @@ OPTIONS = (
     SettingOption(
         "linkage",
         "hierarchy.linkage",
-        "How the distance of two groups of classes is measured.",
+        "A registered clustering of the classes: ward, average, complete or your own.",
         "ward",
-        ("ward", "average", "complete"),
     ),
     SettingOption(
         "seeds", "comparison.seeds", "How many training seeds.", "3", click.IntRange(1), commands=(BENCHMARK,)
@@ -101,7 +100,17 @@ OPTIONS = (
         commands=(TRAIN,),
     ),
     SettingOption(
-        "backbone", "backbone.name", "efficientnet_lite0, inception_v3 or vgg16.", "efficientnet_lite0"
+        "backbone",
+        "backbone.name",
+        "A registered network (aisles weights lists them), or several joined by +.",
+        "efficientnet_lite0",
+    ),
+    SettingOption(
+        "fit",
+        "backbone.fit",
+        "What happens to images of another shape; published: as the backbone's authors do.",
+        "published",
+        ("published", "crop", "squash", "pad"),
     ),
     SettingOption("weights", "backbone.weights", "imagenet, none or a file.", "imagenet"),
     SettingOption(

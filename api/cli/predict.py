@@ -159,5 +159,5 @@ def export(bundle: Path, format_: str, output: Path | None, json_: bool) -> None
     height, width = result.input_size
     click.echo(
         f"{result.path}: uint8 (n, {height}, {width}, 3) to float32 (n, {result.n_classes}); differs from the bundle "
-        f"by at most {result.largest_difference:.1e} on {result.n_compared} images. Classes: {result.classes_file}"
+        f"by at most {result.largest_difference:.1e} on {result.n_compared} images. See {result.description_file}"
     )

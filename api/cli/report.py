@@ -17,15 +17,36 @@ PATH = click.Path(path_type=Path)
 @click.option(
     "--json", "json_", is_flag=True, help="Print the names of the files, or the comparisons, as JSON."
 )
+@click.option(
+    "--latex", is_flag=True, help="Write report.tex: the result table and the sentence for a paper."
+)
+@click.option("--across", is_flag=True, help="Combine RUNS on different data sets: a random-effects mean.")
+@click.option("--method", metavar="NAME", help="With --across: whose comparison.  [default: the primary one]")
 @plugin_option
-def report(runs: tuple[Path, ...], output: Path | None, json_: bool) -> None:
+def report(
+    runs: tuple[Path, ...], output: Path | None, json_: bool, latex: bool, across: bool, method: str | None
+) -> None:
     """Write the report of a run again, or compare several RUNS on the same test images.
 
     No model is loaded. One run gives report.html and report.md in its folder, with tables and metrics; several give
-    comparison.html and comparison.md, and are refused if their test images differ.
+    comparison.html and comparison.md, and are refused if their test images differ. With --across, runs on different
+    data sets give their mean difference, with its interval and how much the sets differ.
 
     Example: aisles report run
     """
+    if method is not None and not across:
+        raise click.UsageError("--method goes with --across.")
+    if across:
+        _across(runs, output or Path("across"), method, json_)
+        return
+    if latex:
+        from aisles.experiments.judge.latex import write_latex
+
+        if len(runs) > 1:
+            raise click.UsageError("--latex takes one run.")
+        file = write_latex(runs[0], output)
+        click.echo(as_json({"latex": file}) if json_ else file)
+        return
     if len(runs) == 1:
         from aisles.experiments.report.writing import write_report
 
@@ -43,6 +64,40 @@ def report(runs: tuple[Path, ...], output: Path | None, json_: bool) -> None:
     for comparison in compared.comparisons:
         click.echo(comparison.sentence())
     click.echo(f"\nLook at {files.html}.")
+
+
+def _across(runs: tuple[Path, ...], output: Path, method: str | None, json_: bool) -> None:
+    from aisles.experiments.judge.across import combine_runs, write_across
+
+    across = combine_runs(runs, method=method)
+    files = write_across(across, output)
+    if json_:
+        click.echo((output / "across.json").read_text(encoding="utf-8"), nl=False)
+        return
+    width = max(map(len, across.names))
+    for name, comparison, weight in zip(
+        across.names, across.comparisons, across.combined.weights, strict=True
+    ):
+        low, high = (100 * bound for bound in comparison["interval"])
+        difference = f"{100 * comparison['difference']:+6.1f} points ({low:+.1f} to {high:+.1f})"
+        click.echo(f"{name:<{width}}  {difference}  weight {100 * weight:.0f} %  {comparison['verdict']}")
+    click.echo(f"\n{across.sentence()}\n\nLook at {files.html}.")
+
+
+@click.command(cls=Command)
+@click.argument("run", type=PATH)
+@click.option("--json", "json_", is_flag=True, help="Print as JSON.")
+def cite(run: Path, json_: bool) -> None:
+    """Name the sources that a RUN rests on, as BibTeX: its data set, networks, methods and statistics.
+
+    Example: aisles cite run
+    """
+    from dataclasses import asdict
+
+    from aisles.experiments.judge.citations import as_bibtex, citations
+
+    found = citations(run)
+    click.echo(as_json([asdict(citation) for citation in found]) if json_ else as_bibtex(found))
 
 
 @click.command("audit-labels", cls=ModelCommand)

@@ -1,6 +1,5 @@
 """What a curation leaves for people and programs: the manifest, the images, contact sheets."""
 
-import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -9,7 +8,7 @@ import pandas as pd
 
 from aisles.data_prep.images.decoding import read_image_bytes
 from aisles.data_prep.io.errors import DataError
-from aisles.data_prep.io.files import write_whole
+from aisles.data_prep.io.files import path_from, write_whole
 from aisles.data_prep.io.progress import progress
 from aisles.data_prep.io.tables import column, write_table
 
@@ -53,7 +52,7 @@ def write_images(
         put = _copy if materialize == "copy" else _link
         table["file_name"] = _materialize(output, root, images, put, f"{materialize} {key}\n")
     else:
-        start = Path(os.path.relpath(root.absolute(), output.absolute())).as_posix()
+        start = path_from(str(root.absolute()), str(output.absolute()))
         table["file_name"] = [f"{start}/{path}" for path in images["path"]]
     write_table(output / "metadata.csv", table.reindex(columns=list(MANIFEST_COLUMNS)))
     return output / "metadata.csv"
@@ -179,4 +178,4 @@ def _copy(source: Path, target: Path) -> None:
 
 def _link(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.symlink_to(os.path.relpath(source.absolute(), target.parent.absolute()))
+    target.symlink_to(path_from(str(source.absolute()), str(target.parent.absolute())))

@@ -160,7 +160,8 @@ class _Bytes:
 @lru_cache(64)
 def _known_space(digest: bytes, profile: _Bytes) -> str | None:
     try:
-        space = ImageCms.getOpenProfile(io.BytesIO(profile.content)).profile.xcolor_space.strip()
+        opened: Any = ImageCms.getOpenProfile(io.BytesIO(profile.content))
+        space = opened.profile.xcolor_space.strip()
     except (ImageCms.PyCMSError, OSError, ValueError):
         return None  # a damaged profile is no reason to lose the image
     return None if space == "RGB" and _changes_nothing(digest, profile) else space

@@ -13,7 +13,7 @@ import pandas as pd
 
 from aisles.data_prep.io.archive import open_tar, split_tar_path
 from aisles.data_prep.io.errors import DataError
-from aisles.data_prep.io.files import write_whole
+from aisles.data_prep.io.files import path_from, write_whole
 
 from .decoding import IMAGE_SUFFIXES
 from .folders import SPLIT_ALIASES, list_class_folders
@@ -376,7 +376,7 @@ def _exists(path: Path) -> bool:
 def _moved(name: str, root: str, here: str) -> str:
     if os.path.isabs(name):
         return name
-    return os.path.relpath(os.path.join(root, name), here).replace(os.sep, "/")
+    return path_from(os.path.join(root, name), here)
 
 
 def shortened(names: Sequence[object], most: int = 5) -> str:

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
@@ -68,6 +69,22 @@ def cached_place(kind: str, path: str | Path) -> Path:
     digest = hashlib.sha256(whole.encode("utf-8", "surrogateescape")).hexdigest()[:16]
     cache = os.environ.get("AISLES_CACHE") or platformdirs.user_cache_dir("aisles", appauthor=False)
     return Path(cache) / kind / f"{Path(whole).name}-{digest}"
+
+
+def path_from(path: str, here: str, flavor: Any = os.path) -> str:
+    """Return a path as seen from a folder, with slashes; on another drive, where it can't be seen from, whole.
+
+    Parameters
+    ----------
+    path, here : str
+    flavor : module
+        `posixpath` or `ntpath`; by default the system's.
+    """
+    try:
+        seen = flavor.relpath(path, here)
+    except ValueError:  # Windows: another drive
+        seen = flavor.abspath(path)
+    return seen.replace(flavor.sep, "/")
 
 
 def _umask() -> int:

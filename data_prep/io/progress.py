@@ -1,11 +1,18 @@
 """How far something long is: a bar on a terminal, elsewhere a line in the log now and then."""
 
 import logging
+import sys
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Sized
 from typing import Self, TypeVar
 
-from tqdm import tqdm
+from tqdm import TqdmExperimentalWarning, TqdmWarning
+
+with warnings.catch_warnings():  # without ipywidgets a notebook gets the bar of a terminal, and no warning
+    warnings.simplefilter("ignore", TqdmWarning)
+    warnings.simplefilter("ignore", TqdmExperimentalWarning)
+    from tqdm.auto import tqdm
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -27,7 +34,8 @@ class Progress:
 
     def __init__(self, description: str, total: int | None = None, unit: str = "img"):
         self.description, self.done, self.total, self.unit = description, 0, total, unit
-        self._bar = tqdm(desc=description, total=total, unit=unit, unit_scale=unit == "B", disable=None)
+        hidden = False if _in_notebook() else None  # None: only where there is no terminal
+        self._bar = tqdm(desc=description, total=total, unit=unit, unit_scale=unit == "B", disable=hidden)
         self._start = self._told = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -54,6 +62,12 @@ class Progress:
         scale, unit = (1e6, "MB") if self.unit == "B" else (1, self.unit)
         of = "" if self.total is None else f" of {self.total / scale:,.0f}"
         return f"{self.done / scale:,.0f}{of} {unit}"
+
+
+def _in_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    shell = None if ipython is None else ipython.get_ipython()
+    return shell is not None and "IPKernelApp" in shell.config
 
 
 def progress(

@@ -15,7 +15,7 @@ from aisles.experiments.training.runs import check_layer, start_backbone
 from aisles.models.backbones.registry import Backbone
 from aisles.models.fine_tuning.settings import FineTuningSettings
 from aisles.models.fine_tuning.sharing import ClassifierTrainer, ImageTable
-from aisles.models.heads.variants import HEADS
+from aisles.models.heads.variants import VARIANTS
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ def ablate_heads(
     output: str | Path,
     settings: TrainSettings | None = None,
     *,
-    heads: tuple[str, ...] = tuple(HEADS),
+    heads: tuple[str, ...] = tuple(VARIANTS),
     cache: str | Path | None = None,
     backbone: Backbone | None = None,
 ) -> pd.DataFrame:
@@ -41,7 +41,7 @@ def ablate_heads(
         Augmentation is used for the heads that the study trained with it. Where the settings name a study, each head
         gets at most the epochs that the study gave it. What says which classifier to train is not used.
     heads : tuple of str
-        Keys of `aisles.models.heads.variants.HEADS`.
+        Keys of `aisles.models.heads.variants.VARIANTS`.
     cache : path, optional
         Folder of cached features.
     backbone : Backbone, optional
@@ -74,7 +74,7 @@ def _table_of_heads(
     rows, trained = [], {}
     for name in heads:
         training = training_of(name, settings)
-        same = training.changed(head="v1.1"), replace(HEADS[name], augmentation=False)
+        same = training.changed(head="v1.1"), replace(VARIANTS[name], augmentation=False)
         if same in trained:
             logger.warning(
                 "%s is not trained: without augmentation (--augment) it is the same model as %s.",
@@ -90,10 +90,10 @@ def _table_of_heads(
         rows.append(
             {
                 "version": name,
-                "dense_units": "+".join(map(str, HEADS[name].dense_units)),
+                "dense_units": "+".join(map(str, VARIANTS[name].dense_units)),
                 "augmentation": _yes(training.augmentation is not None),
-                "batch_norm": _yes(HEADS[name].batch_norm),
-                "dropout": _yes(HEADS[name].dropout > 0),
+                "batch_norm": _yes(VARIANTS[name].batch_norm),
+                "dropout": _yes(VARIANTS[name].dropout > 0),
                 "accuracy": best.accuracy,
                 "loss": best.loss,
                 "val_accuracy": best.val_accuracy,
@@ -114,7 +114,7 @@ def training_of(name: str, settings: TrainSettings) -> FineTuningSettings:
     It is augmented if the study trained that head so and the settings ask for it. In a recipe of the study it takes at
     most the epochs that the study gave that head.
     """
-    variant, training = HEADS[name], settings.fine_tuning.changed(head=name)
+    variant, training = VARIANTS[name], settings.fine_tuning.changed(head=name)
     if not variant.augmentation:
         training = training.changed(augmentation=None, views=0)
     if settings.classifier.published is None:

@@ -59,8 +59,10 @@ def save_bundles(
     }
     names = np.array(prepared.manifest.classes)
     right = {name: float((names[a] == prepared.manifest.labels[test]).mean()) for name, a in answers.items()}
+    flat_alone = FlatClassifier(flat_model, found.hierarchy)
+    flat_alone.learned_from = prepared.learned_from
     save_bundle(
-        FlatClassifier(flat_model, found.hierarchy),
+        flat_alone,
         folder / "flat",
         facts=facts | _accuracy(metrics, "flat", right["flat"]),
         tree=found.tree,
@@ -71,6 +73,7 @@ def save_bundles(
         flat=flat_model,
         rule=rule,
     )
+    classifier.learned_from = prepared.learned_from
     facts |= _accuracy(metrics, rule, right[rule])
     save_bundle(classifier, folder / "two-stage", facts=facts, tree=found.tree)
 

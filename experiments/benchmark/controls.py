@@ -6,7 +6,7 @@ import numpy as np
 
 from aisles.experiments.runs.predictions import Predictions
 from aisles.experiments.settings.benchmark import ComparisonSettings
-from aisles.experiments.stats.verdict import Comparison, apply_holm, as_json, compare
+from aisles.experiments.stats.verdict import as_json, compare, compare_family
 
 
 def compare_controls(predictions: Predictions, settings: ComparisonSettings) -> dict[str, Any]:
@@ -24,7 +24,13 @@ def compare_controls(predictions: Predictions, settings: ComparisonSettings) -> 
     roles = {name: method.role for name, method in predictions.methods.items()}
     partitions = [name for name, role in roles.items() if role == "control"]
     others = [name for name, role in roles.items() if role == "hierarchy"]
-    judged = apply_holm([_against(predictions, settings, name) for name in others])
+    judged = compare_family(
+        [(name, settings.primary) for name in others],
+        {name: predictions.correct(name) for name in (*others, settings.primary)},
+        predictions.products,
+        margin=settings.margin,
+        alpha=settings.alpha,
+    )
     return {
         "random": _random(predictions, settings, partitions) if partitions else None,
         "hierarchies": [as_json(comparison) for comparison in judged],
@@ -43,6 +49,7 @@ def _random(predictions: Predictions, settings: ComparisonSettings, partitions: 
         names=("random", settings.primary),
         margin=settings.margin,
         alpha=settings.alpha,
+        replications=np.repeat(np.arange(len(partitions)), len(primary)),
     )
     return {
         "partitions": partitions,
@@ -52,17 +59,6 @@ def _random(predictions: Predictions, settings: ComparisonSettings, partitions: 
         "difference_sd": _sd(differences),
         "comparison": as_json(together),
     }
-
-
-def _against(predictions: Predictions, settings: ComparisonSettings, name: str) -> Comparison:
-    return compare(
-        predictions.correct(name),
-        predictions.correct(settings.primary),
-        predictions.products,
-        names=(name, settings.primary),
-        margin=settings.margin,
-        alpha=settings.alpha,
-    )
 
 
 def _sd(values: list[float]) -> float | None:

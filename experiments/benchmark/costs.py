@@ -1,6 +1,5 @@
 """What methods cost: what they were given (the same in every run), and what this machine took."""
 
-import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -10,6 +9,8 @@ import numpy as np
 
 from aisles.experiments.methods.head_jobs import HeadJob, Trainer
 from aisles.experiments.methods.registry import MethodResult
+
+from .given_features import GivenFeatures
 
 if TYPE_CHECKING:
     from aisles.models.backbones.registry import Backbone
@@ -76,7 +77,7 @@ def measured_costs(
         neither kept as files nor timed in prediction. `stages`: seconds of each head's training.
         `peak_memory_bytes`: of this process until now.
     """
-    passing = seconds_of(lambda: trunk.forward(_noise(trunk.input_size)))
+    passing = None if isinstance(trunk, GivenFeatures) else _passing(trunk)
     stages = {job.name: trainer.budget(job).seconds for job in _all_jobs(methods)}
     head_seconds = _head_seconds(methods, trainer, features)
     measured = {}
@@ -88,14 +89,22 @@ def measured_costs(
         measured[name] = {
             "training_seconds": _mean([sum(stages[job.name] for job in jobs) for jobs in method.jobs]),
             "bytes_on_disk": _mean([sum(_file_size(trainer, job) for job in jobs) for jobs in method.jobs]),
-            "images_per_second": BATCH / float(passing + method.head_passes * per_head),
+            "images_per_second": None
+            if passing is None
+            else BATCH / float(passing + method.head_passes * per_head),
         }
     return {
-        "backbone": {"images_per_second": BATCH / passing},
+        "backbone": {"images_per_second": None if passing is None else BATCH / passing},
         "methods": measured,
         "stages": stages,
         "peak_memory_bytes": peak_memory(),
     }
+
+
+def _passing(trunk: "Backbone") -> float:
+    """Time the backbone on a batch."""
+    running, pixels = trunk.runner(), [_noise(fitting.size) for fitting in trunk.fittings]
+    return seconds_of(lambda: running(*pixels))
 
 
 def _not_all_heads(method: MethodResult, stages: Mapping[str, float]) -> dict[str, float | None]:
@@ -116,8 +125,12 @@ def seconds_of(work: Callable[[], Any], repeats: int = REPEATS) -> float:
     return float(np.median(taken))
 
 
-def peak_memory() -> int:
-    """Return the largest resident size of this process so far, in bytes."""
+def peak_memory() -> int | None:
+    """Return the largest resident size of this process so far, in bytes; None where the system doesn't tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

@@ -7,6 +7,7 @@ of `classes`; shares are between 0 and 1; what can't be computed is null. Times 
 - `n_test`, `n_products`, `seeds`, `classes`, `macros` (name: its classes), `backbone`, `data` (`fingerprint`,
   `test_images`: hash of the names, labels and bytes of those, `images`
   by split, `products`, `unreadable`, `equal_files_across_splits_or_classes`, `notes`).
+- `metrics`: the registered metrics by name: `label`, `description`, `higher_is_better`, `shown`.
 - `methods`: by name
   - `role`: flat, ensemble, two-stage, hierarchy (the primary rule on another hierarchy), control (on random macros)
     or reference (another library);
@@ -31,7 +32,9 @@ of `classes`; shares are between 0 and 1; what can't be computed is null. Times 
   fine-tuned alike), the primary one first, the others corrected by Holm:
   `difference`, `difference_per_seed`, `difference_sd`, `interval`, `p_value`, `p_corrected`, `mcnemar`, `corrected`,
   `broken`, `equivalence_interval`, `equivalence_p`, `smallest_detectable`, `margin`, `alpha`, `verdict`, `sentence`;
-  `verdict` is the first one's sentence.
+  the first one is about the primary; all others are one family (`p_corrected`: step-down max-T, `p_holm` beside it).
+- `best_flat`: the flat method that validation images prefer, and every two-stage method against it; see
+  `against_best_flat`. `verdict` is its sentence about the primary.
 - `controls`: see `controls.compare_controls`.
 - `calibrated_stages`: the primary rule's metrics after one temperature for the router and one for each sub-model
   (`ece`, `nll`, `brier`, `accuracy` over seeds, `temperatures`); null if it has no sub-models and router of its own.
@@ -42,7 +45,7 @@ of `classes`; shares are between 0 and 1; what can't be computed is null. Times 
 - `sweep` (if asked for): see `sweeps.sweep_cuts`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -57,9 +60,10 @@ from aisles.experiments.metrics.method_metrics import (
     normalized,
     tree_distances,
 )
+from aisles.experiments.metrics.registry import METRICS
 from aisles.experiments.runs.predictions import Predictions
 from aisles.experiments.settings.benchmark import ComparisonSettings
-from aisles.experiments.stats.verdict import Comparison, apply_holm, as_json, compare
+from aisles.experiments.stats.verdict import Comparison, as_json, compare, compare_family
 from aisles.hierarchy.calibration import fit_composed_temperatures
 from aisles.hierarchy.rules import parse_rule, route
 
@@ -88,7 +92,7 @@ def evaluate(predictions: Predictions, settings: ComparisonSettings, linkage: np
         The parts of `metrics.json` that this module's text lists, from `n_test` to `hierarchical_scores`.
     """
     hierarchy, truth = predictions.hierarchy, predictions.truth
-    comparisons = compare_all(predictions, settings)
+    comparisons, strongest = compare_all(predictions, settings), against_best_flat(predictions, settings)
     distances = tree_distances(predictions, linkage)
     return {
         "n_test": len(truth),
@@ -96,6 +100,7 @@ def evaluate(predictions: Predictions, settings: ComparisonSettings, linkage: np
         "seeds": list(predictions.seeds),
         "classes": list(hierarchy.classes),
         "macros": dict(zip(hierarchy.macros, map(list, hierarchy.members), strict=True)),
+        "metrics": {name: definition.facts() for name, definition in METRICS.items()},
         "methods": {name: method_metrics(predictions, name, distances) for name in predictions.methods},
         "router": _router(predictions),
         "error_budget": {
@@ -106,7 +111,8 @@ def evaluate(predictions: Predictions, settings: ComparisonSettings, linkage: np
             for name in predictions.methods
         },
         "comparisons": [as_json(comparison) for comparison in comparisons],
-        "verdict": comparisons[0].sentence(),
+        "best_flat": strongest,
+        "verdict": strongest["sentence"],
         "controls": compare_controls(predictions, settings),
         "calibrated_stages": calibrated_stages(predictions, settings.primary),
         "climb": {
@@ -117,26 +123,104 @@ def evaluate(predictions: Predictions, settings: ComparisonSettings, linkage: np
 
 
 def compare_all(predictions: Predictions, settings: ComparisonSettings) -> list[Comparison]:
-    """Judge everybody but the controls: the primary one against flat first, the others corrected by Holm.
+    """Judge everybody but the controls: the primary one against flat first, the others together as a family.
 
     Each meets its registered baseline, flat as a rule; whose baseline failed is not judged.
     """
-
-    def judge(name: str) -> Comparison:
-        baseline = predictions.methods[name].baseline
-        return compare(
-            predictions.correct(baseline),
-            predictions.correct(name),
-            predictions.products,
-            names=(baseline, name),
-            margin=settings.margin,
-            alpha=settings.alpha,
-        )
-
     known = predictions.methods
     others = [n for n, c in known.items() if n not in ("flat", settings.primary) and c.role != "control"]
-    others = [name for name in others if known[name].baseline in known]
-    return [judge(settings.primary), *apply_holm([judge(name) for name in others])]
+    pairs = [(known[name].baseline, name) for name in others if known[name].baseline in known]
+    first = judge(predictions, settings, known[settings.primary].baseline, settings.primary)
+    return [first, *family(predictions, settings, pairs)]
+
+
+def judge(predictions: Predictions, settings: ComparisonSettings, a: str, b: str) -> Comparison:
+    """Judge method b against method a on the test images."""
+    return compare(
+        predictions.correct(a),
+        predictions.correct(b),
+        predictions.products,
+        names=(a, b),
+        margin=settings.margin,
+        alpha=settings.alpha,
+    )
+
+
+def family(
+    predictions: Predictions, settings: ComparisonSettings, pairs: Sequence[tuple[str, str]]
+) -> tuple[Comparison, ...]:
+    """Judge several pairs of methods together; see `compare_family`."""
+    correct = {name: predictions.correct(name) for pair in pairs for name in pair}
+    return compare_family(pairs, correct, predictions.products, margin=settings.margin, alpha=settings.alpha)
+
+
+def best_flat(predictions: Predictions) -> str:
+    """Return the flat method, ensembles among them, that validation images prefer.
+
+    The highest accuracy on validation images, mean over seeds; ties go to the higher likelihood. Methods that
+    fine-tune networks stand apart: they have flat rivals of their own.
+    """
+    truth = predictions.val_truth
+
+    def merit(name: str) -> tuple[float, float]:
+        probs = predictions.methods[name].val_probs
+        right = float((probs.argmax(2) == truth).mean())
+        of_truth = probs[:, np.arange(len(truth)), truth].astype(np.float64)
+        return right, float(np.log(np.maximum(of_truth, 1e-12)).mean())
+
+    flats = [
+        name
+        for name, method in predictions.methods.items()
+        if method.role in ("flat", "ensemble") and method.protocol is None
+    ]
+    return max(flats, key=merit)
+
+
+def against_best_flat(predictions: Predictions, settings: ComparisonSettings) -> dict[str, Any]:
+    """Judge every two-stage method against the strongest flat one, the primary first, the others as a family.
+
+    Returns
+    -------
+    dict
+        `name` of the best flat method, `val_accuracy` by flat method, `comparisons` (a: the best flat) and `sentence`:
+        what may be said of the primary.
+    """
+    strongest = best_flat(predictions)
+    roles = {name: method.role for name, method in predictions.methods.items()}
+    others = [n for n, role in roles.items() if role in ("two-stage", "hierarchy") and n != settings.primary]
+    first = judge(predictions, settings, strongest, settings.primary)
+    rest = family(predictions, settings, [(strongest, name) for name in others])
+    accuracies = {
+        name: float((predictions.methods[name].val_probs.argmax(2) == predictions.val_truth).mean())
+        for name, role in roles.items()
+        if role in ("flat", "ensemble")
+    }
+    return {
+        "name": strongest,
+        "val_accuracy": accuracies,
+        "comparisons": [as_json(comparison) for comparison in (first, *rest)],
+        "sentence": _unroutable(predictions)
+        or claim(first, judge(predictions, settings, "flat", settings.primary)),
+    }
+
+
+def _unroutable(predictions: Predictions) -> str | None:
+    """Say in place of a verdict why routing can't be judged on this hierarchy, if it can't."""
+    why = predictions.hierarchy.degenerate
+    return why and f"No verdict on routing: {why}. Group the classes otherwise (--macros, --hierarchy)."
+
+
+def claim(best: Comparison, flat: Comparison) -> str:
+    """Say what may be said of a two-stage method: it counts as better only if the strongest flat model is beaten."""
+    if best.a == flat.a:
+        return best.sentence()
+    beats = {"better": "better than", "worse": "worse than", "equivalent": "equivalent to"}.get(flat.verdict)
+    beside = (
+        f"{flat.b} is {beats} {flat.a} alone" if beats else f"no difference from {flat.a} is shown either"
+    )
+    if flat.verdict == "better" and best.verdict != "better":
+        beside = f"{flat.b} beats {flat.a} alone, which is not the strongest flat model"
+    return f"{best.sentence()} ({beside}: {100 * flat.difference:+.1f} points.)"
 
 
 def calibrated_stages(predictions: Predictions, primary: str) -> dict[str, Any] | None:

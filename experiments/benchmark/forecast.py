@@ -7,7 +7,8 @@ import numpy as np
 
 from aisles.experiments.metrics.confusion_forecast import Forecast, forecast, soft_confusion
 from aisles.experiments.metrics.hierarchical import error_budget
-from aisles.hierarchy.clustering import ClassTree
+from aisles.hierarchy.class_tree import ClassTree
+from aisles.hierarchy.clustering import allowed_numbers
 from aisles.hierarchy.hierarchy import Hierarchy
 
 
@@ -30,17 +31,19 @@ def forecast_cuts(
     -------
     dict
         `candidates` (one a linkage and number: see `described`) and `recommended` (its linkage and macros): the cut
-        with the highest `excess`, the fewest macros on ties, then the linkage that comes first.
+        with the highest `excess` of those that `clustering.choose_n_macros` would choose among, the fewest macros on
+        ties, then the linkage that comes first.
     """
     confusions = confusion_of_seeds(val_truth, flat_val_probs)
-    candidates = []
+    candidates, allowed = [], {tree.method: allowed_numbers(tree) for tree in trees}
     for tree in trees:
         for k in (k for k in macros if 2 <= k <= len(tree.classes)):
             cut = tree.cut(k)
             candidates.append(
                 {"linkage": tree.method, "macros": k, "sizes": list(cut.sizes), **described(confusions, cut)}
             )
-    best = max(candidates, key=lambda c: (round(c["excess"], 12), -c["macros"]), default=None)
+    sensible = [c for c in candidates if c["macros"] in allowed[c["linkage"]]]
+    best = max(sensible, key=lambda c: (round(c["excess"], 12), -c["macros"]), default=None)
     return {
         "from": "validation images, flat models of all seeds, before any sub-model is trained",
         "candidates": candidates,

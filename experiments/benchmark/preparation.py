@@ -1,25 +1,30 @@
 """From a folder of photographs to checked images, splits, features and a hierarchy."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pandas as pd
 
+from aisles.data_prep.images.features_table import is_features_table, read_features_table
 from aisles.data_prep.images.manifest import COLUMNS, Manifest, read_manifest
 from aisles.data_prep.images.scan import find_leaks, scan_images
 from aisles.data_prep.images.splitting import connected_products, crossing_products, ensure_splits
 from aisles.data_prep.io.errors import DataError
 from aisles.experiments.settings.benchmark import BackboneSettings, DataSettings, HierarchySettings
-from aisles.hierarchy.clustering import ClassTree, choose_n_macros, cluster_classes
+from aisles.hierarchy.class_tree import ClassTree
+from aisles.hierarchy.clustering import ClusteringContext, choose_n_macros, cluster, cluster_classes
 from aisles.hierarchy.embeddings import class_embeddings
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.models.backbones.registry import Backbone, build_backbone, in_precision
 from aisles.models.features import extract
 
+from .given_features import GivenFeatures
+
 logger = logging.getLogger(__name__)
-MOST_BY_DEFAULT = 5  # classes; auto cuts so few into half as many macros
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,17 +41,25 @@ class PreparedData:
         file_name, label, reason of what was left out.
     leaks : DataFrame
         Groups of equal files under several splits or labels, as `scan.find_leaks` gives them.
+    vectors : ndarray of shape (n_images, dimension), or None
+        Features that were given in place of images.
     """
 
     manifest: Manifest
     sha256: np.ndarray
     unreadable: pd.DataFrame
     leaks: pd.DataFrame
+    vectors: np.ndarray | None = None
 
     @property
     def fingerprint(self) -> str:
         """Hash of names, labels, products, splits and bytes."""
         return self.manifest.fingerprint(self.sha256)
+
+    @property
+    def learned_from(self) -> frozenset[str]:
+        """SHA-256 of the training and validation images, from which methods may learn."""
+        return frozenset(map(str, self.sha256[np.isin(self.manifest.splits, ("train", "val"))]))
 
     def rows(self, split: str) -> np.ndarray:
         """Return the row numbers of a split."""
@@ -61,8 +74,9 @@ def prepare_data(data: str | Path, settings: DataSettings) -> PreparedData:
     DataError
         If the data can't be used; see `read_manifest`, `scan_images` and `ensure_splits`.
     """
-    manifest = read_manifest(data, label_column=settings.label_column)
-    scan = scan_images(manifest, strict=settings.strict)
+    given = read_features_table(data, label_column=settings.label_column) if is_features_table(data) else None
+    manifest = given.manifest if given else read_manifest(data, label_column=settings.label_column)
+    scan = given.scan if given else scan_images(manifest, strict=settings.strict)
     for file_name, reason in zip(scan.reasons["file_name"], scan.reasons["reason"], strict=True):
         logger.warning("Left out %s: %s", file_name, reason)
     kept = manifest.keep(scan.readable)
@@ -91,7 +105,8 @@ def prepare_data(data: str | Path, settings: DataSettings) -> PreparedData:
             f"Validation images are needed to choose epochs and temperatures, and {len(split)} images of "
             f"{len(split.classes)} classes leave none. Add images: at least 3 products for some classes."
         )
-    return PreparedData(split, sha256, scan.reasons, leaks)
+    vectors = given.vectors_of(split) if given else None
+    return PreparedData(split, sha256, scan.reasons, leaks, vectors)
 
 
 def _equal_files_joined(manifest: Manifest, sha256: np.ndarray, settings: DataSettings) -> Manifest:
@@ -141,9 +156,15 @@ def prepare_features(
     backbone: Backbone | None = None,
 ) -> tuple[Backbone, np.ndarray]:
     """Build the backbone (or take the given one as it is) and give every image's features, (n_images, dimension)."""
+    if prepared.vectors is not None:
+        return cast(Backbone, GivenFeatures()), prepared.vectors
     if backbone is None:
         built = build_backbone(
-            settings.name, weights=settings.weights, input_size=settings.input_size, color=settings.color
+            settings.name,
+            weights=settings.weights,
+            input_size=settings.input_size,
+            color=settings.color,
+            fit=settings.fit,
         )
         backbone = in_precision(built, settings.precision)
     features = extract(
@@ -164,9 +185,9 @@ class FoundHierarchy:
     ----------
     hierarchy : Hierarchy
     tree : ClassTree
-        Of training images; also there when the hierarchy was brought by a person.
+        Of training images; ward's where the hierarchy was brought by a person or is a clustering's partition.
     origin : str
-        Where the hierarchy comes from, for the report.
+        Where the hierarchy comes from, and why it has so many macros unless that was set, for the report.
     """
 
     hierarchy: Hierarchy
@@ -175,9 +196,14 @@ class FoundHierarchy:
 
 
 def find_hierarchy(
-    prepared: PreparedData, features: np.ndarray, settings: HierarchySettings
+    prepared: PreparedData,
+    features: np.ndarray,
+    settings: HierarchySettings,
+    confusion: Callable[[], np.ndarray] | None = None,
 ) -> FoundHierarchy:
     """Cluster the classes' training images into macros, or read the hierarchy that a person brings.
+
+    Clusterings of one's own can ask for the flat model's validation confusions; `confusion` computes them then.
 
     Raises
     ------
@@ -185,7 +211,10 @@ def find_hierarchy(
         If a hierarchy file doesn't fit the classes, or there are fewer classes than macros.
     """
     classes = prepared.manifest.classes
-    tree = class_tree(prepared, features, settings.linkage)
+    context = clustering_context(prepared, features, confusion)
+    brought = settings.column is not None or settings.brought is not None or settings.file is not None
+    clustered = cluster(context, "ward" if brought else settings.linkage)
+    tree = clustered if isinstance(clustered, ClassTree) else cluster_classes(context.embeddings)
     if settings.column is not None:
         return FoundHierarchy(
             column_hierarchy(prepared.manifest, settings.column), tree, f"column {settings.column}"
@@ -198,13 +227,11 @@ def find_hierarchy(
             read_hierarchy(settings.file, classes), tree, f"brought: {Path(settings.file).name}"
         )
     if settings.macros != "auto":
-        return FoundHierarchy(tree.cut(settings.macros), tree, settings.linkage)
-    if len(classes) > MOST_BY_DEFAULT:
-        chosen = choose_n_macros(tree).n_macros
-        return FoundHierarchy(tree.cut(chosen), tree, f"{settings.linkage}, by silhouette")
-    few = max(2, len(classes) // 2)
-    logger.warning("There are only %d classes: they are cut into %d macros.", len(classes), few)
-    return FoundHierarchy(tree.cut(few), tree, settings.linkage)
+        return FoundHierarchy(clustered.cut(settings.macros), tree, settings.linkage)
+    chosen = choose_n_macros(clustered)
+    found = FoundHierarchy(clustered.cut(chosen.n_macros), tree, f"{settings.linkage}, {chosen.reason}")
+    logger.info("Hierarchy: %s.", found.origin)
+    return found
 
 
 def check_hierarchy(prepared: PreparedData, settings: HierarchySettings) -> None:
@@ -254,10 +281,20 @@ def without_validation(prepared: PreparedData, hierarchy: Hierarchy) -> list[str
     return [macro for macro, members in pairs if len(members) > 1 and not checked & set(members)]
 
 
+def clustering_context(
+    prepared: PreparedData, features: np.ndarray, confusion: Callable[[], np.ndarray] | None = None
+) -> ClusteringContext:
+    """Return what clusterings may look at: training images, and the flat model's validation confusions."""
+    train = prepared.rows("train")
+    labels = prepared.manifest.labels[train].astype(str)
+    embeddings = class_embeddings(features[train], labels)
+    counts = np.bincount(np.searchsorted(np.array(embeddings.classes), labels))
+    return ClusteringContext(embeddings, counts, confusion)
+
+
 def class_tree(prepared: PreparedData, features: np.ndarray, linkage: str) -> ClassTree:
     """Cluster the classes by their training images."""
-    train = prepared.rows("train")
-    return cluster_classes(class_embeddings(features[train], prepared.manifest.labels[train]), linkage)
+    return cluster_classes(clustering_context(prepared, features).embeddings, linkage)
 
 
 def read_hierarchy(path: str | Path, classes: tuple[str, ...]) -> Hierarchy:

@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from aisles.data_prep.io.files import write_whole
+from aisles.experiments.judge.methods_table import methods_table
 from aisles.experiments.methods.head_jobs import Trainer, flat_job, router_job, two_stage_jobs
 from aisles.experiments.methods.protocol import check_same_protocol, collect
 from aisles.experiments.methods.registry import FLAT, Context, MethodResult, taking_part
@@ -27,7 +30,7 @@ from aisles.experiments.runs.writer import (
     write_json,
 )
 from aisles.experiments.settings.benchmark import BackboneSettings, BenchmarkSettings
-from aisles.hierarchy.clustering import ClassTree
+from aisles.hierarchy.class_tree import ClassTree
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rules import parse_rule, route
 from aisles.models.backbones.registry import Backbone
@@ -68,6 +71,15 @@ class BenchmarkResult:
 
     folder: Path
     metrics: dict[str, Any]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One row per method: accuracy, macro-F1, and the difference from its baseline with interval, p and verdict."""
+        return methods_table(self.metrics)
+
+    def _repr_html_(self) -> str:
+        shown = self.table.to_html(float_format="{:.3f}".format, na_rep="")
+        return f"{shown}<p>{escape(self.metrics['verdict'])}</p>"
 
     def __repr__(self) -> str:
         first = self.metrics["comparisons"][0]
@@ -137,15 +149,36 @@ def run_benchmark(
         trunk, features = prepare_features(prepared, settings.backbone, cache, backbone)
         facts = {"data": prepared.fingerprint, "backbone": trunk.key}
         another = check_resumable(output, settings, facts, resume=resume, replace=replace)
-        found = find_hierarchy(prepared, features, settings.hierarchy)
+
+        def confusion() -> np.ndarray:
+            trainer = Trainer(output / "models", prepared, features, trunk.key, settings.training, jobs)
+            return flat_confusion(trainer, prepared, range(settings.comparison.seeds))
+
+        found = find_hierarchy(prepared, features, settings.hierarchy, confusion)
         if another:
             remove_results(output)
-        write_inputs(output, settings, prepared, found, facts, named=backbone is None, command=command)
+        write_inputs(
+            output,
+            settings,
+            prepared,
+            found,
+            facts,
+            named=backbone is None and prepared.vectors is None,
+            command=command,
+        )
         with engine(scheduler) as places:
             run = _Run(output, settings, prepared, trunk, features, found, cache, places or jobs, command)
             metrics = run.run(sweep)
         write_report(output)
     return BenchmarkResult(output, metrics)
+
+
+def flat_confusion(trainer: Trainer, prepared: PreparedData, seeds: range) -> np.ndarray:
+    """Train flat, and return its probability mass on validation images, (n_classes, n_classes), by true class."""
+    classes, val = prepared.manifest.classes, prepared.rows("val")
+    trainer.train([flat_job(classes, seed) for seed in seeds])
+    truth = np.searchsorted(np.array(classes), prepared.manifest.labels[val].astype(str))
+    return confusion_of_seeds(truth, np.stack([trainer.flat(seed).val_probs[val] for seed in seeds]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +218,8 @@ class _Run:
         if sweep:
             metrics["sweep"] = self.sweep(predictions, forecast)
         self.write_costs(predictions.methods)
-        self.save_bundles(metrics)
+        if self.prepared.vectors is None:  # what has no network can't predict from images
+            self.save_bundles(metrics)
         write_json(self.output / "environment.json", environment() | {"command": self.command})
         write_json(self.output / "metrics.json", metrics)
         return metrics
@@ -219,7 +253,7 @@ class _Run:
     def trees(self) -> dict[str, ClassTree]:
         """One tree a linkage, the study's first."""
         own = self.found.tree
-        others = [name for name in LINKAGES if name != own.method]
+        others = [n for n in dict.fromkeys((*LINKAGES, *self.settings.sweep.linkages)) if n != own.method]
         return {own.method: own} | {name: class_tree(self.prepared, self.features, name) for name in others}
 
     @cached_property
@@ -278,7 +312,7 @@ class _Run:
         return np.stack(router).astype(np.float32), np.stack(within).astype(np.float32)
 
     def cost(self, method: MethodResult) -> dict[str, float]:
-        return method_cost(method, self.trainer, self.backbone.model.count_params())
+        return method_cost(method, self.trainer, self.backbone.n_parameters)
 
     def write_costs(self, methods: Mapping[str, MethodResult]) -> None:
         """Measure once for the same methods, heads and features: going on need not measure again."""
@@ -351,6 +385,8 @@ class _Run:
 
     def learn_elsewhere(self, name: str) -> Hierarchy:
         """Learn the hierarchy from another backbone's features: `vgg16`, `efficientnet_lite0:gray`, `:none`."""
+        if self.prepared.vectors is not None:
+            raise ValueError(f"Features of {name} need images; a features table has none.")
         base, _, variant = name.partition(":")
         changes = {"color": "gray"} if variant == "gray" else {"weights": variant} if variant else {}
         changes |= {"name": base, "batch_size": self.settings.backbone.batch_size}

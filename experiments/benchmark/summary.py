@@ -23,26 +23,59 @@ def summary(result: BenchmarkResult) -> str:
         f"{'':<{width}}{'accuracy':>16}{'macro-F1':>10}{'against flat':>15}{interval:>18}{'p':>9}  verdict",
     ]
     comparisons = {comparison["b"]: comparison for comparison in metrics["comparisons"]}
+    more = _further(metrics)
     for name, method in metrics["methods"].items():
         lines.append(_row(name, method, comparisons.get(name), width))
     lines += [f"{name:<{width}}failed: {reason}" for name, reason in metrics["failed"].items()]
     first = metrics["comparisons"][0]
     router = metrics["router"]
+    bundle = result.folder / "bundles" / "two-stage"
     lines += [
         "",
         f"router accuracy {_mean(router['accuracy']):.3f}, implied by flat {_mean(router['implied_by_flat']):.3f}",
         f"McNemar, {first['b']} against flat, a seed each: "
         + ", ".join(f"p = {test['p_value']:.2g}" for test in first["mcnemar"])
-        + f" (corrected {_counts(first['corrected'])}, lost {_counts(first['broken'])})",
+        + f" (corrected {_counts(first['corrected'])}, broken {_counts(first['broken'])})",
         *_controls(metrics["controls"]),
+        *_best_flat(metrics["best_flat"]),
+        *more,
         "",
         f"Verdict: {metrics['verdict']}",
         "",
         f"Look at {_typed(result.folder / 'report.html')}; every plot is in "
         f"{_typed(result.folder / 'metrics.json')}.",
-        f"Predict: aisles predict {_typed(result.folder / 'bundles' / 'two-stage')} IMAGE...",
+        *([f"Predict: aisles predict {_typed(bundle)} IMAGE..."] if bundle.exists() else []),
     ]
     return "\n".join(lines)
+
+
+def _best_flat(best: dict) -> list[str]:
+    """Name the strongest flat method, and every two-stage method's verdict against it."""
+    if best["name"] == "flat":
+        return ["The strongest flat method on validation images is flat itself."]
+    lines = [f"Against {best['name']}, the flat method that validation images prefer:"]
+    for comparison in best["comparisons"]:
+        low, high = (100 * end for end in comparison["interval"])
+        lines.append(
+            f"  {comparison['b']}: {100 * comparison['difference']:+.1f} points ({low:+.1f} to {high:+.1f}), "
+            f"{comparison['verdict']}"
+        )
+    return lines
+
+
+def _further(metrics: dict) -> list[str]:
+    """List the metrics that came from outside, by method."""
+    ours = {"accuracy", "top5_accuracy", "balanced_accuracy", "macro_f1"}
+    return [
+        f"{facts['label']}: "
+        + ", ".join(
+            f"{name} {_mean(method[key]):.3f}"
+            for name, method in metrics["methods"].items()
+            if method.get(key)
+        )
+        for key, facts in metrics["metrics"].items()
+        if facts["shown"] and key not in ours
+    ]
 
 
 def _controls(controls: dict) -> list[str]:

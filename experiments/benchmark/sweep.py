@@ -8,8 +8,8 @@ from scipy.stats import spearmanr
 
 from aisles.experiments.metrics.answers import accuracy
 from aisles.experiments.settings.benchmark import ComparisonSettings
-from aisles.experiments.stats.verdict import apply_holm, as_json, compare
-from aisles.hierarchy.clustering import ClassTree
+from aisles.experiments.stats.verdict import as_json, compare_family
+from aisles.hierarchy.class_tree import ClassTree
 from aisles.hierarchy.hierarchy import Hierarchy
 
 
@@ -43,22 +43,18 @@ def sweep_cuts(
     -------
     dict
         `cuts`: one a linkage and number: `linkage`, `macros`, `sizes`, `accuracy` and `router_accuracy` over seeds,
-        `accuracy_mean`, `accuracy_sd`, `comparison` with flat (all cuts corrected together by Holm), and the
+        `accuracy_mean`, `accuracy_sd`, `comparison` with flat (all cuts are one family), and the
         forecast's `excess` and `ceiling`. `forecast_rank_correlation`: Spearman's `rho` between `excess` and accuracy
         over `n_cuts` cuts; null with fewer than 3. It has no p-value: cuts of one tree are nested and answer the same
         images, so they are no independent draws. `ceiling_rank_correlation`: the same of `ceiling`.
     """
-    cuts, judged = [], []
+    cuts, correct = [], {"flat": flat_correct}
     for linkage, tree in trees.items():
         for k in (k for k in macros if 2 <= k <= len(tree.classes)):
             hierarchy = tree.cut(k)
             given, routed = answers(hierarchy)
             name = f"{linkage} {k}"
-            found = compare(
-                flat_correct, given == truth, products, names=("flat", name), margin=settings.margin,
-                alpha=settings.alpha, n_resamples=2_000,
-            )  # fmt: skip
-            judged.append(found)
+            correct[name] = given == truth
             shares = [accuracy(truth, row) for row in given]
             said = forecasts.get((linkage, k), {})
             cuts.append(
@@ -73,7 +69,11 @@ def sweep_cuts(
                     "forecast": {key: said[key] for key in ("excess", "ceiling") if key in said},
                 }
             )
-    for cut, comparison in zip(cuts, apply_holm(judged), strict=True):
+    pairs = [("flat", name) for name in correct if name != "flat"]
+    judged = compare_family(
+        pairs, correct, products, margin=settings.margin, alpha=settings.alpha, n_resamples=2_000
+    )
+    for cut, comparison in zip(cuts, judged, strict=True):
         cut["comparison"] = as_json(comparison)
     return {
         "cuts": cuts,

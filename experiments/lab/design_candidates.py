@@ -18,7 +18,7 @@ from aisles.experiments.methods.head_jobs import (
     submodel_job,
     two_stage_jobs,
 )
-from aisles.hierarchy.clustering import ClassTree
+from aisles.hierarchy.class_tree import ClassTree
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rule_functions import hie, implied, macro_from_flat, soft
 

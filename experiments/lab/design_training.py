@@ -12,8 +12,9 @@ import numpy as np
 import tensorflow as tf
 
 from aisles.hierarchy.hierarchy import Hierarchy
+from aisles.models.heads.building import build_head
 from aisles.models.heads.training import HeadTraining
-from aisles.models.heads.variants import HeadVariant, build_head
+from aisles.models.heads.variants import HeadVariant
 
 LogProbs = Callable[[tf.Tensor], tf.Tensor]
 """From a network's logits to log probabilities of labels."""

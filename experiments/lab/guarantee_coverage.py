@@ -85,7 +85,7 @@ def measure_coverage(
         order = rng.permutation(len(labels))
         known, new = order[:half], order[half:]
         found = climb_guarantee(probs[known], macro_probs[known], hierarchy, labels[known], target, delta)
-        answers = climb(probs[new], macro_probs[new], found.threshold)
+        answers = climb(probs[new], macro_probs[new], found.threshold, hierarchy)
         at_class, given = answers.levels == "class", answers.answered
         right = np.where(
             at_class, answers.class_index == labels[new], holds[answers.macro_index, labels[new]]

@@ -14,7 +14,7 @@ from PIL import Image
 
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.models.backbones.registry import Backbone, build_backbone
-from aisles.models.heads.variants import build_head
+from aisles.models.heads.building import build_head
 from aisles.models.prediction.label_model import LabelModel
 from aisles.models.prediction.two_stage import FlatClassifier, TwoStageClassifier
 

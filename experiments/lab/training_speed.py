@@ -16,9 +16,9 @@ import numpy as np
 from aisles.models.backbones.registry import Backbone, build_backbone
 from aisles.models.features import extract
 from aisles.models.fine_tuning.result import join
+from aisles.models.heads.building import build_head
 from aisles.models.heads.fitting import fit_labels
 from aisles.models.heads.training import HeadTraining, refit_head
-from aisles.models.heads.variants import build_head
 
 from .performance import Ratio, as_ratio, time_of
 from .plain_fit import compile_plainly, fit_plainly

@@ -150,7 +150,11 @@ def _features(run: Run, manifest: Manifest, cache: str | Path | None) -> np.ndar
         )
     settings = BackboneSettings(**run.settings["backbone"])
     backbone = build_backbone(
-        settings.name, weights=settings.weights, input_size=settings.input_size, color=settings.color
+        settings.name,
+        weights=settings.weights,
+        input_size=settings.input_size,
+        color=settings.color,
+        fit=settings.fit,
     )
     backbone = in_precision(backbone, settings.precision)
     return extract(backbone, manifest.paths, cache=cache, batch_size=settings.batch_size).vectors

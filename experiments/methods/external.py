@@ -8,7 +8,6 @@ import json
 import logging
 import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,17 +29,6 @@ ITERATIONS = 1_000
 
 
 @register_method(
-    "logistic",
-    description="scikit-learn's logistic regression on the same features",
-    role="reference",
-    full=True,
-)
-def logistic(context: Context) -> MethodResult:
-    """Fit a flat multinomial logistic regression."""
-    return _reference(context, "logistic")
-
-
-@register_method(
     "hiclass",
     description="HiClass on the same features: local classifier per parent node",
     role="reference",
@@ -50,28 +38,20 @@ def logistic(context: Context) -> MethodResult:
 )
 def hiclass(context: Context) -> MethodResult:
     """Fit the same regression at every parent node of the hierarchy; it gives answers without probabilities."""
-    return _reference(context, "hiclass")
-
-
-def _reference(context: Context, name: str) -> MethodResult:
-    """Fit a reference, or take it from its stage; its one fit counts for every seed."""
-    hierarchy, place = context.hierarchy, context.place(name)
+    hierarchy, place = context.hierarchy, context.place("hiclass")
     inputs = {
-        "version": 2, "data": context.prepared.fingerprint, "features": context.trainer.feature_key, "name": name,
-        "strengths": STRENGTHS, "iterations": ITERATIONS, "macros": hierarchy.members if name == "hiclass" else None,
+        "version": 2, "data": context.prepared.fingerprint, "features": context.trainer.feature_key, "name": "hiclass",
+        "strengths": STRENGTHS, "iterations": ITERATIONS, "macros": hierarchy.members,
     }  # fmt: skip
-    predictor = {"logistic": _logistic, "hiclass": _hiclass}[name]
     with threadpool_limits(1):  # more threads wait for each other more than they help at this size
-        stage(
-            place, inputs, lambda part: _fit(part, context.prepared, context.features, hierarchy, predictor)
-        )
+        stage(place, inputs, lambda part: _fit(part, context.prepared, context.features, hierarchy))
     with np.load(place / "answers.npz", allow_pickle=False) as arrays:
         probs, val_probs = arrays["probs"], arrays["val_probs"]
     facts = json.loads((place / "budget.json").read_text())
     return MethodResult(
         probs,
         val_probs,
-        answers_only=name == "hiclass",
+        answers_only=True,
         parameters=facts["parameters"],
         searched=len(STRENGTHS),
         deterministic=True,
@@ -79,19 +59,17 @@ def _reference(context: Context, name: str) -> MethodResult:
     )
 
 
-def _fit(
-    part: Path, prepared: "PreparedData", features: np.ndarray, hierarchy: Hierarchy, predictor: Callable
-) -> None:
+def _fit(part: Path, prepared: "PreparedData", features: np.ndarray, hierarchy: Hierarchy) -> None:
     rows = {split: prepared.rows(split) for split in ("train", "val", "test")}
     labels = prepared.manifest.labels.astype(str)
     start = time.perf_counter()
-    val_probs = [predictor(features, labels, rows["train"], rows["val"], c, hierarchy) for c in STRENGTHS]
+    val_probs = [_hiclass(features, labels, rows["train"], rows["val"], c, hierarchy) for c in STRENGTHS]
     truth = np.array(hierarchy.classes)
     right = [(truth[probs.argmax(1)] == labels[rows["val"]]).mean() for probs in val_probs]
     best = int(np.argmax(right))
     both = np.concatenate([rows["train"], rows["val"]])
-    probs = predictor(features, labels, both, rows["test"], STRENGTHS[best], hierarchy)
-    n_weights = (features.shape[1] + 1) * _n_outputs(predictor, hierarchy)
+    probs = _hiclass(features, labels, both, rows["test"], STRENGTHS[best], hierarchy)
+    n_weights = (features.shape[1] + 1) * _n_outputs(hierarchy)
     facts: dict[str, Any] = {
         "strength": STRENGTHS[best], "val_accuracy": right[best], "images": len(both),
         "parameters": n_weights, "seconds": round(time.perf_counter() - start, 3),
@@ -102,30 +80,15 @@ def _fit(
     (part / "budget.json").write_text(json.dumps(facts, default=float))
 
 
-def _n_outputs(predictor: Callable, hierarchy: Hierarchy) -> int:
+def _n_outputs(hierarchy: Hierarchy) -> int:
     """Count the outputs of all regressions: HiClass has one at the root, too. Of two labels one output is enough."""
-    sizes = (hierarchy.n_macros, *hierarchy.sizes) if predictor is _hiclass else (hierarchy.n_classes,)
-    return sum(size if size > 2 else size - 1 for size in sizes)
+    return sum(size if size > 2 else size - 1 for size in (hierarchy.n_macros, *hierarchy.sizes))
 
 
 def _classifier(strength: float) -> Any:
     from sklearn.linear_model import LogisticRegression
 
     return LogisticRegression(C=strength, max_iter=ITERATIONS)
-
-
-def _logistic(features, labels, train, asked, strength: float, hierarchy: Hierarchy) -> np.ndarray:
-    from sklearn.exceptions import ConvergenceWarning
-
-    model = _classifier(strength)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(features[train], labels[train])
-    if model.n_iter_.max() >= ITERATIONS:
-        logger.warning("Logistic regression has not converged in %d steps at C = %g.", ITERATIONS, strength)
-    probs = np.zeros((len(asked), hierarchy.n_classes))
-    probs[:, np.searchsorted(hierarchy.classes, model.classes_)] = model.predict_proba(features[asked])
-    return probs
 
 
 def _hiclass(features, labels, train, asked, strength: float, hierarchy: Hierarchy) -> np.ndarray:

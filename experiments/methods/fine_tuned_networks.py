@@ -183,7 +183,7 @@ class FineTuning:
         """Return what prediction needs, and what training took, the flat model's share included."""
         heads = [_head_parameters(model) for model in models]
         n_backbones = len(heads) if own_backbones else 1
-        parameters = n_backbones * self.context.backbone.model.count_params() + sum(heads)
+        parameters = n_backbones * self.context.backbone.n_parameters + sum(heads)
         labels = self.context.prepared.manifest.labels[self.context.prepared.rows("train")]
         taken = [
             _taken(trainer, name, int(np.isin(labels, members).sum()) if members else len(labels))

@@ -39,7 +39,9 @@ def ensemble(context: Context) -> MethodResult:
     return averaged(context, tuple(tuple(_members(context, seed)) for seed in context.seeds))
 
 
-def averaged(context: Context, jobs: tuple[tuple[HeadJob, ...], ...]) -> MethodResult:
+def averaged(
+    context: Context, jobs: tuple[tuple[HeadJob, ...], ...], *, deterministic: bool = False
+) -> MethodResult:
     """Average the distributions of each seed's heads, all of them over all classes."""
     fitted = [[context.trainer.fitted(job) for job in of_seed] for of_seed in jobs]
     test, val = (
@@ -48,4 +50,7 @@ def averaged(context: Context, jobs: tuple[tuple[HeadJob, ...], ...]) -> MethodR
         )
         for key, split in (("probs", "test"), ("val_probs", "val"))
     )
-    return MethodResult(test, val, jobs, head_passes=float(len(jobs[0])))
+    searched = max(context.trainer.budget(job).searched for job in jobs[0])
+    return MethodResult(
+        test, val, jobs, head_passes=float(len(jobs[0])), searched=searched, deterministic=deterministic
+    )

@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -23,6 +23,7 @@ from aisles.data_prep.io.progress import progress
 from aisles.experiments.runs.stages import is_made, made_from, stage
 from aisles.experiments.settings.benchmark import TrainingSettings
 from aisles.hierarchy.hierarchy import Hierarchy
+from aisles.models.heads.registry import HEADS
 from aisles.models.tensorflow_loading import load_in_worker
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 TRAINING_VERSION = 1
 """Raised whenever the training itself changes what comes out."""
+CLOSED_FORM_VERSION = 1
+"""The same for heads whose settings validation images choose."""
 WORTH_WORKERS = 12
 """Heads from which on starting other processes pays."""
 
@@ -51,17 +54,29 @@ class HeadJob:
     label_of : tuple of (str, str)
         (class, label) for every class whose images it is trained on.
     seed : int
+    head : str
+        A registered head; the settings' own unless given.
     """
 
     name: str
     labels: tuple[str, ...]
     label_of: tuple[tuple[str, str], ...]
     seed: int
+    head: str = ""
 
     def image_labels(self, classes: Iterable[str]) -> np.ndarray:
         """Return each image's label, None for images of other classes."""
         label_of = dict(self.label_of)
         return np.array([label_of.get(name) for name in classes], dtype=object)
+
+
+def with_head(job: HeadJob, head: str) -> HeadJob:
+    """Return the job with another head than the settings'; a head without randomness has one job for all seeds."""
+    if not head:
+        return job
+    seed = 0 if HEADS[head].deterministic else job.seed
+    name = job.name.partition("/")[2]
+    return replace(job, name=f"seed-{seed}/{head}-{name}", seed=seed, head=head)
 
 
 def flat_job(classes: tuple[str, ...], seed: int, member: int = 0) -> HeadJob:
@@ -108,6 +123,8 @@ class Budget:
     parameters : int
     seconds : float
         Of this machine; in `costs.json` only.
+    searched : int
+        Settings that were tried on validation images.
     """
 
     images: int
@@ -116,6 +133,7 @@ class Budget:
     image_steps: int
     parameters: int
     seconds: float = field(compare=False)
+    searched: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,12 +175,12 @@ class Trainer:
             "data": self.prepared.fingerprint,
             "features": self.feature_key,
             "training": self.settings.model_dump(),
-            "made_with": _made_with(self.settings.head),
+            "made_with": _made_with(job.head or self.settings.head),
             "labels": list(job.labels),
             "label_of": dict(job.label_of),
             "seed": job.seed,
             "name": job.name,
-        }
+        } | ({"head": job.head} if job.head else {})
 
     def train(self, jobs: Iterable[HeadJob]) -> None:
         """Train what is missing. A job that fails is noted in `failures`; the others are trained all the same."""
@@ -201,9 +219,9 @@ class Trainer:
             raise ValueError(self.failures[job.name])
         return load_fitted(self.folder / job.name)
 
-    def flat(self, seed: int, member: int = 0) -> "FittedModel":
-        """Return the flat model of a seed, or another member of its ensemble."""
-        return self.fitted(flat_job(self.prepared.manifest.classes, seed, member))
+    def flat(self, seed: int, member: int = 0, head: str = "") -> "FittedModel":
+        """Return the flat model of a seed, or another member of its ensemble, or one with another head."""
+        return self.fitted(with_head(flat_job(self.prepared.manifest.classes, seed, member), head))
 
     def two_stage(self, hierarchy: Hierarchy, seed: int) -> "FittedTwoStage":
         """Return router and sub-models of a hierarchy."""
@@ -212,9 +230,9 @@ class Trainer:
         submodels = [self._submodel(members, seed) for members in hierarchy.members]
         return FittedTwoStage(hierarchy, self.fitted(router_job(hierarchy, seed)), tuple(submodels))
 
-    def within(self, hierarchy: Hierarchy, seed: int, attribute: str = "probs") -> np.ndarray:
+    def within(self, hierarchy: Hierarchy, seed: int, attribute: str = "probs", head: str = "") -> np.ndarray:
         """Put the sub-models' distributions side by side, (n_images, n_slots); the router is not needed."""
-        submodels = [self._submodel(members, seed) for members in hierarchy.members]
+        submodels = [self._submodel(members, seed, head) for members in hierarchy.members]
         return np.concatenate([getattr(model, attribute) for model in submodels], axis=1)
 
     def head(self, job: HeadJob) -> "LabelModel":
@@ -229,17 +247,17 @@ class Trainer:
         """Tell what a trained head was given, and what it took."""
         return Budget(**json.loads((self.folder / job.name / "budget.json").read_text()))
 
-    def _submodel(self, members: tuple[str, ...], seed: int) -> "FittedModel":
+    def _submodel(self, members: tuple[str, ...], seed: int, head: str = "") -> "FittedModel":
         from aisles.models.heads.fitting import FittedModel
 
         if len(members) > 1:
-            return self.fitted(submodel_job(members, seed))
+            return self.fitted(with_head(submodel_job(members, seed), head))
         ones = np.ones((len(self.features), 1))
         return FittedModel(members, None, ones, ones, None, 0)
 
-    def _images(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _images(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         manifest = self.prepared.manifest
-        return self.features, manifest.labels, manifest.splits
+        return self.features, manifest.labels, manifest.splits, manifest.products
 
     def _workers(self, n_missing: int) -> int:
         if self.jobs is not None:
@@ -251,10 +269,13 @@ class Trainer:
 
 def _made_with(head: str) -> dict[str, str]:
     """Name the code that a trained head depends on, so that another version trains it again."""
-    from aisles.models.heads.variants import HEADS
-
+    definition = HEADS[head]
     packages = {name: version(name) for name in ("tensorflow", "keras")}
-    return {"steps": str(TRAINING_VERSION), "head": repr(HEADS.get(head)), **packages}
+    if definition.variant is None:
+        made_by = getattr(definition.fit, "__code__", None)
+        code = hashlib.sha256(getattr(made_by, "co_code", b"")).hexdigest()[:16]
+        return {"steps": str(CLOSED_FORM_VERSION), "head": f"{head} {code}", **packages}
+    return {"steps": str(TRAINING_VERSION), "head": repr(definition.variant), **packages}
 
 
 def _make(
@@ -278,37 +299,44 @@ def _make(
 def _write_head(part: Path, job: HeadJob, images: tuple, settings: TrainingSettings) -> None:
     from aisles.models.heads.fitting import fit_labels, save_fitted
 
-    features, classes, splits = images
+    features, classes, splits, products = images
     start = time.perf_counter()
     fitted = fit_labels(
         features,
         job.image_labels(classes),
         splits,
         job.labels,
-        head=settings.head,
+        head=job.head or settings.head,
         training=head_training(settings),
         refit=settings.refit,
         seed=job.seed,
         name=job.name,
+        products=products,
+        classes=classes,
     )
     seconds = time.perf_counter() - start
-    if fitted.history is None:
+    if fitted.head is None:
         raise ValueError(f"{job.name} has one label: a constant is not trained.")
     save_fitted(fitted, part)
     budget = _budget(fitted, fitted.history, job, classes, splits, seconds)
     write_whole(part / "budget.json", json.dumps(asdict(budget)))
+    if fitted.history is None:
+        write_whole(part / "chosen.json", json.dumps(fitted.chosen))
+        return
     curves = {k: v for k, v in asdict(fitted.history).items() if k != "best_epoch"}
     pd.DataFrame(curves).to_csv(part / "history.csv", index_label="epoch")
 
 
 def _budget(
-    fitted: "FittedModel", history: "History", job: HeadJob, classes, splits, seconds: float
+    fitted: "FittedModel", history: "History | None", job: HeadJob, classes, splits, seconds: float
 ) -> Budget:
     known = np.array([label is not None for label in job.image_labels(classes)])
     n_train = int((known & (np.asarray(splits) == "train")).sum())
+    parameters = fitted.network().count_params()
+    if history is None:
+        return Budget(fitted.n_train, 0, 0, 0, parameters, round(seconds, 3), fitted.searched)
     epochs = len(history.loss)
     refit_epochs = history.best_epoch + 1 if fitted.n_train > n_train else 0
-    parameters = fitted.network().count_params()
     steps = epochs * n_train + refit_epochs * fitted.n_train
     return Budget(fitted.n_train, epochs, refit_epochs, steps, parameters, round(seconds, 3))
 

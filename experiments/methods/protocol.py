@@ -60,7 +60,7 @@ def check_same_protocol(trainer: Trainer, methods: Mapping[str, MethodResult]) -
             for job in jobs:
                 had = trainer.made_from(job)
                 differing = [key for key in common if had[key] != wanted[key]]
-                if differing or had["seed"] != seed:
+                if differing or had["seed"] not in (seed, 0 if method.deterministic else seed):
                     raise ValueError(
                         f"Every method must be trained by the same protocol. {job.name} of {name} differs in "
                         f"{differing or ['seed']}. Delete its folder and start the benchmark again."

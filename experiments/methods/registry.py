@@ -18,6 +18,7 @@ import numpy as np
 
 from aisles.hierarchy.registry import Registry
 from aisles.hierarchy.rules import RULES, parse_rule, rule_names
+from aisles.models.heads.registry import HEADS
 
 if TYPE_CHECKING:
     from aisles.experiments.benchmark.preparation import PreparedData
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 Role = Literal["flat", "ensemble", "two-stage", "hierarchy", "control", "reference"]
 FLAT = "flat"
-OURS = ("flat", "routed", "external", "discriminant", "fine_tuned")
+OURS = ("flat", "flat_heads", "routed", "external", "discriminant", "fine_tuned")
 """Modules of this folder that register what comes with the package."""
 
 
@@ -311,7 +312,7 @@ def register_method(
 
 
 def find_method(text: str) -> Method:
-    """Read a method's name: `flat`, `random`, `beam:2`, `column:coarse`.
+    """Read a method's name: `flat`, `random`, `beam:2`, `column:coarse`, or a rule with a head, `soft:lda`.
 
     Raises
     ------
@@ -330,12 +331,18 @@ def find_method(text: str) -> Method:
         return Method(text, definition, parameter)
     if name not in RULES:
         raise ValueError(METHODS.unknown(text, method_names()))
+    written, _, head = text.rpartition(":")
+    if written and head in HEADS:
+        text = written
+    else:
+        head = ""
     rule = parse_rule(text)
     if rule.definition.several_levels:
         raise ValueError(
             f"{name} answers at several levels; its metrics belong to soft, it is not a method of its own."
         )
-    return Method(str(rule), _routed(rule))
+    definition = _routed(rule, head)
+    return Method(definition.name, definition)
 
 
 def method_names() -> tuple[str, ...]:
@@ -352,8 +359,11 @@ def method_names() -> tuple[str, ...]:
 
 def full_methods() -> tuple[str, ...]:
     """Return the methods of a full benchmark that can run here."""
+    with_heads = (
+        f"{rule}:lda" for rule in ("soft", "implied", "hie")
+    )  # two-stage has flat's strongest head, too
     ours = (name for name, d in METHODS.items() if d.full and (d.module is None or find_spec(d.module)))
-    return tuple(dict.fromkeys((FLAT, *rule_names(), *ours)))
+    return tuple(dict.fromkeys((FLAT, *rule_names(), *with_heads, *ours)))
 
 
 def everyone(names: Iterable[str]) -> tuple[str, ...]:
@@ -397,7 +407,7 @@ def fine_tunes(names: Iterable[str]) -> bool:
     return any(find_method(name).definition.fine_tunes for name in names)
 
 
-def _routed(rule: Any) -> MethodDefinition:
+def _routed(rule: Any, head: str) -> MethodDefinition:
     from .routed import definition_of
 
-    return definition_of(rule)
+    return definition_of(rule, head)

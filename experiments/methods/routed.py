@@ -8,24 +8,28 @@ import numpy as np
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rule_functions import macro_from_flat
 from aisles.hierarchy.rules import RoutingRule, parse_rule, route
+from aisles.models.heads.registry import HEADS
 
-from .head_jobs import HeadJob, flat_job, router_job, two_stage_jobs
+from .head_jobs import HeadJob, flat_job, router_job, two_stage_jobs, with_head
 from .registry import Context, MethodDefinition, MethodResult, register_method
 
 
-def definition_of(rule: RoutingRule) -> MethodDefinition:
-    """Return the method that a routing rule is, on the benchmark's hierarchy."""
+def definition_of(rule: RoutingRule, head: str = "") -> MethodDefinition:
+    """Return the method that a routing rule is on the benchmark's hierarchy, with the settings' heads or others."""
 
     def fit(context: Context) -> MethodResult:
-        return routed(context, rule, context.hierarchy)
+        return routed(context, rule, context.hierarchy, head)
 
     def heads(context: Context) -> list[HeadJob]:
-        return _all_heads(context, rule, context.hierarchy)
+        return _all_heads(context, rule, context.hierarchy, head)
 
-    return MethodDefinition(str(rule), fit, rule.definition.description, "two-stage", heads=heads)
+    name, what = str(rule), rule.definition.description
+    if head:
+        name, what = f"{name}:{head}", f"{what}; each model a {HEADS[head].description}"
+    return MethodDefinition(name, fit, what, "two-stage", heads=heads)
 
 
-def routed(context: Context, rule: RoutingRule, hierarchy: Hierarchy) -> MethodResult:
+def routed(context: Context, rule: RoutingRule, hierarchy: Hierarchy, head: str = "") -> MethodResult:
     """Route through heads of a hierarchy by a rule.
 
     Raises
@@ -33,10 +37,13 @@ def routed(context: Context, rule: RoutingRule, hierarchy: Hierarchy) -> MethodR
     ValueError
         If the training of a head failed.
     """
-    jobs = tuple(tuple(heads_of(context, rule, hierarchy, seed)) for seed in context.seeds)
+    jobs = tuple(tuple(heads_of(context, rule, hierarchy, seed, head)) for seed in context.seeds)
     parts = (("probs", "test"), ("val_probs", "val"))
     tables = [
-        [_tables(context, seed, hierarchy, rule.needs, key, context.rows(split)) for seed in context.seeds]
+        [
+            _tables(context, seed, hierarchy, rule.needs, key, context.rows(split), head)
+            for seed in context.seeds
+        ]
         for key, split in parts
     ]
     test, val = (_as_float32([route(rule, hierarchy=hierarchy, **t) for t in some]) for some in tables)
@@ -50,16 +57,21 @@ def routed(context: Context, rule: RoutingRule, hierarchy: Hierarchy) -> MethodR
         val_macro,
         passes_of(rule, macro, hierarchy, len(jobs[0])),
         inside=_as_float32([_inside(t, hierarchy) for t in tables[0]]),
+        searched=max(context.trainer.budget(job).searched for job in jobs[0]) if jobs[0] else 1,
+        deterministic=bool(head) and HEADS[head].deterministic,
     )
 
 
-def heads_of(context: Context, rule: RoutingRule, hierarchy: Hierarchy, seed: int) -> list[HeadJob]:
+def heads_of(
+    context: Context, rule: RoutingRule, hierarchy: Hierarchy, seed: int, head: str = ""
+) -> list[HeadJob]:
     """List the heads that a rule needs: router and sub-models, or flat in place of either."""
     flat, two_stage = flat_job(context.classes, seed), two_stage_jobs(hierarchy, seed)
     router, submodels = two_stage[:1], two_stage[1:]
     jobs = [flat] if "flat_probs" in rule.needs else []
     jobs += router if "macro_probs" in rule.needs else []
-    return jobs + (submodels if "within_probs" in rule.needs else [])
+    jobs += submodels if "within_probs" in rule.needs else []
+    return [with_head(job, head) for job in jobs]
 
 
 def passes_of(rule: RoutingRule, macro: np.ndarray, hierarchy: Hierarchy, n_heads: int) -> float:
@@ -72,8 +84,8 @@ def passes_of(rule: RoutingRule, macro: np.ndarray, hierarchy: Hierarchy, n_head
     return others + float((kept & has_head).sum(axis=1).mean())
 
 
-def _all_heads(context: Context, rule: RoutingRule, hierarchy: Hierarchy) -> list[HeadJob]:
-    return [job for seed in context.seeds for job in heads_of(context, rule, hierarchy, seed)]
+def _all_heads(context: Context, rule: RoutingRule, hierarchy: Hierarchy, head: str = "") -> list[HeadJob]:
+    return [job for seed in context.seeds for job in heads_of(context, rule, hierarchy, seed, head)]
 
 
 def _column(context: Context, name: str) -> Hierarchy:
@@ -142,15 +154,22 @@ register_method(
 
 
 def _tables(
-    context: Context, seed: int, hierarchy: Hierarchy, needs: tuple[str, ...], key: str, rows: np.ndarray
+    context: Context,
+    seed: int,
+    hierarchy: Hierarchy,
+    needs: tuple[str, ...],
+    key: str,
+    rows: np.ndarray,
+    head: str,
 ) -> dict[str, np.ndarray]:
     trainer, tables = context.trainer, {}
     if "flat_probs" in needs:
-        tables["flat_probs"] = getattr(trainer.flat(seed), key)[rows]
+        tables["flat_probs"] = getattr(trainer.flat(seed, head=head), key)[rows]
     if "macro_probs" in needs:
-        tables["macro_probs"] = getattr(trainer.fitted(router_job(hierarchy, seed)), key)[rows]
+        router = with_head(router_job(hierarchy, seed), head)
+        tables["macro_probs"] = getattr(trainer.fitted(router), key)[rows]
     if "within_probs" in needs:
-        tables["within_probs"] = trainer.within(hierarchy, seed, key)[rows]
+        tables["within_probs"] = trainer.within(hierarchy, seed, key, head)[rows]
     return tables
 
 

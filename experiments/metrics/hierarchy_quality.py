@@ -7,7 +7,7 @@ import numpy as np
 from scipy.spatial.distance import squareform
 from sklearn.metrics import silhouette_score
 
-from aisles.hierarchy.clustering import ClassTree
+from aisles.hierarchy.class_tree import ClassTree
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.stability import adjusted_rand, stability
 

@@ -17,12 +17,12 @@ from . import answers as metrics
 from .hierarchical import (
     ceilings,
     error_budget,
-    hierarchical_scores,
     linkage_distance,
     mistake_distance,
     partition_distance,
 )
 from .probabilistic import brier, climb_curve, ece, nll, risk_coverage
+from .registry import METRICS, MetricDefinition
 
 COVERAGES = tuple(i / 20 for i in range(1, 21))
 CLIMB_THRESHOLDS = tuple(i / 20 for i in range(21))
@@ -44,35 +44,35 @@ def method_metrics(
     method, hierarchy = predictions.methods[name], predictions.hierarchy
     accuracy = [metrics.accuracy(truth, row) for row in answers]
     interval = product_bootstrap(predictions.correct(name).mean(axis=0), predictions.products)
-    scores = [hierarchical_scores(truth, row, hierarchy.macro_of) for row in answers]
+    varied = len(accuracy) > 1 and not method.deterministic
     return {
         "role": method.role,
         "what": method.what,
         "baseline": method.baseline,
         "searched": method.searched,
         "deterministic": method.deterministic,
-        "accuracy": accuracy,
         "accuracy_mean": float(np.mean(accuracy)),
-        "accuracy_sd": float(np.std(accuracy, ddof=1)) if len(accuracy) > 1 else None,
+        "accuracy_sd": float(np.std(accuracy, ddof=1)) if varied else None,
         "accuracy_interval": [interval.low, interval.high],
-        "top5_accuracy": None
-        if method.answers_only
-        else [metrics.top_k_accuracy(truth, row, 5) for row in probs],
-        "balanced_accuracy": [metrics.balanced_accuracy(truth, row) for row in answers],
-        "macro_f1": [metrics.macro_f1(truth, row) for row in answers],
-        "macro_accuracy": [
-            metrics.accuracy(hierarchy.macro_of[truth], hierarchy.macro_of[row]) for row in answers
-        ],
-        "hierarchical_f1": [score.f1 for score in scores],
+        **{
+            metric: None
+            if definition.probabilities and method.answers_only
+            else [_value(definition, truth, row, hierarchy) for row in probs]
+            for metric, definition in METRICS.items()
+        },
         "ceilings": _ceilings(predictions, method),
-        "cross_macro_share": [
-            error_budget(truth, row, hierarchy.macro_of).cross_macro_share for row in answers
-        ],
         "distance": {tree: _distance(truth, answers, table) for tree, table in distances.items()},
         "calibration": _calibration(predictions, method),
         "risk_coverage": None if method.answers_only else _risk_coverage(predictions, name),
         "per_class": _per_class(predictions, name),
     } | own_hierarchy(predictions, method)
+
+
+def _value(definition: MetricDefinition, truth: np.ndarray, probs: np.ndarray, hierarchy: Hierarchy) -> float:
+    value = float(definition.compute(truth, probs, hierarchy))
+    if not np.isfinite(value):
+        raise ValueError(f"The metric {definition.name} gives {value}: a metric is a finite number.")
+    return value
 
 
 def tree_distances(predictions: Predictions, linkage: np.ndarray) -> dict[str, np.ndarray]:
@@ -126,10 +126,11 @@ def climb_metrics(predictions: Predictions, name: str) -> dict[str, Any]:
     macro_truth = hierarchy.macro_of[predictions.truth]
     curves = []
     for row, probs in enumerate(method.probs.astype(np.float64)):
-        macro = _macro_probs(method, row, hierarchy)
+        macro, best = _macro_probs(method, row, hierarchy), probs.argmax(1)
+        held = hierarchy.macro_of[best]
         curves.append(
             climb_curve(
-                probs.max(1), probs.argmax(1) == predictions.truth, macro.max(1), macro.argmax(1) == macro_truth,
+                probs.max(1), best == predictions.truth, macro[np.arange(len(held)), held], held == macro_truth,
                 CLIMB_THRESHOLDS,
             )
         )  # fmt: skip

@@ -77,14 +77,28 @@ def ece(probs: npt.ArrayLike, labels: npt.ArrayLike, bins: int = 15) -> float:
     Naeini, Cooper and Hauskrecht (AAAI 2015); Guo et al., On calibration of modern neural networks (ICML
     2017).
     """
+    p, truth = _checked(probs, labels)
+    return answers_ece(p.max(axis=1), p.argmax(axis=1) == truth, bins)
+
+
+def answers_ece(confidence: npt.ArrayLike, correct: npt.ArrayLike, bins: int = 15) -> float:
+    """Return the expected calibration error (see `ece`) from each answer's probability and whether it is right.
+
+    Parameters
+    ----------
+    confidence : array-like of shape (n_images,)
+        Probability of each answer.
+    correct : array-like of bool of shape (n_images,)
+    bins : int
+        At least 1.
+    """
     if bins < 1:
         raise ValueError(f"`bins` must be at least 1. Received: bins={bins}.")
-    p, truth = _checked(probs, labels)
-    confidence, right = p.max(axis=1), p.argmax(axis=1) == truth
+    sure, right = _confidence("confidence", confidence, correct)
     edges = np.arange(1, bins) / bins
-    place = np.searchsorted(edges, confidence, side="left")
-    gaps = np.bincount(place, weights=right - confidence, minlength=bins)
-    return float(np.abs(gaps).sum() / len(truth))
+    place = np.searchsorted(edges, sure, side="left")
+    gaps = np.bincount(place, weights=right - sure, minlength=bins)
+    return float(np.abs(gaps).sum() / len(sure))
 
 
 def nll(probs: npt.ArrayLike, labels: npt.ArrayLike) -> float:
@@ -184,12 +198,12 @@ def climb_curve(
 ) -> ClimbCurve:
     """Return climb's accuracy against the share of images answered at class level, threshold by threshold.
 
-    The class is answered if its probability is >= t, else the macro if its probability is >= t, else nothing.
+    The class is answered if its probability is >= t, else its macro if that's probability is >= t, else nothing.
 
     Parameters
     ----------
     class_confidence, macro_confidence : array-like of shape (n_images,)
-        Probability of the most probable class, and of the most probable macro.
+        Probability of the most probable class, and of the macro that holds it.
     class_correct, macro_correct : array-like of bool of shape (n_images,)
         Whether that class, and that macro, is the true one.
     thresholds : array-like of shape (n_thresholds,), optional

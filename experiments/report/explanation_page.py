@@ -15,7 +15,7 @@ from PIL import Image
 from .plots.tree_path import tree_path
 
 if TYPE_CHECKING:
-    from aisles.hierarchy.clustering import ClassTree
+    from aisles.hierarchy.class_tree import ClassTree
     from aisles.models.prediction.explanation import Explanation, Neighbor, StageView, TrainingImages
     from aisles.models.prediction.two_stage import Classifier, FlatClassifier
 
@@ -44,14 +44,14 @@ section { background: var(--card); border: 1px solid var(--line); border-radius:
  margin: 1.2rem 0; }
 .answer { font-size: 1.05rem; margin: 0 0 1rem; } .soft { color: var(--soft); font-size: .86rem; }
 .row { display: flex; flex-wrap: wrap; gap: 1.4rem; align-items: flex-start; }
-plot { margin: 0; } figcaption { color: var(--soft); font-size: .82rem; max-width: 20rem; overflow-wrap: anywhere; }
+figure { margin: 0; } figcaption { color: var(--soft); font-size: .82rem; max-width: 20rem; overflow-wrap: anywhere; }
 img { border-radius: 6px; display: block; max-width: 100%; }
 .stage { flex: 1 1 15rem; max-width: 26rem; min-width: 0; }
 table { border-collapse: collapse; width: 100%; font-size: .86rem; margin-bottom: .6rem; }
 td { padding: .12rem .4rem .12rem 0; vertical-align: middle; } td.name { width: 46%; overflow-wrap: anywhere; }
 td.value { width: 3.2rem; text-align: right; font-variant-numeric: tabular-nums; }
 .bar { height: .7rem; border-radius: 3px; background: var(--fill); min-width: 1px; }
-.near { display: flex; flex-wrap: wrap; gap: .7rem; } .near plot { width: 7rem; }
+.near { display: flex; flex-wrap: wrap; gap: .7rem; } .near figure { width: 7rem; }
 svg text { fill: var(--ink); font: 12px system-ui, sans-serif; } svg .soft { fill: var(--soft); }
 svg .path { stroke: var(--fill); stroke-width: 3; fill: none; } svg .other { stroke: var(--soft); fill: none; }
 svg .dot { fill: var(--fill); } svg { max-width: 100%; height: auto; }
@@ -163,7 +163,7 @@ def section(name: str, found: "Explanation", classifier: "Classifier", tree: "Cl
     parts = [
         f"<section><h2>{escape(name)}</h2>",
         f'<p class="answer">{answer} <span class="soft">rule {escape(prediction.rule)}</span></p>',
-        f'<div class="row"><plot>{_image(found.image, f"{name}, the image")}</plot>',
+        f'<div class="row"><figure>{_image(found.image, f"{name}, the image")}</figure>',
         *[_stage(stage, found.image) for stage in found.stages],
         "</div>",
         _path(found, classifier, tree),
@@ -185,9 +185,7 @@ def _stage(stage: "StageView", image: Image.Image) -> str:
         heat = '<p class="soft">No heat map: one label only, or a model that can\'t be looked into.</p>'
     else:
         text = f"Grad-CAM: what speaks for {stage.about}"
-        heat = (
-            f"<plot>{_image(_heated(image, stage.heat), text)}<figcaption>{escape(text)}</figcaption></plot>"
-        )
+        heat = f"<figure>{_image(_heated(image, stage.heat), text)}<figcaption>{escape(text)}</figcaption></figure>"
     return f'<div class="stage"><h3>{escape(stage.title)}</h3><table>{rows}</table>{more}{heat}</div>'
 
 
@@ -211,7 +209,7 @@ def _neighbors(neighbors: "tuple[Neighbor, ...]") -> str:
             image = _image(open_image(neighbor.path), f"training image of {neighbor.label}", 112)
         except (OSError, ValueError):
             image = ""
-        metrics.append(f"<plot>{image}<figcaption>{caption}</figcaption></plot>")
+        metrics.append(f"<figure>{image}<figcaption>{caption}</figcaption></figure>")
     return f'<h3>Nearest training images (cosine of features)</h3><div class="near">{"".join(metrics)}</div>'
 
 
@@ -287,7 +285,7 @@ def _is_there(path: Path) -> bool:
 
 
 def _tree(classifier: "Classifier", bundle: Path, given: Path | None) -> "ClassTree | None":
-    from aisles.hierarchy.clustering import ClassTree
+    from aisles.hierarchy.class_tree import ClassTree
 
     run = bundle.resolve().parent.parent
     for path in [given] if given is not None else [bundle / "tree.json", run / "tree.json"]:

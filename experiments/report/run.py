@@ -15,7 +15,7 @@ import pandas as pd
 from aisles.data_prep.images.manifest import shortened
 from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.tables import rows as table_rows
-from aisles.hierarchy.clustering import ClassTree
+from aisles.hierarchy.class_tree import ClassTree
 from aisles.hierarchy.hierarchy import Hierarchy
 
 FLAT = "flat"

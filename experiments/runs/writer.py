@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,10 +15,12 @@ from aisles.data_prep.images.manifest import write_manifest
 from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.files import write_whole
 from aisles.data_prep.io.tables import write_table
-from aisles.experiments.benchmark.preparation import FoundHierarchy, PreparedData
 from aisles.experiments.settings.benchmark import BenchmarkSettings
 from aisles.experiments.settings.writing import write_settings
 from aisles.hierarchy.dendrogram import draw_dendrogram
+
+if TYPE_CHECKING:  # it brings TensorFlow, which a judgement of predictions does without
+    from aisles.experiments.benchmark.preparation import FoundHierarchy, PreparedData
 
 logger = logging.getLogger(__name__)
 RESULTS = (
@@ -89,7 +91,7 @@ def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else str(value)
 
 
-def log_counts(prepared: PreparedData) -> None:
+def log_counts(prepared: "PreparedData") -> None:
     """Say how many images there are."""
     counts = {split: len(prepared.rows(split)) for split in ("train", "val", "test")}
     logger.info(
@@ -112,8 +114,8 @@ def remove_results(output: Path) -> None:
 def write_inputs(
     output: Path,
     settings: BenchmarkSettings,
-    prepared: PreparedData,
-    found: FoundHierarchy,
+    prepared: "PreparedData",
+    found: "FoundHierarchy",
     facts: Mapping[str, str],
     *,
     named: bool = True,
@@ -136,7 +138,7 @@ def write_inputs(
         draw_dendrogram(found.tree, found.hierarchy, output / "dendrogram")
 
 
-def data_facts(prepared: PreparedData) -> dict[str, Any]:
+def data_facts(prepared: "PreparedData") -> dict[str, Any]:
     """Tell what a study says of its images."""
     return {
         "fingerprint": prepared.fingerprint,
@@ -149,7 +151,7 @@ def data_facts(prepared: PreparedData) -> dict[str, Any]:
     }
 
 
-def _test_images(prepared: PreparedData) -> str:
+def _test_images(prepared: "PreparedData") -> str:
     """Hash names, labels and bytes of the test images, whatever their order."""
     test, table = prepared.rows("test"), prepared.manifest.table
     facts = (table["file_name"].to_numpy(dtype=object), prepared.manifest.labels, prepared.sha256)

@@ -6,6 +6,7 @@ from pydantic import Field, field_validator, model_validator
 
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rules import parse_rule
+from aisles.models.backbones.definitions import check_backbone
 from aisles.models.fine_tuning.settings import FineTuningSettings, Head, Section
 
 
@@ -45,8 +46,8 @@ class DataSettings(Section):
 class BackboneSettings(Section):
     """Which pretrained network turns pixels into features."""
 
-    name: Literal["efficientnet_lite0", "inception_v3", "vgg16"] = Field(
-        default="efficientnet_lite0", description="The network."
+    name: str = Field(
+        default="efficientnet_lite0", description="A registered network, or several joined by +."
     )
     weights: str = Field(
         default="imagenet", description="imagenet, none (random weights), or a file of weights."
@@ -54,11 +55,21 @@ class BackboneSettings(Section):
     input_size: tuple[int, int] | None = Field(
         default=None, description="(height, width) in pixels; the network's own unless given."
     )
+    fit: Literal["published", "crop", "squash", "pad"] = Field(
+        default="published",
+        description="What happens to images of another shape: the center is cut out, both sides are scaled on their "
+        "own, or white bars are added; published: as the network was evaluated by its authors.",
+    )
     color: Literal["rgb", "gray"] = Field(default="rgb", description="gray shows it luma alone.")
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32", description="What features are computed in."
     )
     batch_size: int = Field(default=32, ge=1, description="Images per pass.")
+
+    @field_validator("name")
+    @classmethod
+    def _registered(cls, name: str) -> str:
+        return check_backbone(name)
 
 
 class HierarchySettings(Section):
@@ -67,10 +78,11 @@ class HierarchySettings(Section):
     macros: int | Literal["auto"] = Field(
         default="auto",
         description="Number of macro-categories, or auto: chosen by silhouette of the training images' class "
-        "embeddings, half as many as classes where there are at most 5.",
+        "embeddings, at most 12 and at most half as many as classes.",
     )
-    linkage: Literal["ward", "average", "complete"] = Field(
-        default="ward", description="How the distance of two groups of classes is measured."
+    linkage: str = Field(
+        default="ward",
+        description="A registered clustering of the classes: ward, average, complete or your own.",
     )
     file: str | None = Field(default=None, description="A hierarchy of your own: a JSON file.")
     column: str | None = Field(
@@ -89,6 +101,13 @@ class HierarchySettings(Section):
     bootstraps: int = Field(
         default=20, ge=1, description="Resamples of the images for the hierarchy's stability."
     )
+
+    @field_validator("linkage")
+    @classmethod
+    def _registered(cls, name: str) -> str:
+        from aisles.hierarchy.clustering import check_clustering
+
+        return check_clustering(name)
 
     @field_validator("macros")
     @classmethod
@@ -154,7 +173,19 @@ class ComparisonSettings(Section):
     """
 
     methods: tuple[str, ...] = Field(
-        default=("flat", "hard", "soft", "implied", "hie", "masked"), description="What is compared, by name."
+        default=(
+            "flat",
+            "flat-lda",
+            "ensemble",
+            "hard",
+            "soft",
+            "implied",
+            "hie",
+            "masked",
+            "soft:lda",
+            "implied:lda",
+        ),
+        description="What is compared, by name.",
     )
     seeds: int = Field(default=3, ge=1, description="How many training seeds.")
     margin: float = Field(
@@ -198,9 +229,16 @@ class SweepSettings(Section):
     """Which cuts of the tree a sweep tries, each with the primary rule."""
 
     macros: tuple[int, ...] = Field(default=tuple(range(2, 13)), description="Numbers of macros.")
-    linkages: tuple[Literal["ward", "average", "complete"], ...] = Field(
-        default=("ward",), description="Linkages."
+    linkages: tuple[str, ...] = Field(
+        default=("ward",), description="Registered clusterings that make trees."
     )
+
+    @field_validator("linkages")
+    @classmethod
+    def _registered(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        from aisles.hierarchy.clustering import check_clustering
+
+        return tuple(check_clustering(name, tree=True) for name in names)
 
 
 class BenchmarkSettings(Section):

@@ -50,7 +50,7 @@ def read_settings(
         if not Path(config).is_file():
             raise ValueError(f"There is no settings file {config}. {_presets_told(str(config), kind)}")
         _lay_over(content, _content_of(Path(config)))
-    listed: Iterable[Change] = changes.items() if isinstance(changes, Mapping) else changes
+    listed: list[Any] = list(changes.items() if isinstance(changes, Mapping) else changes)
     for change in listed:
         path, value = _parsed(change) if isinstance(change, str) else change
         apply_change(content, path, value)

@@ -126,7 +126,7 @@ def cluster_sign_flip(
     if sums.size == 0:
         return 1.0
     whole = _on_grid(sums)
-    if whole is not None and len(whole) * int(np.abs(whole).sum()) <= _MOST_EXACT_WORK:
+    if whole is not None and _exact_work(whole) <= _MOST_EXACT_WORK:
         return _exact_sign_flip(whole)
     return _monte_carlo_sign_flip(sums, n_flips, np.random.default_rng(seed))
 
@@ -138,6 +138,13 @@ def _on_grid(sums: npt.NDArray[np.float64]) -> npt.NDArray[np.int64] | None:
         if np.abs(sums * step - whole).max() < 1e-6:
             return whole.astype(np.int64)
     return None
+
+
+def _exact_work(sums: npt.NDArray[np.int64]) -> int:
+    """Count the additions of `_exact_sign_flip`."""
+    magnitudes, counts = np.unique(np.abs(sums), return_counts=True)
+    lengths = 1 + np.concatenate([[0], np.cumsum(magnitudes * counts)[:-1]])
+    return int(((counts + 1) * lengths).sum())
 
 
 def _exact_sign_flip(sums: npt.NDArray[np.int64]) -> float:
@@ -154,11 +161,13 @@ def _exact_sign_flip(sums: npt.NDArray[np.int64]) -> float:
 
 
 def _monte_carlo_sign_flip(sums: npt.NDArray[np.float64], n_flips: int, rng: np.random.Generator) -> float:
+    """Draw, magnitude by magnitude, how many products keep a plus sign: a binomial number of them."""
     observed = abs(float(sums.sum())) * (1 - 1e-9)
+    magnitudes, counts = np.unique(np.abs(sums).round(9), return_counts=True)
     hits = 0
-    for rows in _row_blocks(n_flips, len(sums)):
-        signs = rng.integers(0, 2, size=(rows, len(sums)), dtype=np.int8) * 2.0 - 1.0
-        hits += int((np.abs(signs @ sums) >= observed).sum())
+    for rows in _row_blocks(n_flips, len(magnitudes)):
+        kept = rng.binomial(counts, 0.5, size=(rows, len(counts)))
+        hits += int((np.abs((2 * kept - counts) @ magnitudes) >= observed).sum())
     return (1 + hits) / (1 + n_flips)
 
 

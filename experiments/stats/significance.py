@@ -101,6 +101,8 @@ def tost(
     *,
     margin: float = 0.01,
     alpha: float = 0.05,
+    more: float = 0.0,
+    df: int = 0,
 ) -> Equivalence:
     """Test whether the mean paired difference lies within +-margin (two one-sided tests).
 
@@ -119,6 +121,10 @@ def tost(
         Largest difference that does not matter, pre-specified; positive.
     alpha : float
         Level of each one-sided test; the interval has level 1 - 2 alpha.
+    more : float
+        Further variance of the mean, over training seeds, with `df` degrees of freedom; Student's t then has those of
+        Satterthwaite (Biometrics Bulletin 2, 1946).
+    df : int
 
     Returns
     -------
@@ -140,8 +146,10 @@ def tost(
     usual = totals.sizes.mean()
     sums, sizes = np.append(totals.sums, [usual, -usual]), np.append(totals.sizes, [usual, usual])
     estimate = float(sums.sum() / sizes.sum())
-    error = float(np.sqrt(((sums - estimate * sizes) ** 2).sum()) / sizes.sum())
-    student = stats.t(len(totals.sums) + 1)
+    images, n_images = float(((sums - estimate * sizes) ** 2).sum()) / sizes.sum() ** 2, len(totals.sums) + 1
+    error = float(np.sqrt(images + more))
+    freedom = (images + more) ** 2 / (images**2 / n_images + (more**2 / df if more else 0.0))
+    student = stats.t(freedom)
     half = float(student.ppf(1 - alpha)) * error
     p_value = float(student.sf((margin - abs(estimate)) / error))
     return Equivalence(

@@ -93,7 +93,8 @@ def train_classifier(
         if settings.classifier.model == "two-stage":
             check_hierarchy(prepared, settings.hierarchy)
         backbone = backbone or start_backbone(settings)
-        check_layer(backbone, settings.fine_tuning)
+        if settings.classifier.sharing != "frozen":
+            check_layer(backbone, settings.fine_tuning)
         notes = [f"Written by: {command}"] if command else []
         write_settings(output / "settings.toml", settings, notes=notes)
         classifier = _trained(prepared, backbone, settings, output, cache)
@@ -120,7 +121,7 @@ def start_backbone(settings: TrainSettings) -> Backbone:
     """Build the pretrained network that training starts from."""
     wanted = settings.backbone
     built = build_backbone(
-        wanted.name, weights=wanted.weights, input_size=wanted.input_size, color=wanted.color
+        wanted.name, weights=wanted.weights, input_size=wanted.input_size, color=wanted.color, fit=wanted.fit
     )
     return in_precision(built, wanted.precision)
 
@@ -169,6 +170,7 @@ def finish(
         "settings": _flat(settings),
         "published": settings.classifier.published,
     }
+    classifier.learned_from |= prepared.learned_from
     bundle = save_bundle(classifier, output / "bundle", facts=facts)
     write_json(output / "training.json", facts)
     listed = write_manifest(manifest, output / "manifest.csv")

@@ -1,10 +1,11 @@
-"""EfficientNet-Lite0 in Keras: B0's blocks without squeeze-and-excitation, ReLU6, fixed stem and head.
+"""EfficientNet-Lite in Keras: EfficientNet's blocks without squeeze-and-excitation, ReLU6, fixed stem and head.
 
 Source: https://github.com/tensorflow/tpu/tree/master/models/official/efficientnet/lite (architecture); the weights
 file names its tensors as EfficientNet-PyTorch does.
 """
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterator, Mapping
 
 import keras
 import numpy as np
@@ -17,13 +18,18 @@ STAGES = (
 )  # fmt: skip
 
 
-def efficientnet_lite0(input_size: tuple[int, int]) -> keras.Model:
+def efficientnet_lite(
+    input_size: tuple[int, int], width: float = 1.0, depth: float = 1.0, name: str = "efficientnet_lite0"
+) -> keras.Model:
     """Build the network without its top.
 
     Parameters
     ----------
     input_size : (height, width)
-        In pixels; 224 x 224 is what the weights were trained for.
+        In pixels; 224, 240 and 260 a side are what the weights of Lite0, 1 and 2 were trained for.
+    width, depth : float
+        Factors of filters and of repeats; 1 and 1 (Lite0), 1 and 1.1 (Lite1), 1.1 and 1.2 (Lite2).
+    name : str
 
     Returns
     -------
@@ -32,13 +38,13 @@ def efficientnet_lite0(input_size: tuple[int, int]) -> keras.Model:
     """
     inputs = keras.Input((*input_size, 3), name="scaled_pixels")
     x = _convolve(inputs, 32, 3, strides=2, name="stem")
-    for number, (kernel, stride, expansion, filters) in enumerate(_blocks()):
+    for number, (kernel, stride, expansion, filters) in enumerate(_blocks(width, depth)):
         x = _block(x, kernel, stride, expansion, filters, f"block{number}")
-    return keras.Model(inputs, _convolve(x, 1280, 1, name="head"), name="efficientnet_lite0")
+    return keras.Model(inputs, _convolve(x, 1280, 1, name="head"), name=name)
 
 
 def load_tensors(model: keras.Model, tensors: Mapping[str, np.ndarray]) -> None:
-    """Put the tensors of the weights file into a network from `efficientnet_lite0`.
+    """Put the tensors of the weights file into a network from `efficientnet_lite`.
 
     Raises
     ------
@@ -47,18 +53,28 @@ def load_tensors(model: keras.Model, tensors: Mapping[str, np.ndarray]) -> None:
     """
     _load_pair(model, "stem", tensors, "_conv_stem", "_bn0")
     _load_pair(model, "head", tensors, "_conv_head", "_bn1")
-    for number, (_, _, expansion, _) in enumerate(_blocks()):
+    names = {layer.name for layer in model.layers}
+    n_blocks = sum(name.endswith("_project_conv") for name in names)
+    for number in range(n_blocks):
         theirs, ours = f"_blocks.{number}.", f"block{number}_"
-        if expansion > 1:
+        if ours + "expand_conv" in names:
             _load_pair(model, ours + "expand", tensors, theirs + "_expand_conv", theirs + "_bn0")
         _load_pair(model, ours + "depthwise", tensors, theirs + "_depthwise_conv", theirs + "_bn1")
         _load_pair(model, ours + "project", tensors, theirs + "_project_conv", theirs + "_bn2")
 
 
-def _blocks():
-    for kernel, repeats, stride, expansion, filters in STAGES:
-        for repeat in range(repeats):
-            yield kernel, stride if repeat == 0 else 1, expansion, filters
+def _blocks(width: float, depth: float) -> Iterator[tuple[int, int, int, int]]:
+    """List kernel, stride, expansion and filters; the first and the last stage are never repeated more often."""
+    for position, (kernel, repeats, stride, expansion, filters) in enumerate(STAGES):
+        fixed = position in (0, len(STAGES) - 1)
+        for repeat in range(repeats if fixed else math.ceil(depth * repeats)):
+            yield kernel, stride if repeat == 0 else 1, expansion, _rounded(filters * width)
+
+
+def _rounded(filters: float, divisor: int = 8) -> int:
+    """Round to a multiple of 8, not down by more than a tenth (Tan and Le 2019)."""
+    rounded = max(divisor, int(filters + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * filters else rounded
 
 
 def _block(x, kernel: int, stride: int, expansion: int, filters: int, name: str):
@@ -92,6 +108,12 @@ def _load_pair(
     ]
     missing = [name for name in needed if name not in tensors]
     if missing:
-        raise ValueError(f"The weights file lacks {missing}: it is not EfficientNet-Lite0's.")
-    layer.set_weights([tensors[needed[0]].transpose(order)])
+        raise ValueError(f"The weights file lacks {missing}: it is not {model.name}'s.")
+    kernel = tensors[needed[0]].transpose(order)
+    if kernel.shape != tuple(layer.kernel.shape):
+        raise ValueError(
+            f"{conv} has the shape {kernel.shape} in the weights file and {tuple(layer.kernel.shape)} in the network: "
+            f"it is not {model.name}'s."
+        )
+    layer.set_weights([kernel])
     model.get_layer(f"{ours}_bn").set_weights([tensors[name] for name in needed[1:]])

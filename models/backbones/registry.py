@@ -1,4 +1,4 @@
-"""Backbones: pretrained networks without their tops, from pixels to one feature vector an image.
+"""Backbones: pretrained networks without their tops, from pixels to one feature vector per image.
 
 A backbone carries its own preprocessing (scaling, channel order, grey) as ordinary Keras layers in front of the
 network, so nobody can forget it, and a saved model needs nothing of ours to be loaded.
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -23,13 +23,14 @@ from keras import layers
 from aisles.data_prep.images.color import VERSION
 from aisles.data_prep.images.fitting import Fitting
 
-from .efficientnet_lite import efficientnet_lite0, load_tensors
-from .torch_file import read_tensors
+from .definitions import BACKBONES, BackboneDefinition, split_joined
+from .joined import JoinedBackbone
+from .normalization import NORMALIZATIONS
+from .onnx_file import OnnxBackbone
 from .weights import WeightsMissingError, find_weights
 
 logger = logging.getLogger(__name__)
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as JPEG's and Pillow's grey
-VGG_MEANS = (103.939, 116.779, 123.68)  # blue, green, red
 PRECISIONS = {
     "float32": ("float32", ""),
     "bfloat16": ("mixed_bfloat16", "-bfloat16-convolutions"),
@@ -69,11 +70,12 @@ class Backbone:
     fitting: Fitting = cast(Fitting, None)
 
     def __post_init__(self) -> None:
-        if self.fitting is None:
+        given: Fitting | None = self.fitting
+        if given is None:
             object.__setattr__(self, "fitting", Fitting(self.input_size))
-        if self.fitting.size != self.input_size:
+        elif given.size != self.input_size:
             raise ValueError(
-                f"The network takes images of {self.input_size}; they are fitted to {self.fitting.size}. "
+                f"The network takes images of {self.input_size}; they are fitted to {given.size}. "
                 "Give a fitting of the network's size."
             )
 
@@ -83,9 +85,24 @@ class Backbone:
         return tuple(self.model.input_shape[1:3])
 
     @property
+    def fittings(self) -> tuple[Fitting, ...]:
+        """The fitting of every network in it; one only."""
+        return (self.fitting,)
+
+    @property
     def dimension(self) -> int:
         """Length of a feature vector."""
         return self.model.output_shape[-1]
+
+    @property
+    def n_parameters(self) -> int:
+        """Parameters of the network, its preprocessing among them."""
+        return self.model.count_params()
+
+    def runner(self) -> Callable[..., np.ndarray]:
+        """Return the function from uint8 pixels (n, height, width, 3) to features (n, dimension), float32."""
+        forward = self.forward
+        return lambda pixels: forward(pixels).numpy()
 
     @property
     def network(self) -> keras.Model:
@@ -113,35 +130,12 @@ class Backbone:
     def _identity(self) -> str:
         """Tell networks apart: the named ones by their weights, others by their layers too."""
         weights = digest(self.model)
-        if self.name in BACKBONES:
+        if self.name in BACKBONES and BACKBONES[self.name].weights is not None:
             return weights
         return hashlib.sha256((weights + _layers(self.network)).encode()).hexdigest()
 
 
-@dataclass(frozen=True)
-class _Recipe:
-    build: Callable[[tuple[int, int]], keras.Model]
-    preprocessing: str
-    input_size: tuple[int, int]
-    smallest: int
-
-
-def _inception_v3(size: tuple[int, int]) -> keras.Model:
-    shape = (*size, 3)
-    return keras.applications.InceptionV3(include_top=False, weights=None, input_shape=shape)  # pyright: ignore[reportArgumentType]
-
-
-def _vgg16(size: tuple[int, int]) -> keras.Model:
-    shape = (*size, 3)
-    return keras.applications.VGG16(include_top=False, weights=None, input_shape=shape)  # pyright: ignore[reportArgumentType]
-
-
-_RECIPES = {
-    "efficientnet_lite0": _Recipe(efficientnet_lite0, "lite", (224, 224), 32),
-    "inception_v3": _Recipe(_inception_v3, "symmetric", (299, 299), 75),
-    "vgg16": _Recipe(_vgg16, "caffe", (224, 224), 32),
-}
-BACKBONES = tuple(_RECIPES)
+AnyBackbone = Backbone | JoinedBackbone | OnnxBackbone
 
 
 def build_backbone(
@@ -151,26 +145,30 @@ def build_backbone(
     input_size: tuple[int, int] | None = None,
     color: str = "rgb",
     seed: int = 0,
-) -> Backbone:
-    """Build a named backbone.
+    fit: str = "published",
+) -> AnyBackbone:
+    """Build a registered backbone.
 
     Parameters
     ----------
     name : str
-        One of `BACKBONES`.
+        A key of `BACKBONES`, or several joined by +.
     weights : str or Path
         `imagenet`, `none` (random, from `seed`), or a weights file: `.h5`, `.weights.h5`, `.keras`, or for
-        EfficientNet-Lite0 also `.pth`.
+        EfficientNet-Lite also `.pth`.
     input_size : (height, width), optional
-        In pixels; the size that the network was trained for unless given.
+        In pixels; the size that the network was published with unless given.
     color : {'rgb', 'gray'}
         Whether the network sees colors or luma only.
     seed : int
         For random weights.
+    fit : {'published', 'crop', 'squash', 'pad'}
+        What happens to images of another shape; `published`: what the registration says.
 
     Returns
     -------
     Backbone
+        Or a `JoinedBackbone` or `OnnxBackbone`, which are used in the same way, but neither fine-tuned nor exported.
 
     Raises
     ------
@@ -179,26 +177,52 @@ def build_backbone(
     WeightsMissingError
         If the weights are not on this machine. Nothing is ever downloaded.
     """
-    if name not in _RECIPES:
-        raise ValueError(f"The backbone must be one of {', '.join(BACKBONES)}. Received: {name!r}.")
-    recipe = _RECIPES[name]
-    size = input_size or recipe.input_size
-    if min(size) < recipe.smallest:
+    names = split_joined(name)
+    if len(names) > 1:
+        return _joined(names, str(weights), input_size, color, seed, fit)
+    definition = BACKBONES[name]
+    size = input_size or definition.input_size
+    if min(size) < definition.smallest:
         raise ValueError(
-            f"{name} needs images of at least {recipe.smallest} pixels a side. Received: {size}."
+            f"{name} needs images of at least {definition.smallest} pixels a side. Received: {size}."
         )
-    file = _weights_file(name, str(weights))
+    fitting = definition.fitting(size, fit)
+    file = _weights_file(definition, str(weights))
     keras.utils.set_random_seed(seed)
-    network = recipe.build(size)
+    network = definition.build(size)
+    if not isinstance(network, keras.Model):
+        if color != "rgb" or str(weights) != "imagenet":
+            raise ValueError(
+                f"{name} comes with its weights and sees colors: color and weights can't be chosen."
+            )
+        return replace(network, fitting=fitting)
     if file is not None:
-        _load_weights(network, file)
-    model = _with_preprocessing(network, recipe.preprocessing, color)
+        _load_weights(network, file, definition)
+    model = _with_preprocessing(network, definition.normalization, color)
     source = str(weights) if str(weights) in ("imagenet", "none") else Path(weights).name
-    return Backbone(name, model, recipe.preprocessing, color, source)
+    return Backbone(name, model, definition.normalization, color, source, fitting=fitting)
+
+
+def _joined(names, weights: str, input_size, color: str, seed: int, fit: str) -> JoinedBackbone:
+    if weights not in ("imagenet", "none"):
+        raise ValueError(
+            f"A weights file is one network's; {'+'.join(names)} are several. Leave --weights out."
+        )
+    return JoinedBackbone(
+        tuple(
+            build_backbone(name, weights=weights, input_size=input_size, color=color, seed=seed, fit=fit)
+            for name in names
+        )
+    )
 
 
 def wrap_backbone(
-    network: keras.Model, name: str, *, preprocessing: str = "none", color: str = "rgb"
+    network: keras.Model,
+    name: str,
+    *,
+    preprocessing: str = "none",
+    color: str = "rgb",
+    fitting: Fitting | None = None,
 ) -> Backbone:
     """Make a backbone from a Keras model of one's own.
 
@@ -213,6 +237,8 @@ def wrap_backbone(
         A key of `PREPROCESSING`: what shall happen to pixels (RGB, 0-255) before the network sees them.
     color : {'rgb', 'gray'}
         Whether the network sees colors or luma only.
+    fitting : Fitting, optional
+        How images of any size become the network's; squashed unless given.
     """
     if not re.fullmatch(r"[\w.+-]+", name) or name.startswith("."):
         raise ValueError(
@@ -225,10 +251,11 @@ def wrap_backbone(
         raise ValueError(
             f"A backbone takes images of a fixed size, (n, height, width, 3). Received: {shape}."
         )
-    return Backbone(name, _with_preprocessing(network, preprocessing, color), preprocessing, color)
+    model = _with_preprocessing(network, preprocessing, color)
+    return Backbone(name, model, preprocessing, color, fitting=cast(Fitting, fitting))
 
 
-def in_precision(backbone: Backbone, precision: str) -> Backbone:
+def in_precision(backbone: Any, precision: str) -> Any:
     """Return the same backbone computing in another precision.
 
     Parameters
@@ -241,6 +268,8 @@ def in_precision(backbone: Backbone, precision: str) -> Backbone:
     """
     if precision == backbone.precision:
         return backbone
+    if not isinstance(backbone, Backbone):
+        return backbone.in_precision(precision)
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be float32, bfloat16 or float16. Received: {precision!r}.")
     policy, _ = PRECISIONS[precision]
@@ -304,15 +333,17 @@ def _scale(scale: float, offset: float) -> Callable:
     return lambda x: layers.Rescaling(scale, offset, name="scale", dtype="float32")(x)
 
 
-def _blue_first(x):
-    return _mix_channels(x, np.eye(3)[::-1], [-mean for mean in VGG_MEANS], "blue_first")
+def _by_channel(name: str) -> Callable:
+    matrix, offset = NORMALIZATIONS[name]
+    return lambda x: _mix_channels(x, matrix, offset.tolist(), name)
 
 
 PREPROCESSING: dict[str, Callable] = {
     "none": lambda x: x,
     "symmetric": _scale(1 / 127.5, -1.0),
     "lite": _scale(1 / 128, -127 / 128),
-    "caffe": _blue_first,
+    "caffe": _by_channel("caffe"),
+    "imagenet": _by_channel("imagenet"),
 }
 
 
@@ -342,11 +373,11 @@ def _mix_channels(x, matrix: np.ndarray, bias: list[float], name: str):
     return mixed
 
 
-def _weights_file(name: str, weights: str) -> Path | None:
-    if weights == "none":
+def _weights_file(definition: BackboneDefinition, weights: str) -> Path | None:
+    if weights == "none" or (weights == "imagenet" and definition.weights is None):
         return None
     if weights == "imagenet":
-        return find_weights(name)
+        return find_weights(definition.name)
     if not Path(weights).is_file():
         raise WeightsMissingError(
             f"weights must be 'imagenet', 'none' or an existing file. There is no file {weights}: check the path."
@@ -354,18 +385,18 @@ def _weights_file(name: str, weights: str) -> Path | None:
     return Path(weights)
 
 
-def _load_weights(network: keras.Model, file: Path) -> None:
+def _load_weights(network: keras.Model, file: Path, definition: BackboneDefinition) -> None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)  # Keras only warns of layers that the file lacks
-            _read_weights(network, file)
+            _read_weights(network, file, definition)
     except (ValueError, OSError, KeyError, UserWarning) as error:
         raise ValueError(f"{file} doesn't fit the network {network.name}: {error}") from error
 
 
-def _read_weights(network: keras.Model, file: Path) -> None:
-    if file.suffix == ".pth":
-        load_tensors(network, read_tensors(file))
+def _read_weights(network: keras.Model, file: Path, definition: BackboneDefinition) -> None:
+    if file.suffix not in (".h5", ".keras") and definition.read_weights is not None:
+        definition.read_weights(network, file)
     elif file.suffix == ".keras":
         other = keras.saving.load_model(file, compile=False)
         network.set_weights(other.get_weights())  # pyright: ignore

@@ -17,12 +17,20 @@ from typing import Any
 
 from aisles.data_prep.images.fitting import Fitting
 from aisles.data_prep.io.files import sha256_of
-from aisles.hierarchy.clustering import ClassTree
+from aisles.hierarchy.class_tree import ClassTree
 from aisles.hierarchy.hierarchy import Hierarchy
-from aisles.models.backbones.registry import Backbone
+from aisles.models.backbones.registry import Backbone, JoinedBackbone, OnnxBackbone
 from aisles.models.prediction.guarantee import Confidence
 from aisles.models.prediction.label_model import AnyModel, GivenModel, LabelModel
-from aisles.models.prediction.stored import BundleError, Residents, StoredNetwork, StoredTrunk, opened
+from aisles.models.prediction.stored import (
+    BundleError,
+    Residents,
+    StoredByName,
+    StoredJoined,
+    StoredNetwork,
+    StoredTrunk,
+    opened,
+)
 from aisles.models.prediction.two_stage import FlatClassifier, TwoStageClassifier
 
 from .model_card import model_card
@@ -32,6 +40,8 @@ __all__ = ["SCHEMA", "BundleError", "load_bundle", "read_bundle", "save_bundle"]
 SCHEMA = 3  # 2: bundle.json has a hash of its own; 3: backbones say how images are fitted
 PACKAGES = ("aisles", "keras", "tensorflow", "numpy", "pillow")
 INSIDE = ("bundles/two-stage", "bundles/flat", "bundle")  # where run folders keep theirs
+LEARNED_FROM = "learned_from.txt"
+"""SHA-256 of every image that weights and temperatures were learned from, one a line, sorted."""
 _KEYS = ("kind", "classes", "hierarchy", "rule", "trunks", "models", "versions")
 
 
@@ -47,7 +57,7 @@ def save_bundle(
     Parameters
     ----------
     classifier : FlatClassifier or TwoStageClassifier
-        Temperatures and what `set_confidence` found are saved with it.
+        Temperatures, what `set_confidence` found and the SHA-256 of the images it learned from are saved with it.
     folder : path
     facts : mapping, optional
         What the model card shall tell: `data` (fingerprint, counts), `metrics` (name to value), `settings`,
@@ -75,6 +85,10 @@ def save_bundle(
         (part / "README.md").write_text(model_card(content), encoding="utf-8")
         if tree is not None:
             (part / "tree.json").write_text(tree.to_json(), encoding="utf-8")
+        if classifier.learned_from:
+            (part / LEARNED_FROM).write_text(
+                "\n".join(sorted(classifier.learned_from)) + "\n", encoding="ascii"
+            )
         content["files"] = {path.name: sha256_of(path) for path in sorted(part.iterdir())}
         content["sha256"] = _own_hash(content)
         (part / "bundle.json").write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
@@ -226,15 +240,24 @@ class _Loader:
             raise BundleError(
                 f"{self.folder / 'bundle.json'} contradicts itself on the classes. Train it again."
             )
+        if LEARNED_FROM in self.content["files"]:
+            listed = (self.folder / LEARNED_FROM).read_text(encoding="ascii").split()
+            classifier.learned_from = frozenset(listed)
         if self.content.get("confidence"):
             classifier.confidence = Confidence.from_dict(self.content["confidence"])
         return classifier
 
-    def _trunk(self, entry: dict[str, Any]) -> StoredTrunk:
+    def _trunk(self, entry: dict[str, Any]) -> StoredTrunk | StoredByName | StoredJoined:
+        if "joined" in entry:
+            parts: Any = tuple(self._trunk(part) for part in entry["joined"])
+            return StoredJoined(parts)
+        if "registered" in entry:
+            fitting = Fitting.from_dict(entry["fitting"])
+            return StoredByName(entry["registered"], entry["key"], fitting, entry["weights"])
         facts = {name: entry[name] for name in ("name", "preprocessing", "color", "weights", "precision")}
         return StoredTrunk(self._network(entry["file"]), fitting=Fitting.from_dict(entry["fitting"]), **facts)
 
-    def _model(self, entry: dict[str, Any], trunks: list[StoredTrunk]) -> AnyModel:
+    def _model(self, entry: dict[str, Any], trunks: list[Any]) -> AnyModel:
         labels, temperature = tuple(entry["labels"]), float(entry["temperature"])
         if entry.get("network"):
             network = self._network(entry["network"])
@@ -275,9 +298,7 @@ class _Writer:
             "hierarchy": json.loads(hierarchy.to_json()) if hierarchy else None,
             "rule": str(classifier.rule) if two_stage else None,
             "confidence": confidence.to_dict() if confidence else None,
-            "trunks": [
-                self._write_trunk(trunk, f"trunk-{i:02d}.keras") for i, trunk in enumerate(self.trunks)
-            ],
+            "trunks": [self._write_trunk(trunk, f"trunk-{i:02d}") for i, trunk in enumerate(self.trunks)],
             "models": models,
             "versions": {name: version(name) for name in PACKAGES},
         }
@@ -302,8 +323,25 @@ class _Writer:
         position = next(i for i, trunk in enumerate(self.trunks) if trunk is model.trunk)
         return {**facts, "head": f"{name}.keras", "trunk": position}
 
-    def _write_trunk(self, trunk: Backbone | StoredTrunk, name: str) -> dict[str, Any]:
-        opened(trunk).model.save(self.folder / name)
+    def _write_trunk(self, trunk: Any, stem: str) -> dict[str, Any]:
+        """Write a backbone's network, and return what bundle.json says of it."""
+        loaded = opened(trunk)
+        if isinstance(loaded, JoinedBackbone):
+            parts = [self._write_trunk(part, f"{stem}-{i}") for i, part in enumerate(loaded.parts)]
+            return {"name": loaded.name, "joined": parts}
+        if isinstance(loaded, OnnxBackbone):
+            return {
+                "name": loaded.name,
+                "registered": loaded.name,
+                "key": loaded.key,
+                "fitting": loaded.fitting.to_dict(),
+                "preprocessing": loaded.normalization,
+                "color": "rgb",
+                "weights": loaded.weights,
+                "precision": loaded.precision,
+            }
+        name = f"{stem}.keras"
+        loaded.model.save(self.folder / name)
         return {
             "file": name,
             "name": trunk.name,

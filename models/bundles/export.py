@@ -10,19 +10,22 @@ import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
+from aisles.data_prep.images.fitting import EXTREME
 from aisles.data_prep.io.files import write_whole
 from aisles.models.prediction.predictor import Classifier
 from aisles.models.prediction.stacks import compiled
 from aisles.models.prediction.two_stage import TwoStageClassifier
 
-from .soft_network import soft_network
+from .soft_network import input_fitting, soft_network
 
 logger = logging.getLogger(__name__)
 FORMATS = ("keras", "saved_model", "onnx", "litert")
@@ -42,8 +45,8 @@ class ExportResult:
     format : str
     input_size : (height, width)
     n_classes : int
-    classes_file : str
-        JSON list of the class names, in the order of the outputs.
+    description_file : str
+        JSON with the classes in the order of the outputs, the hierarchy, and how an image becomes the input.
     largest_difference : float
         Between probabilities of the written model and of the classifier under soft, calibrated.
     n_compared : int
@@ -54,7 +57,7 @@ class ExportResult:
     format: str
     input_size: tuple[int, int]
     n_classes: int
-    classes_file: str
+    description_file: str
     largest_difference: float
     n_compared: int
 
@@ -63,7 +66,8 @@ def export_classifier(classifier: Classifier, path: str | Path, format: str) -> 
     """Write a classifier as one model, run that, and compare.
 
     The model takes uint8 images (n, height, width, 3), RGB, and gives float32 (n, n_classes): soft's distribution
-    with all temperatures applied (a flat classifier's own distribution). Beside it goes `<path>.classes.json`.
+    with all temperatures applied (a flat classifier's own distribution). Beside it goes `<path>.json`
+    with everything that another program must know; see `description`.
 
     Parameters
     ----------
@@ -86,8 +90,10 @@ def export_classifier(classifier: Classifier, path: str | Path, format: str) -> 
     exact = precise(classifier) if format in ("onnx", "litert") else classifier
     network = soft_network(classifier, precision="float32" if exact is not classifier else None)
     size = network.input_shape[1:3]
-    images = test_images(size)
-    wanted = soft_probabilities(exact, images)
+    fitting = input_fitting(classifier)
+    raw = test_images((size[0] + 7, size[1] + 19))  # so that the crop is compared, too
+    images = np.stack([fitting.pixels(Image.fromarray(image)) for image in raw])
+    wanted = soft_probabilities(exact, raw)
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".part-{path.name}-", dir=path.parent))
     try:
@@ -104,13 +110,46 @@ def export_classifier(classifier: Classifier, path: str | Path, format: str) -> 
         _put(part, path)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    classes = path.with_name(f"{path.name}.classes.json")
-    write_whole(
-        classes, json.dumps([str(name) for name in classifier.classes_], ensure_ascii=False, indent=1) + "\n"
-    )
+    about = path.with_name(f"{path.name}.json")
+    write_whole(about, json.dumps(description(classifier, format), ensure_ascii=False, indent=1) + "\n")
     return ExportResult(
-        str(path), format, size, len(classifier.classes_), str(classes), difference, len(images)
+        str(path), format, size, len(classifier.classes_), str(about), difference, len(images)
     )
+
+
+def description(classifier: Classifier, format: str) -> dict[str, Any]:
+    """Return what another program must know to run an exported model.
+
+    Returns
+    -------
+    dict
+        `classes` in the order of the outputs; `macros` and `members`; `input`: how an image becomes the pixels,
+        step by step (`orientation`, `color`, `jpeg_draft`, `size`, `fit`, `crop_share`, `filter`, `extreme`), pixels
+        being uint8 RGB, since normalization is inside; `rule`, `temperatures`, `versions`.
+    """
+    fitting, hierarchy = input_fitting(classifier), classifier.hierarchy
+    two_stage = isinstance(classifier, TwoStageClassifier)
+    models = {"router": classifier.router} if two_stage else {"flat": classifier.model}  # type: ignore[union-attr]
+    if two_stage:
+        models |= {f"submodel {i}": model for i, model in enumerate(classifier.submodels)}
+    return {
+        "format": format,
+        "classes": [str(name) for name in classifier.classes_],
+        "macros": list(hierarchy.macros) if hierarchy else None,
+        "members": [list(members) for members in hierarchy.members] if hierarchy else None,
+        "input": {
+            **fitting.to_dict(),
+            "orientation": "EXIF applied first",
+            "color": "8-bit sRGB; transparency over white",
+            "jpeg_draft": fitting.enough,
+            "extreme": EXTREME if fitting.fit == "crop" else None,
+            "pixels": "uint8 (n, height, width, 3), RGB, 0-255; normalization is inside the model",
+        },
+        "output": "class probabilities, float32 (n, n_classes)",
+        "rule": "soft" if two_stage else None,
+        "temperatures": {name: model.temperature for name, model in models.items()},
+        "versions": {name: version(name) for name in ("aisles", "keras", "tensorflow", "numpy", "pillow")},
+    }
 
 
 def run_exported(path: str | Path, format: str, images: np.ndarray) -> np.ndarray:

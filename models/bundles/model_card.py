@@ -45,6 +45,8 @@ def model_card(content: Mapping[str, Any]) -> str:
 
 
 def _trunk_line(trunk: Mapping[str, Any]) -> str:
+    if "joined" in trunk:
+        return "\n".join(_trunk_line(part) for part in trunk["joined"])
     fitting = trunk["fitting"]
     size, crop = "x".join(map(str, fitting["size"])), fitting["crop_share"]
     rule = f"crop of {crop:.4g} of the shorter side" if fitting["fit"] == "crop" else fitting["fit"]

@@ -9,11 +9,12 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from aisles.data_prep.images.fitting import Fitting
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.models.backbones.registry import Backbone, in_precision
 from aisles.models.prediction.label_model import AnyModel, GivenModel, LabelModel
 from aisles.models.prediction.predictor import Classifier
-from aisles.models.prediction.stored import opened
+from aisles.models.prediction.stored import StoredTrunk, opened
 from aisles.models.prediction.two_stage import FlatClassifier, TwoStageClassifier
 
 
@@ -38,7 +39,7 @@ def soft_network(classifier: Classifier, *, precision: str | None = None) -> ker
         If a model is no Keras model, or models take images of different sizes.
     """
     parts = _parts(classifier)
-    size = _common_size(parts)
+    size = _common_fitting(parts).size
     pixels = keras.Input((*size, 3), dtype="uint8", name="pixels")
     build = _Builder(layers.Rescaling(1.0, dtype="float32", name="as_numbers")(pixels), pixels, precision)
     outputs = [build.probabilities(model) for model in parts]
@@ -60,25 +61,36 @@ def _parts(classifier: Classifier) -> list[AnyModel]:
     raise TypeError(f"Give a flat or a two-stage classifier. Received: {type(classifier).__name__}.")
 
 
-def _common_size(parts: list[AnyModel]) -> tuple[int, int]:
-    sizes = set()
+def input_fitting(classifier: Classifier) -> Fitting:
+    """Return how an image of any size becomes the network's pixels; raises as `soft_network`."""
+    return _common_fitting(_parts(classifier))
+
+
+def _common_fitting(parts: list[AnyModel]) -> Fitting:
+    fittings = set()
     for model in parts:
         if isinstance(model, GivenModel):
             if not model.is_keras:
                 raise ValueError(
                     "Only Keras models can become one model. This classifier uses another callable."
                 )
-            sizes.add(model.input_size)
+            fittings.add(model.fitting)
         elif model.trunk is not None:
-            sizes.add(model.trunk.input_size)
-    if not sizes:
+            if len(model.trunk.fittings) > 1 or not isinstance(model.trunk, Backbone | StoredTrunk):
+                raise ValueError(
+                    f"The backbone {model.trunk.name} can't become part of one model: only a single network of Keras "
+                    "can. Train the heads on one such backbone."
+                )
+            fittings.add(model.trunk.fitting)
+    if not fittings:
         raise ValueError("Every model of this classifier is a constant; there is nothing to export.")
-    if len(sizes) > 1:
+    if len(fittings) > 1:
+        keys = ", ".join(sorted(fitting.key for fitting in fittings))
         raise ValueError(
-            f"One model takes images of one size. The networks of this classifier take {sorted(sizes)}; "
-            "train them on the same size, or export them one by one."
+            f"One model takes images of one size, cropped in one way. The networks of this classifier take {keys}; "
+            "train them alike, or export them one by one."
         )
-    return sizes.pop()
+    return fittings.pop()
 
 
 class _Builder:

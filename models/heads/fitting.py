@@ -1,8 +1,9 @@
 """Fitting heads on cached features: the same function for flat model, router and sub-models."""
 
+import json
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -14,8 +15,12 @@ from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.models.backbones.registry import Backbone
 from aisles.models.prediction.label_model import LabelModel
 
+from .building import build_head
+from .closed_form import Background
+from .registry import HEADS
 from .training import HeadTraining, History, refit_head, train_head
-from .variants import HeadVariant, build_head
+from .tuning import Parts, tune
+from .variants import HeadVariant
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +39,10 @@ class FittedModel:
     history : History or None
     n_train : int
         Images that the final head was trained on.
+    searched : int
+        How many settings were tried on validation images.
+    chosen : dict
+        The settings that they preferred; empty for a head without a grid.
     """
 
     labels: tuple[str, ...]
@@ -42,6 +51,8 @@ class FittedModel:
     probs: np.ndarray
     history: History | None
     n_train: int
+    searched: int = 1
+    chosen: dict[str, Any] = field(default_factory=dict)
 
     def on(self, trunk: Backbone | None, temperature: float = 1.0) -> LabelModel:
         """Return the model for images: this head on the trunk whose features it was trained on.
@@ -67,6 +78,8 @@ def fit_labels(
     refit: bool = True,
     seed: int = 0,
     name: str = "flat",
+    products: Sequence[str] | np.ndarray | None = None,
+    classes: Sequence[str] | np.ndarray | None = None,
 ) -> FittedModel:
     """Train a head over `labels`.
 
@@ -80,14 +93,19 @@ def fit_labels(
     labels : sequence of str
         One label gives a constant.
     head : str or HeadVariant
-        A key of `aisles.models.heads.variants.HEADS`, or a variant of one's own.
+        A registered head (`aisles.models.heads.registry`), or a variant of one's own.
     training : HeadTraining, optional
     refit : bool
         Whether, once validation images have told the number of epochs, the final head is trained for as many
         epochs on training and validation images together.
     seed : int
     name : str
-        Makes the seeds of a study's models differ from each other.
+        Makes the seeds of a benchmark's models differ from each other.
+    products : sequence of length n_images, optional
+        Where there are no validation images, settings are chosen by cross-validation that no product crosses.
+    classes : sequence of length n_images, optional
+        Each image's class, also of images that are left out here: heads over a few classes may learn from all of them
+        how images of one class differ.
 
     Returns
     -------
@@ -105,6 +123,13 @@ def fit_labels(
     val = np.flatnonzero((targets >= 0) & (splits == "val"))
     # A small sub-model may lack validation images of its own; its training loss must then tell when to stop.
     check = val if len(val) else train
+    if isinstance(head, str) and (definition := HEADS[head]).fit is not None:
+        parts = Parts(features, targets, train, val, products, _background(features, classes, splits, train))
+        tuned = tune(definition, parts, len(labels), refit=refit, seed=zlib.crc32(f"{name} {seed}".encode()))
+        learned = len(train) + (len(val) if refit else 0)
+        return FittedModel(
+            labels, tuned.network, tuned.val_probs, tuned.probs, None, learned, tuned.searched, tuned.chosen
+        )
     own_seed = zlib.crc32(f"{name} {seed}".encode())
     dimension = features.shape[1]
 
@@ -122,6 +147,17 @@ def fit_labels(
         refit_head(model, features[both], targets[both], history.best_epoch + 1, training, seed=own_seed)
         probs = predict_features(model, features)
     return FittedModel(labels, model, val_probs, probs, history, len(train) + (len(val) if refit else 0))
+
+
+def _background(
+    features: np.ndarray, classes: Sequence[str] | np.ndarray | None, splits: np.ndarray, train: np.ndarray
+) -> Background | None:
+    """Return all training images if some of them are left out of a head over a few classes."""
+    everyone = np.flatnonzero(splits == "train")
+    if classes is None or len(everyone) == len(train):
+        return None
+    _, targets = np.unique(np.asarray(classes)[everyone].astype(str), return_inverse=True)
+    return Background(features[everyone], targets)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +207,8 @@ def save_fitted(fitted: FittedModel, folder: Path) -> None:
         val_probs=fitted.val_probs,
         probs=fitted.probs,
         n_train=np.array(fitted.n_train),
+        searched=np.array(fitted.searched),
+        chosen=np.array(json.dumps(fitted.chosen)),
         **curves,
     )
 
@@ -206,4 +244,6 @@ def _read_fitted(folder: Path) -> FittedModel:
             arrays["probs"],
             history,
             int(arrays["n_train"]),
+            int(arrays["searched"]),
+            json.loads(str(arrays["chosen"])),
         )

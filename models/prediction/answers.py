@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aisles.hierarchy.hierarchy import Hierarchy
-from aisles.hierarchy.rule_functions import ClimbAnswers
+from aisles.hierarchy.rule_functions import ClimbAnswers, macros_holding
 from aisles.hierarchy.rules import RoutingRule
 
 
@@ -81,7 +81,7 @@ def make_prediction(
     macro_probability = None
     if hierarchy is not None and outcome.macro_probs is not None:
         if answered == "class":
-            macro = macro_holding(hierarchy, best, outcome.macro_probs[row])
+            macro = int(macros_holding(hierarchy, np.array([best]), outcome.macro_probs[row : row + 1])[0])
         if macro is not None:
             macro_probability = float(outcome.macro_probs[row, macro])
             path.append((hierarchy.macros[macro], macro_probability))
@@ -105,12 +105,6 @@ def _top(outcome: Outcome, row: int, classes: np.ndarray, top: int) -> tuple[tup
     if outcome.known is not None:
         order = order[outcome.known[row][order]]
     return tuple((str(classes[i]), float(probs[i])) for i in order[:top])
-
-
-def macro_holding(hierarchy: Hierarchy, label: int, macro_probs: np.ndarray) -> int:
-    """Return the macro that holds a class: the most probable one where several do."""
-    holders = hierarchy.slot_macro[hierarchy.slot_class == label]
-    return int(holders[macro_probs[holders].argmax()])
 
 
 def macro_sums(probs: np.ndarray, hierarchy: Hierarchy) -> np.ndarray:

@@ -69,8 +69,10 @@ def summarize(
     rows = zip(np.unique(truth), *parts, strict=True)
     macro_right = _macro_right(truth, macro_probs, hierarchy)
     right = best == truth
-    levels = np.full(len(truth), "class") if answers is None else answers.levels
-    given_right = np.where(levels == "class", right, macro_right if macro_right is not None else False)
+    levels, given_right = np.full(len(truth), "class"), right
+    if answers is not None and hierarchy is not None:
+        levels = answers.levels
+        given_right = np.where(levels == "class", right, _holding(hierarchy)[answers.macro_index, truth])
     given = levels != "none"
     return Evaluation(
         n_images=len(truth),
@@ -91,9 +93,14 @@ def summarize(
 def _macro_right(truth: np.ndarray, macro_probs: np.ndarray | None, hierarchy: Hierarchy | None):
     if macro_probs is None or hierarchy is None:
         return None
+    return _holding(hierarchy)[macro_probs.argmax(1), truth]
+
+
+def _holding(hierarchy: Hierarchy) -> np.ndarray:
+    """Return which macro holds which class, as bool (n_macros, n_classes)."""
     holds = np.zeros((hierarchy.n_macros, hierarchy.n_classes), bool)
     holds[hierarchy.slot_macro, hierarchy.slot_class] = True
-    return holds[macro_probs.argmax(1), truth]
+    return holds
 
 
 def _share(right: np.ndarray, among: np.ndarray | None) -> float | None:

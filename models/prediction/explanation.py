@@ -144,7 +144,7 @@ def explain(
         If the image can't be decoded.
     """
     image = open_image(image)
-    look = _Look(classifier, image, calibrated, () if training is None else (training.trunk.fitting,))
+    look = _Look(classifier, image, calibrated, () if training is None else training.trunk.fittings)
     (prediction,) = classifier.predict_batch(look.batch, rule=rule, calibrated=calibrated)
     stages = []
     if isinstance(classifier, TwoStageClassifier):
@@ -169,7 +169,7 @@ class _Look:
         names = ["flat", "router", *(f"submodel {i}" for i in range(_n_submodels(classifier)))]
         places = [place for place in map(classifier.place_of, names) if place is not None]
         stacks = list(dict.fromkeys(stack for stack, _ in places))
-        fittings = list(dict.fromkeys([*(stack.fitting for stack in stacks), *more]))
+        fittings = list(dict.fromkeys([*(fitting for stack in stacks for fitting in stack.fittings), *more]))
         pixels = image_pixels(image, fittings)
         self.pixels = dict(zip(fittings, pixels, strict=True))
         self.batch = ImageBatch({fitting: each[None] for fitting, each in self.pixels.items()}, 1, 1)
@@ -185,7 +185,7 @@ class _Look:
         look = self.classifier.residents.get(("glance", stack), lambda: glance_of(stack.models))
         if look is None:
             return
-        glance = self.glances[stack] = look(self.pixels[stack.fitting])
+        glance = self.glances[stack] = look(self.pixels[stack.fittings[0]])
         self.batch.supply(stack, np.concatenate(glance.outputs, axis=1))
 
     def proba(self, name: str) -> np.ndarray:
@@ -210,14 +210,14 @@ class _Look:
         if stack in self.glances:
             return self.glances[stack].heat(stack.columns.index(columns), about)
         draw = self.classifier.residents.get(("heat map", name), lambda: heat_map_of(model))
-        return None if draw is None else draw(self.pixels[stack.fitting], about)
+        return None if draw is None else draw(self.pixels[stack.fittings[0]], about)
 
     def features(self, training: TrainingImages) -> np.ndarray:
         """Return the image's features (1, dimension) in the backbone of the training images."""
         for stack, glance in self.glances.items():
             if getattr(stack.models[0], "trunk", None) is training.source:
                 return glance.features
-        return training.trunk.forward(self.pixels[training.trunk.fitting][None]).numpy()
+        return training.trunk.runner()(*(self.pixels[fitting][None] for fitting in training.trunk.fittings))
 
 
 def _n_submodels(classifier: Classifier) -> int:

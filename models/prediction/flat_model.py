@@ -11,7 +11,8 @@ from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rule_functions import climb
 
 from .answers import Outcome, macro_sums
-from .images import ImageInput
+from .guarantee import remembered
+from .images import ImageInput, check_iterable
 from .label_model import AnyModel, given_model, in_order
 from .predictor import BATCH_SIZE, Classifier, check_counts
 from .stored import Residents
@@ -59,10 +60,11 @@ class FlatClassifier(Classifier):
     ) -> Self:
         """Fit the temperature on labelled images that the weights were not trained on; give itself."""
         truth = self._codes(labels)
-        probs, _, _ = self._arrays(images, None, batch_size, False)
+        digests: list[str] = []
+        probs, _, _ = self._arrays(remembered(check_iterable(images), digests), None, batch_size, False)
         check_counts(len(probs), len(truth))
         self.model = replace(self.model, temperature=fit_temperature(log_of(probs), truth))
-        self.confidence = None
+        self.confidence, self.learned_from = None, self.learned_from.union(digests)
         return self
 
     def _model(self, name):
@@ -94,8 +96,9 @@ class FlatClassifier(Classifier):
 
     def _outcome(self, batch, rule: Any, calibrated, complete):
         probs: Any = self._passed("flat", batch, calibrated=calibrated)
-        macro_probs: Any = None if self.hierarchy is None else macro_sums(probs, self.hierarchy)
-        answers = climb(probs, macro_probs, rule.parameter) if rule is not None else None
+        hierarchy: Any = self.hierarchy
+        macro_probs: Any = None if hierarchy is None else macro_sums(probs, hierarchy)
+        answers = climb(probs, macro_probs, rule.parameter, hierarchy) if rule is not None else None
         return Outcome(probs, macro_probs, answers)
 
     def _macro_probs(self, batch, calibrated):

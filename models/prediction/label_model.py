@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from aisles.data_prep.images.fitting import Fitting
-from aisles.hierarchy.calibration import apply_temperature
+from aisles.hierarchy.calibration import apply_temperature, check_temperature
 from aisles.hierarchy.distributions import check_distributions
 from aisles.models.backbones.registry import Backbone
 
@@ -40,6 +40,7 @@ class LabelModel:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
+        check_temperature(self.temperature)
         if isinstance(self.head, StoredNetwork):
             return  # checked when it is loaded
         _check_width(1 if self.head is None else self.head.output_shape[-1], self.labels)
@@ -66,7 +67,7 @@ class LabelModel:
         Raises
         ------
         ValueError
-            If some are not finite, or a row is all 0.
+            If some are not finite or negative, or a row is all 0.
         """
         probs = outputs.astype(np.float64)
         totals = probs.sum(1, keepdims=True)
@@ -75,6 +76,12 @@ class LabelModel:
             raise ValueError(
                 f"The model of {list(self.labels)[:3]} gave probabilities that are not finite, or all 0, for "
                 f"{int((~sound).sum())} of {len(sound)} images: its weights are spoiled. Train it again."
+            )
+        negative = int((probs < 0).any(1).sum())
+        if negative:
+            raise ValueError(
+                f"The model of {list(self.labels)[:3]} gave negative probabilities for {negative} of "
+                f"{len(probs)} images: its head must end in a softmax. Train it again."
             )
         probs /= totals
         return apply_temperature(probs, self.temperature) if calibrated and self.temperature != 1 else probs
@@ -111,6 +118,7 @@ class GivenModel:
     constant = False
 
     def __post_init__(self) -> None:
+        check_temperature(self.temperature)
         object.__setattr__(self, "labels", tuple(str(label) for label in self.labels))
         if not (callable(self.network) or isinstance(self.network, StoredNetwork)):
             raise TypeError(

@@ -3,6 +3,7 @@
 Networks are compiled once and called batch by batch; `keras.Model.predict`, which leaks in a loop, is never used.
 """
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Self
@@ -12,19 +13,25 @@ import numpy as np
 from aisles.data_prep.images.fitting import Fitting
 from aisles.data_prep.images.manifest import Manifest
 from aisles.data_prep.io.errors import DataError, UnreadableImage
-from aisles.hierarchy.guarantees import check_share, climb_guarantee, fit_prediction_sets
+from aisles.hierarchy.guarantees import (
+    check_share,
+    climb_guarantee,
+    climb_images_needed,
+    fit_prediction_sets,
+)
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rule_functions import ClimbAnswers
 from aisles.hierarchy.rules import RoutingRule, parse_rule
 
 from .answers import HierarchicalPrediction, Outcome, make_prediction
 from .evaluation import Evaluation, summarize
-from .guarantee import Confidence
+from .guarantee import Confidence, check_unseen, remembered
 from .images import ImageInput, check_iterable, read_windows
 from .label_model import AnyModel
 from .stacks import ImageBatch, Stack, make_stacks
 from .stored import Residents
 
+logger = logging.getLogger(__name__)
 BATCH_SIZE = 32
 WINDOW = 256  # images over which those routed to the same sub-model are gathered into full batches
 
@@ -39,6 +46,8 @@ class Classifier(ABC):
     hierarchy : Hierarchy or None
     confidence : Confidence or None
         What `set_confidence` found.
+    learned_from : frozenset of str
+        SHA-256 of the image files that weights and temperatures were learned from, as far as they are known.
     residents : Residents
         How many networks from disk may be in memory.
     """
@@ -46,6 +55,7 @@ class Classifier(ABC):
     hierarchy: Hierarchy | None
     classes_: np.ndarray
     confidence: Confidence | None = None
+    learned_from: frozenset[str] = frozenset()
 
     def _arrange(self, models: dict[str, AnyModel], residents: Residents | None) -> None:
         """Put models that share a trunk into one stack; called once, at the end of the constructor."""
@@ -277,7 +287,8 @@ class Classifier(ABC):
         share : float
             Between 0 and 1, as 0.95.
         images : iterable
-            From which neither weights nor temperatures were learned, drawn like those to come.
+            From which neither weights nor temperatures were learned, drawn like those to come. Files among them that
+            the classifier learned from (`learned_from`) are refused.
         labels : sequence of str
             The true class of each.
         delta : float
@@ -290,15 +301,33 @@ class Classifier(ABC):
         Returns
         -------
         Classifier
-            Itself.
+            Itself. With too few images for climb's guarantee, which needs more, the sets are set all the same.
+
+        Raises
+        ------
+        DataError
+            If the classifier learned from some of the images, or a label is none of its classes.
+        ValueError
+            If there are too few images for the sets, or a share is none.
         """
         check_share(share, "share")
+        check_share(delta, "delta")
         truth = self._codes(labels)
-        probs, macro_probs, _ = self._arrays(images, self._guaranteed_rule(), batch_size, True)
+        digests: list[str] = []
+        seen = remembered(check_iterable(images), digests)
+        probs, macro_probs, _ = self._arrays(seen, self._guaranteed_rule(), batch_size, True)
         check_counts(len(probs), len(truth))
+        check_unseen(digests, self.learned_from)
         climb, hierarchy = None, self.hierarchy
         if self._climbs() and hierarchy is not None and macro_probs is not None:
-            climb = climb_guarantee(probs, macro_probs, hierarchy, truth, share, delta)
+            needed = climb_images_needed(share, delta)
+            if len(probs) >= needed:
+                climb = climb_guarantee(probs, macro_probs, hierarchy, truth, share, delta)
+            else:
+                logger.warning(
+                    "climb's guarantee of %s needs at least %d calibration images, and there are %d: prediction sets "
+                    "alone are set.", share, needed, len(probs),
+                )  # fmt: skip
         coverage = share if coverage is None else coverage
         self.confidence = Confidence(climb, fit_prediction_sets(probs, truth, coverage, method))
         return self
@@ -344,7 +373,7 @@ class Classifier(ABC):
     def _batches(self, images, stacks, window, batch_size, strict):
         if isinstance(batch_size, bool) or int(batch_size) != batch_size or batch_size < 1:
             raise ValueError(f"batch_size must be a whole number, 1 or more. Received: {batch_size!r}.")
-        fittings = [stack.fitting for stack in stacks] or [Fitting((1, 1))]
+        fittings = [fitting for stack in stacks for fitting in stack.fittings] or [Fitting((1, 1))]
         for read in read_windows(check_iterable(images), fittings, window):
             for position, error in enumerate(read.errors):
                 if error is not None and strict:
@@ -370,7 +399,8 @@ class Classifier(ABC):
             return parse_rule(rule)
         if self.confidence is None or self.confidence.climb is None:
             raise ValueError(
-                "The rule 'climb' without a threshold needs a guarantee: call set_confidence first, or write climb:0.9."
+                "The rule 'climb' without a threshold needs a guarantee: call set_confidence with enough images first, "
+                "or write climb:0.9."
             )
         if not calibrated:
             raise ValueError(

@@ -9,17 +9,17 @@ import numpy as np
 import tensorflow as tf
 
 from aisles.data_prep.images.fitting import Fitting
-from aisles.models.backbones.registry import Backbone
+from aisles.models.backbones.registry import AnyBackbone, Backbone
 
 from .label_model import AnyModel, GivenModel, LabelModel
-from .stored import BundleError, Residents, StoredNetwork, StoredTrunk, opened
+from .stored import BundleError, Residents, Stored, StoredNetwork, opened
 
 
 @dataclass(frozen=True, eq=False)
 class _Loaded:
     """A compiled pass, and the networks that it needs alive."""
 
-    run: Callable[[np.ndarray], np.ndarray]
+    run: Callable[..., np.ndarray]
     networks: tuple
 
 
@@ -41,13 +41,16 @@ class Stack:
         self.width = ends[-1]
         first: Any = models[0]
         given = isinstance(first, GivenModel)
-        self.fitting: Fitting = first.fitting if given else first.trunk.fitting
+        self.fittings: tuple[Fitting, ...] = (first.fitting,) if given else first.trunk.fittings
         self._own: _Loaded | None = None
-        self._stored = isinstance(first.network if given else first.trunk, StoredNetwork | StoredTrunk)
+        self._stored = isinstance(first.network if given else first.trunk, Stored)
 
-    def run(self, pixels: np.ndarray) -> np.ndarray:
-        """Return every model's probabilities side by side: uint8 (n, height, width, 3) to (n, width)."""
-        return self._loaded().run(pixels)
+    def run(self, *pixels: np.ndarray) -> np.ndarray:
+        """Return every model's probabilities side by side, (n, width).
+
+        `pixels` are uint8 (n, height, width, 3), one array per fitting: joined backbones have several.
+        """
+        return self._loaded().run(*pixels)
 
     def _loaded(self) -> _Loaded:
         if self._stored:
@@ -59,18 +62,30 @@ class Stack:
     def _load(self) -> _Loaded:
         if isinstance(self.models[0], GivenModel):
             return _given(self.models[0].loaded())
-        trunk: Backbone = opened(self.models[0].trunk)
+        trunk: AnyBackbone = opened(self.models[0].trunk)
         heads = [_checked(opened(model.head), model, trunk) for model in self.models]  # type: ignore[union-attr]
 
-        def forward(pixels):
-            features = tf.cast(trunk.model(tf.cast(pixels, tf.float32), training=False), tf.float32)
+        def outputs_of(features):
             outputs = [tf.cast(head(features, training=False), tf.float32) for head in heads]
             joined = tf.concat(outputs, axis=1) if len(outputs) > 1 else outputs[0]
             # A ReLU turns nan into 0: without this, spoiled features would become answers.
             sound = tf.reduce_all(tf.math.is_finite(features), axis=1, keepdims=True)
             return tf.where(sound, joined, np.nan)
 
-        return _Loaded(compiled(forward, self.fitting.size), (trunk, *heads))
+        if not isinstance(trunk, Backbone):
+            spec = tf.TensorSpec((None, trunk.dimension), tf.float32)
+            on_features = tf.function(outputs_of, input_signature=[spec], autograph=False)
+            features_of = trunk.runner()
+            return _Loaded(
+                lambda *pixels: on_features(tf.convert_to_tensor(features_of(*pixels))).numpy(),
+                (trunk, *heads),
+            )
+
+        def forward(pixels):
+            features = tf.cast(trunk.model(tf.cast(pixels, tf.float32), training=False), tf.float32)
+            return outputs_of(features)
+
+        return _Loaded(compiled(forward, trunk.fitting.size), (trunk, *heads))
 
 
 def compiled(forward: Callable, size: tuple[int, int]) -> Callable[[np.ndarray], np.ndarray]:
@@ -127,8 +142,8 @@ class ImageBatch:
         new = rows[~known[rows]]
         for start in range(0, len(new), self.batch_size):
             some = new[start : start + self.batch_size]
-            pixels = self.pixels[stack.fitting]
-            outputs = stack.run(pixels if len(some) == self.n else pixels[some])
+            pixels = [self.pixels[fitting] for fitting in stack.fittings]
+            outputs = stack.run(*(each if len(some) == self.n else each[some] for each in pixels))
             self._outputs.setdefault(stack, np.zeros((self.n, stack.width), outputs.dtype))[some] = outputs
             known[some] = True
         return self._outputs[stack][rows] if len(rows) else np.zeros((0, stack.width), np.float32)
@@ -175,7 +190,7 @@ def given_forward(model: GivenModel) -> Callable[[Any], Any]:
     return forward
 
 
-def _checked(head: keras.Model, model: LabelModel, trunk: Backbone) -> keras.Model:
+def _checked(head: keras.Model, model: LabelModel, trunk: AnyBackbone) -> keras.Model:
     fits = head.output_shape[-1] == len(model.labels) and head.input_shape[-1] == trunk.dimension
     if not fits and isinstance(model.head, StoredNetwork):
         raise BundleError(

@@ -14,7 +14,7 @@ import keras
 from aisles.data_prep.images.fitting import Fitting
 from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.files import sha256_of
-from aisles.models.backbones.registry import Backbone
+from aisles.models.backbones.registry import AnyBackbone, Backbone, JoinedBackbone
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -64,6 +64,11 @@ class StoredTrunk:
     fitting: Fitting
 
     @property
+    def fittings(self) -> tuple[Fitting, ...]:
+        """How an image becomes pixels; one only."""
+        return (self.fitting,)
+
+    @property
     def input_size(self) -> tuple[int, int]:
         """Height and width of the images, in pixels."""
         return self.fitting.size
@@ -81,9 +86,77 @@ class StoredTrunk:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class StoredByName:
+    """A registered backbone that a bundle names and doesn't hold: an ONNX file, which no bundle may bring along."""
+
+    name: str
+    key: str
+    fitting: Fitting
+    weights: str
+    precision: str = "float32"
+
+    @property
+    def fittings(self) -> tuple[Fitting, ...]:
+        """How an image becomes pixels; one only."""
+        return (self.fitting,)
+
+    def load(self) -> AnyBackbone:
+        """Build the backbone that is installed here.
+
+        Raises
+        ------
+        BundleError
+            If it is not registered, or not the one that the heads were trained on.
+        """
+        from aisles.models.backbones.registry import BACKBONES, build_backbone
+
+        if self.name not in BACKBONES:
+            raise BundleError(
+                f"The bundle's heads were trained on the backbone {self.name!r}, which is not registered here. "
+                "Load the plugin that registers it, or install its package."
+            )
+        backbone = build_backbone(self.name, input_size=self.fitting.size, fit=self.fitting.fit)
+        if backbone.key != self.key:
+            raise BundleError(
+                f"The backbone {self.name!r} here is {backbone.key}; the bundle's heads were trained on {self.key}. "
+                "Install the version that the bundle was written with, or train it again."
+            )
+        return backbone
+
+
+@dataclass(frozen=True, eq=False)
+class StoredJoined:
+    """Joined backbones, each of which is stored."""
+
+    parts: tuple["StoredTrunk | StoredByName", ...]
+
+    @property
+    def name(self) -> str:
+        """The parts' names, joined by +."""
+        return "+".join(part.name for part in self.parts)
+
+    @property
+    def precision(self) -> str:
+        """The parts' precision."""
+        return self.parts[0].precision
+
+    @property
+    def fittings(self) -> tuple[Fitting, ...]:
+        """How an image becomes the pixels of each part."""
+        return tuple(part.fitting for part in self.parts)
+
+    def load(self) -> JoinedBackbone:
+        """Load every part; raises as they do."""
+        return JoinedBackbone(tuple(part.load() for part in self.parts))
+
+
+Stored = StoredNetwork | StoredTrunk | StoredByName | StoredJoined
+
+
 def opened(network: Any) -> Any:
     """Return what was stored, loaded; anything else as it is."""
-    return network.load() if isinstance(network, StoredNetwork | StoredTrunk) else network
+    return network.load() if isinstance(network, Stored) else network
 
 
 class Residents:

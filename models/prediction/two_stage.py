@@ -13,7 +13,8 @@ from aisles.hierarchy.rules import RoutingRule, parse_rule, route
 
 from .answers import HierarchicalPrediction, Outcome
 from .flat_model import FlatClassifier, log_of
-from .images import ImageInput
+from .guarantee import remembered
+from .images import ImageInput, check_iterable
 from .label_model import AnyModel, GivenModel, LabelModel, given_model, in_order
 from .predictor import BATCH_SIZE, Classifier, check_counts
 from .stacks import ImageBatch
@@ -175,7 +176,9 @@ class TwoStageClassifier(Classifier):
         model's that of its own. hard's answers stay as they are. A guarantee made before is void.
         """
         truth = self._codes(labels)
-        macro, within, flat = self.stage_proba(images, batch_size=batch_size, calibrated=False)
+        digests: list[str] = []
+        seen = remembered(check_iterable(images), digests)
+        macro, within, flat = self.stage_proba(seen, batch_size=batch_size, calibrated=False)
         check_counts(len(macro), len(truth))
         found = fit_composed_temperatures(log_of(macro), log_of(within), self.hierarchy, truth)
         self.router = replace(self.router, temperature=found.router)
@@ -183,7 +186,7 @@ class TwoStageClassifier(Classifier):
         self.submodels = tuple(replace(model, temperature=t) for model, t in pairs)
         if self.flat is not None and flat is not None:
             self.flat = replace(self.flat, temperature=fit_temperature(log_of(flat), truth))
-        self.confidence = None
+        self.confidence, self.learned_from = None, self.learned_from.union(digests)
         return self
 
     def _model(self, name) -> Any:
@@ -237,9 +240,10 @@ class TwoStageClassifier(Classifier):
         probs = route(
             rule, hierarchy=self.hierarchy, macro_probs=macro_probs, within_probs=within, flat_probs=flat
         )
+        hierarchy = self.hierarchy
         if rule.definition.several_levels:
             known = None if ran.all() else ~self._held_by(~ran)
-            return Outcome(probs, macro_probs, climb(probs, macro_probs, rule.parameter), known)
+            return Outcome(probs, macro_probs, climb(probs, macro_probs, rule.parameter, hierarchy), known)
         if rule.selective:
             return Outcome(probs, macro_probs, known=self._held_by(sent(rule, macro_probs, self.hierarchy)))
         return Outcome(probs, macro_probs)
@@ -283,7 +287,9 @@ def sent(
 
     hard, beam and threshold need those whose weight isn't 0. climb answers a class only where P(c) reaches the
     threshold, and P(c) is at most the summed probability of the macros that hold it: sub-models that can't lift
-    any class so far aren't needed, unless the whole distribution is wanted (`complete`).
+    any class so far aren't needed, unless the whole distribution is wanted (`complete`). Where a macro may be answered,
+    those are needed, too, of which each could hold the most probable class: its P(c) is at least P(m) over the number
+    of classes of m, for every m.
     """
     if rule.definition.several_levels and not complete:
         kept = np.zeros(macro_probs.shape, bool)
@@ -293,6 +299,12 @@ def sent(
             reach[:, label] += macro_probs[:, macro]
         # Rounding may lift a sum by some 1e-16; a sub-model too many changes nothing, one too few would.
         enough = reach >= parameter[0] - 1e-9
+        rivals = reach >= (macro_probs / np.array(hierarchy.sizes)).max(axis=1, keepdims=True) - 1e-9
+        home = np.zeros(macro_probs.shape, bool)
+        for macro, label in zip(hierarchy.slot_macro, hierarchy.slot_class, strict=True):
+            home[:, macro] |= rivals[:, label]
+        open_ = (home & (macro_probs >= parameter[1] - 1e-9)).any(axis=1) & (home.sum(axis=1) > 1)
+        kept |= home & open_[:, None]
         for macro, label in zip(hierarchy.slot_macro, hierarchy.slot_class, strict=True):
             kept[:, macro] |= enough[:, label]
         return kept

@@ -19,8 +19,8 @@ COLORS = {
 }  # fmt: skip
 AISLES = {"apple": "fruit", "cherry": "fruit", "grape": "fruit", "lime": "fruit", "pear": "fruit"}
 EVERYBODY = (
-    "flat", "ensemble", "hard", "soft", "beam:2", "threshold:0.1", "implied", "hie", "masked", "random", "logistic",
-    "hiclass", "discriminant", "flat-discriminant", "column:aisle",
+    "flat", "ensemble", "hard", "soft", "beam:2", "threshold:0.1", "implied", "hie", "masked", "random",
+    "flat-logistic", "flat-lda", "soft:lda", "hiclass", "discriminant", "flat-discriminant", "column:aisle",
 )  # fmt: skip
 FAST = (
     "hierarchy.macros=3", "training.epochs=12", "training.learning_rate=0.01", "training.batch_size=16",

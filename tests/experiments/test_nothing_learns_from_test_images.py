@@ -15,7 +15,8 @@ SETTINGS = (
     "comparison.seeds=1",
     "training.epochs=4",
     'hierarchy.macros="auto"',
-    'comparison.methods=["flat", "soft", "implied", "hie", "discriminant", "flat-discriminant", "logistic"]',
+    'comparison.methods=["flat", "soft", "implied", "hie", "discriminant", "flat-discriminant", '
+    '"flat-lda", "soft:lda", "hiclass"]',
 )
 
 
@@ -80,7 +81,8 @@ def test_weights_are_the_same(runs):
 
 def test_what_methods_say_of_validation_images_is_the_same(runs):
     files = sorted(path.name for path in (runs[0] / "probabilities").glob("*.npz"))
-    assert {"flat.npz", "soft.npz", "discriminant.npz", "flat-discriminant.npz", "logistic.npz"} <= set(files)
+    assert {"flat.npz", "soft.npz", "discriminant.npz", "flat-discriminant.npz", "flat-lda.npz"} <= set(files)
+    assert {"soft-lda.npz", "hiclass.npz"} <= set(files)
     for file in files:
         with (
             np.load(runs[0] / "probabilities" / file) as one,
@@ -90,7 +92,7 @@ def test_what_methods_say_of_validation_images_is_the_same(runs):
 
 
 def test_settings_of_references_are_the_same(runs):
-    first, second = (json.loads((run / "models" / "logistic" / "budget.json").read_text()) for run in runs)
+    first, second = (json.loads((run / "models" / "hiclass" / "budget.json").read_text()) for run in runs)
     assert first["strength"] == second["strength"]
 
 

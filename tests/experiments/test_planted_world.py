@@ -33,7 +33,7 @@ def single_images(gain, rng):
 
 
 def photographed_products(gain, rng):
-    """Three seeds; a product's one to five images are hard together, and hard for one system together."""
+    """Five seeds; a product's one to five images are hard together, and hard for one system together."""
     sizes = rng.integers(1, 6, N_IMAGES)
     products = np.repeat(np.arange(N_IMAGES), sizes)[:N_IMAGES]
 
@@ -42,7 +42,7 @@ def photographed_products(gain, rng):
 
     shared = noise(0.45)[products] + noise(0.40)
     correct = [
-        shared + noise(0.03)[products] + noise(0.06) + noise(0.06, (3, N_IMAGES)) < norm.ppf(0.8 + extra)
+        shared + noise(0.03)[products] + noise(0.06) + noise(0.06, (5, N_IMAGES)) < norm.ppf(0.8 + extra)
         for extra in (0.0, gain)
     ]
     return *correct, products

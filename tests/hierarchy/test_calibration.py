@@ -130,12 +130,27 @@ def test_no_temperature_changes_hards_answers_and_each_image_stands_alone(seed, 
         np.testing.assert_array_equal(temperatures.apply_router(macro[i : i + 1])[0], macro_t[i])
 
 
+@pytest.mark.parametrize("temperature", [0.01, 0.25, 20, 1000])
+def test_the_sharpest_and_the_softest_temperature_give_distributions_of_the_smallest_probabilities(
+    temperature,
+):
+    tiny = np.array([[1 - 1e-12, 1e-12, 0, 0], [0.25, 0.25, 0.25, 0.25], [1, 5e-324, 5e-324, 0]])
+    many = np.full((1, 5000), 1 / 5000)
+    for probs in (tiny, many):
+        scaled = apply_temperature(probs, temperature)
+        assert np.isfinite(scaled).all() and (scaled >= 0).all()
+        np.testing.assert_allclose(scaled.sum(axis=1), 1, rtol=1e-12)
+        np.testing.assert_array_equal(scaled.argmax(axis=1), probs.argmax(axis=1))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: Temperatures(0, (1,)), "above 0. Received: 0"),
-        (lambda: Temperatures(1, (np.nan,)), "above 0. Received: nan"),
-        (lambda: apply_temperature([[1.0]], -1), "above 0"),
+        (lambda: Temperatures(0, (1,)), "from 0.01 to 1000. Received: 0"),
+        (lambda: Temperatures(1, (np.nan,)), "from 0.01 to 1000. Received: nan"),
+        (lambda: apply_temperature([[1.0]], -1), "from 0.01 to 1000. Received: -1"),
+        (lambda: apply_temperature([[1.0]], 1e-300), "from 0.01 to 1000. Received: 1e-300"),
+        (lambda: Temperatures(1e300, (1,)), "from 0.01 to 1000. Received: 1e\\+300"),
         (lambda: apply_temperature([[2.0, 3.0]], 2), "must sum to 1"),
         (
             lambda: Temperatures(1, (1, 1)).apply_submodels(np.ones((1, 6)), SHOP),

@@ -5,14 +5,26 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.cluster.hierarchy import cophenet
+from scipy.cluster.hierarchy import linkage as scipy_linkage
 from scipy.spatial.distance import pdist
 from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 
-from aisles.hierarchy.clustering import METRICS, ClassTree, choose_n_macros, cluster_classes
+from aisles.hierarchy.class_tree import ClassTree
+from aisles.hierarchy.clustering import (
+    CLUSTERINGS,
+    ClusteringContext,
+    allowed_numbers,
+    choose_n_macros,
+    cluster,
+    cluster_classes,
+    register_clustering,
+)
 from aisles.hierarchy.embeddings import ClassEmbeddings, class_embeddings
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.stability import adjusted_rand, stability
+
+METRICS = {"ward": "euclidean", "average": "cosine", "complete": "cosine"}
 
 
 def drawn(n_classes=12, n_groups=4, spread=0.4, seed=0):
@@ -121,7 +133,7 @@ def test_the_cut_line_crosses_as_many_branches_as_there_are_macros(method):
 
 def test_clustering_refuses_what_it_cannot_cluster():
     with pytest.raises(
-        ValueError, match=r"one of \['average', 'complete', 'ward'\]. Received: method='single'"
+        ValueError, match="Unknown clustering 'single'. Choose one of: ward, average, complete."
     ):
         cluster_classes(drawn(), "single")
     with pytest.raises(ValueError, match="at least 2 classes"):
@@ -141,18 +153,128 @@ def test_the_right_number_of_macros_is_chosen_by_silhouette(method):
     embeddings = drawn(24, 6, 0.3)
     tree = cluster_classes(embeddings, method)
     choice = choose_n_macros(tree)
-    assert choice.n_macros == 6 and choice.candidates == tuple(range(3, 13))
+    assert choice.n_macros == 6 and choice.candidates == tuple(range(2, 13))
     labels = tree.cut(6).macro_of
     expected = silhouette_score(embeddings.vectors, labels, metric=METRICS[method])
-    assert choice.silhouettes[3] == pytest.approx(expected)
+    assert choice.silhouettes[4] == pytest.approx(expected)
 
 
-def test_choosing_stays_below_the_number_of_classes_and_refuses_too_few():
-    assert choose_n_macros(cluster_classes(drawn(6)), 3, 12).candidates == (3, 4, 5)
-    with pytest.raises(ValueError, match="more than low=3 classes. Received: 3"):
-        choose_n_macros(cluster_classes(drawn(3)))
-    with pytest.raises(ValueError, match="low=5, high=4"):
-        choose_n_macros(cluster_classes(drawn()), 5, 4)
+@pytest.mark.parametrize(("n_classes", "most"), [(2, 2), (3, 2), (5, 2), (6, 3), (11, 5), (24, 12), (60, 12)])
+def test_no_more_than_half_as_many_macros_as_classes_are_tried(n_classes, most):
+    choice = choose_n_macros(cluster_classes(drawn(n_classes)))
+    assert choice.candidates == tuple(range(2, most + 1))
+    assert 2 <= choice.n_macros <= most and str(choice.n_macros) in choice.reason
+
+
+def far_apart(*sizes):
+    """Return a tree of groups of near classes that lie apart; single ones lean towards the first group."""
+    axes = np.eye(len(sizes))
+    axes[np.array(sizes) == 1, 0] = 0.2
+    vectors = np.repeat(axes, sizes, axis=0)
+    vectors = np.hstack([vectors, 0.1 * np.eye(len(vectors))])
+    names = tuple(f"c{i:02d}" for i in range(len(vectors)))
+    return cluster_classes(ClassEmbeddings(names, vectors / np.linalg.norm(vectors, axis=1, keepdims=True)))
+
+
+def test_cuts_of_many_single_classes_are_left_out_where_others_are_left():
+    tree = far_apart(4, 4, 4, 1, 1, 1)
+    choice = choose_n_macros(tree)
+    assert int(np.argmax(choice.silhouettes)) + 2 == 6 and choice.alone[6 - 2] == 3
+    assert allowed_numbers(tree) == [3, 4, 5] and choice.n_macros in (4, 5)
+    assert "of 3 to 5, without 6, 7 for their many single classes" in choice.reason
+
+
+def test_two_macros_are_taken_where_three_would_be_mostly_single_classes():
+    choice = choose_n_macros(far_apart(4, 1, 1))
+    assert choice.alone == (0, 2) and choice.n_macros == 2
+
+
+def test_a_degenerate_hierarchy_says_what_routing_lacks():
+    assert Hierarchy(("A", "B"), (("a",), ("b", "c"))).degenerate is None
+    assert "each of the 2 macros holds a single class" in str(
+        Hierarchy(("A", "B"), (("a",), ("b",))).degenerate
+    )
+    assert "one macro, 'A', with all 2 classes" in str(Hierarchy(("A",), (("a", "b"),)).degenerate)
+
+
+def test_macros_are_ordered_only_when_they_are_named_or_drawn(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("ordered")
+
+    monkeypatch.setattr("aisles.hierarchy.class_tree.scipy_hierarchy.optimal_leaf_ordering", refuse)
+    tree = cluster_classes(drawn())
+    assert choose_n_macros(tree).n_macros == 4 and len(set(tree.labels(5))) == 5 and tree.cut_height(3) > 0
+    rng = np.random.default_rng(0)
+    assert stability(rng.normal(size=(60, 5)), [str(i % 6) for i in range(60)], 3, n_bootstraps=2).mean <= 1
+    with pytest.raises(AssertionError, match="ordered"):
+        tree.cut(3)
+
+
+@pytest.fixture
+def own(monkeypatch):
+    monkeypatch.setattr(CLUSTERINGS, "_known", dict(CLUSTERINGS))
+
+
+def test_a_tree_of_ones_own_distance_is_cut_like_ours(own):
+    def by_number(context):
+        return pdist(np.arange(len(context.classes))[:, None] // 4, "euclidean")
+
+    @register_clustering("by-number", description="neighbors by number", distance=by_number)
+    def build(distances, context):
+        return scipy_linkage(distances, "single")
+
+    tree = cluster(ClusteringContext(drawn(12)), "by-number")
+    assert isinstance(tree, ClassTree) and tree.metric == "own"
+    assert sorted(tree.cut(3).members) == [
+        tuple(f"class_{i:02d}" for i in range(s, s + 4)) for s in (0, 4, 8)
+    ]
+    assert ClassTree.from_json(tree.to_json()).cut(3) == tree.cut(3)
+
+
+def test_a_partition_of_ones_own_is_numbered_named_and_chosen_like_a_tree(own):
+    made = []
+
+    @register_clustering("by-rest", description="by the rest", makes="partition", distance="euclidean")
+    def build(context, n_macros):
+        made.append(n_macros)
+        return np.arange(len(context.classes)) % n_macros
+
+    found = cluster(ClusteringContext(drawn(12, 4, 0.1)), "by-rest")
+    choice = choose_n_macros(found)
+    assert choice.n_macros == 4 and choice.silhouettes[2] == pytest.approx(
+        silhouette_score(drawn(12, 4, 0.1).vectors, np.arange(12) % 4)
+    )
+    hierarchy = found.cut(4)
+    assert hierarchy.members == tuple(tuple(f"class_{i:02d}" for i in range(s, 12, 4)) for s in range(4))
+    assert all(
+        name.split("+")[0] in inside for name, inside in zip(hierarchy.macros, hierarchy.members, strict=True)
+    )
+    assert made == [2, 3, 4, 5, 6]  # each once
+    with pytest.raises(ValueError, match=r"number of classes \(12\). Received: n_macros=1"):
+        found.cut(1)
+    with pytest.raises(ValueError, match="'by-rest' makes no tree. Choose one of: ward, average, complete."):
+        cluster_classes(drawn(), "by-rest")
+
+
+def test_clusterings_that_give_nonsense_are_refused_by_name(own):
+    register_clustering("one", description="all in one", makes="partition")(
+        lambda context, k: np.zeros(12, int)
+    )
+    with pytest.raises(
+        ValueError, match="'one' must number the groups of 12 classes from 0 to 2.*1 different"
+    ):
+        cluster(ClusteringContext(drawn()), "one").cut(3)
+    register_clustering("short", description="", distance=lambda context: np.ones(3))(
+        lambda distances, _: distances
+    )
+    with pytest.raises(ValueError, match=r"'short' must give 66 finite numbers.*shape \(3,\)"):
+        cluster(ClusteringContext(drawn()), "short")
+    with pytest.raises(ValueError, match="tree or partition. Received for 'x': 'forest'"):
+        register_clustering("x", description="", makes="forest")
+    with pytest.raises(ValueError, match="euclidean, cosine or a function"):
+        register_clustering("x", description="", distance="city")
+    with pytest.raises(ValueError, match="only a benchmark has them"):
+        _ = ClusteringContext(drawn()).validation_confusion
 
 
 @pytest.mark.parametrize("method", METRICS)

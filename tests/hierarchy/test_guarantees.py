@@ -27,7 +27,7 @@ def simulated(n, sharpness, overconfidence=1.0, seed=0):
 
 def share_right(probs, macro_probs, labels, threshold):
     """Measure the share of right answers among those given, and the share given."""
-    answers = climb(probs, macro_probs, threshold)
+    answers = climb(probs, macro_probs, threshold, SHOP)
     right = np.where(
         answers.levels == "class", answers.class_index == labels, answers.macro_index == SHOP.macro_of[labels]
     )
@@ -76,7 +76,7 @@ def test_a_model_that_cannot_keep_the_promise_falls_silent(caplog):
     found = climb_guarantee(probs, macro_probs, SHOP, wrong, 0.95)
     assert found.threshold == NEVER
     assert "answer nothing" in caplog.text
-    assert not climb(probs, macro_probs, found.threshold).answered.any()
+    assert not climb(probs, macro_probs, found.threshold, SHOP).answered.any()
 
 
 def test_fallback_hands_levels_on_worked_out_by_hand():

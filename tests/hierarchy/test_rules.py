@@ -228,13 +228,14 @@ def test_hard_accuracy_is_router_accuracy_times_accuracy_where_routed_right(case
 
 
 def test_climb_answers_as_finely_as_it_may():
+    shop = Hierarchy(("A", "B"), (("a", "b"), ("c",)))
     probs = [[0.9, 0.1, 0.0], [0.5, 0.1, 0.4], [0.4, 0.35, 0.25]]
-    answers = climb(probs, [[0.9, 0.1], [0.9, 0.1], [0.65, 0.35]], 0.9)
+    answers = climb(probs, [[0.9, 0.1], [0.9, 0.1], [0.65, 0.35]], 0.9, shop)
     assert answers.levels.tolist() == ["class", "macro", "none"]
     assert answers.class_index.tolist() == [0, 0, 0]
     assert answers.macro_index.tolist() == [0, 0, 0]
     assert answers.answered.tolist() == [True, True, False]
-    assert climb(probs, [[0.9, 0.1]] * 3, (0.5, 0.95)).levels.tolist() == ["class", "class", "none"]
+    assert climb(probs, [[0.9, 0.1]] * 3, (0.5, 0.95), shop).levels.tolist() == ["class", "class", "none"]
 
 
 @patient
@@ -242,10 +243,42 @@ def test_climb_answers_as_finely_as_it_may():
 def test_climb_answers_everything_at_zero_and_less_when_stricter(case, one, other):
     hierarchy, p = case
     probs = routing.soft(p["macro_probs"], p["within_probs"], hierarchy)
-    assert (climb(probs, p["macro_probs"], 0).levels == "class").all()
-    assert not climb(probs, p["macro_probs"], routing.NEVER).answered.any()
-    loose, strict = (climb(probs, p["macro_probs"], t).answered for t in sorted((one, other)))
+    assert (climb(probs, p["macro_probs"], 0, hierarchy).levels == "class").all()
+    assert not climb(probs, p["macro_probs"], routing.NEVER, hierarchy).answered.any()
+    loose, strict = (climb(probs, p["macro_probs"], t, hierarchy).answered for t in sorted((one, other)))
     assert not (strict & ~loose).any()
+
+
+@patient
+@given(cases(), st.floats(0, 1), st.floats(0, 1))
+def test_climbs_macro_holds_the_class_that_a_lower_threshold_answers(case, t_class, t_macro):
+    hierarchy, p = case
+    probs = routing.soft(p["macro_probs"], p["within_probs"], hierarchy)
+    answers = climb(probs, p["macro_probs"], (t_class, t_macro), hierarchy)
+    np.testing.assert_array_equal(answers.macro_index, hierarchy.macro_of[probs.argmax(axis=1)])
+    sure = p["macro_probs"][np.arange(len(probs)), answers.macro_index]
+    assert (sure[answers.levels == "macro"] >= t_macro).all() and (
+        sure[answers.levels == "none"] < t_macro
+    ).all()
+    likeliest = climb(probs, p["macro_probs"], (t_class, t_macro), hierarchy, likeliest=True)
+    np.testing.assert_array_equal(likeliest.macro_index, p["macro_probs"].argmax(axis=1))
+    assert not (answers.answered & ~likeliest.answered).any()
+
+
+def test_climb_answers_the_best_classs_macro_though_another_is_more_probable():
+    shop = Hierarchy(("A", "B"), (("a1", "a2", "a3"), ("b",)))
+    probs, macro_probs = [[0.2, 0.2, 0.15, 0.45]], [[0.55, 0.45]]
+    answers = climb(probs, macro_probs, (0.5, 0.4), shop)
+    assert (answers.levels[0], answers.macro_index[0]) == ("macro", 1)
+    assert climb(probs, macro_probs, (0.5, 0.5), shop).levels[0] == "none"
+    likeliest = climb(probs, macro_probs, (0.5, 0.5), shop, likeliest=True)
+    assert (likeliest.levels[0], likeliest.macro_index[0]) == ("macro", 0)
+
+
+def test_climb_over_overlapping_macros_answers_the_more_probable_of_those_that_hold_the_class():
+    shop = Hierarchy(("A", "B", "C"), (("a", "s"), ("s", "b"), ("c",)))
+    answers = climb([[0.2, 0.2, 0.0, 0.6]], [[0.2, 0.3, 0.5]], (0.9, 0.3), shop)
+    assert (answers.levels[0], answers.macro_index[0]) == ("macro", 1)
 
 
 @pytest.mark.parametrize(
@@ -280,6 +313,9 @@ def test_climb_takes_one_threshold_or_two():
         ("climb:-1", "0 or more"),
         ("climb:0.1,0.2,0.3", "one for class and one for macro"),
         ("climb:nan", "0 or more"),
+        ("climb:80", "from 0 to 1.*Received: 80. Percentages are written as shares: climb:0.8"),
+        ("climb:90,0.8", "Received: 90,0.8. Percentages are written as shares: climb:0.9,0.8"),
+        ("climb:900", "from 0 to 1.*Received: 900.$"),
     ],
 )
 def test_rules_that_make_no_sense_are_refused(text, message):

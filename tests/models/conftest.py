@@ -7,7 +7,8 @@ from keras import layers
 
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.models.backbones.registry import wrap_backbone
-from aisles.models.heads.variants import HeadVariant, build_head
+from aisles.models.heads.building import build_head
+from aisles.models.heads.variants import HeadVariant
 from aisles.models.prediction.label_model import LabelModel
 from aisles.models.prediction.two_stage import TwoStageClassifier
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from keras import layers
 
+from aisles.hierarchy.rule_functions import climb
+from aisles.hierarchy.rules import parse_rule, route
 from aisles.models.bundles.bundle import load_bundle, save_bundle
 from aisles.models.prediction.stored import Residents
 from aisles.models.prediction.two_stage import TwoStageClassifier
@@ -60,16 +62,38 @@ def test_climb_spares_submodels_that_cannot_lift_a_class_so_far_and_answers_the_
     made, macro = asked
     rule = f"climb:{threshold}"
     answers = made.classifier.predict(made.images, rule=rule)
-    for index in (0, 2):
-        assert made.submodels[index].passes == (macro[:, index] >= threshold).sum()
+    passes = [table.passes for table in made.submodels]
     soft = made.classifier.predict_proba(made.images, rule=rule)  # complete, whatever the threshold
+    for index in (0, 2):
+        assert (macro[:, index] >= threshold).sum() <= passes[index] < 50
+    hierarchy = made.classifier.hierarchy
     for answer, row, macros in zip(answers, soft, macro, strict=True):
-        expected = "class" if row.max() >= threshold else "macro" if macros.max() >= threshold else "none"
+        own = hierarchy.macro_of[row.argmax()]
+        expected = "class" if row.max() >= threshold else "macro" if macros[own] >= threshold else "none"
         assert answer.answered == expected
+        assert answer.macro == (hierarchy.macros[own] if expected != "none" else None)
         if expected == "class":
             assert answer.label == made.classifier.classes_[row.argmax()]
         for name, share in answer.top:  # only classes whose sub-model ran
             assert share == pytest.approx(row[list(made.classifier.classes_).index(name)], abs=1e-12)
+
+
+@pytest.mark.parametrize("rule", ["climb:0.9,0.3", "climb:0.95,0.45", "climb:0.5,0.2", "climb:1.5,0.6"])
+@pytest.mark.parametrize("kind", ["plain", "overlapping"])
+def test_climb_answers_as_if_every_submodel_had_run(
+    rule, kind, hierarchy, overlapping, table_classifier, make_tables
+):
+    shop = hierarchy if kind == "plain" else overlapping
+    macro, within, _ = make_tables(shop, 200, 3, 0.3)
+    made = table_classifier(shop, macro, within)
+    spared = made.classifier.predict(made.images, rule=rule)
+    probs = route("soft", hierarchy=shop, macro_probs=macro, within_probs=within)
+    full = climb(probs, macro, parse_rule(rule).parameter, shop)
+    assert "macro" in full.levels
+    for answer, level, best, own in zip(spared, full.levels, full.class_index, full.macro_index, strict=True):
+        assert answer.answered == level
+        assert answer.macro == (None if level == "none" else shop.macros[own])
+        assert answer.label == (shop.classes[best] if level == "class" else None)
 
 
 def test_hie_and_masked_run_no_submodel(asked):

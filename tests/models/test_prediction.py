@@ -253,6 +253,16 @@ def test_an_unreadable_file_is_named(hierarchy, table_classifier, make_tables, t
 
 
 @pytest.mark.keras
+def test_negative_probabilities_are_refused():
+    from aisles.models.prediction.label_model import LabelModel
+
+    model = LabelModel(("a",))
+    with pytest.raises(ValueError, match="gave negative probabilities for 1 of 2 images"):
+        model.scaled(np.array([[1.5, -0.5], [0.5, 0.5]]))
+    np.testing.assert_allclose(model.scaled(np.array([[1e-30, 3e-30]], np.float32)), [[0.25, 0.75]])
+
+
+@pytest.mark.keras
 def test_a_network_that_gives_no_numbers_is_refused(hierarchy, make_two_stage, images):
     classifier = make_two_stage(hierarchy)
     head = classifier.submodels[0].head
@@ -355,7 +365,7 @@ def test_the_flat_model_has_the_same_interface(hierarchy, make_trunk, make_model
     for prediction, row in zip(flat.predict(images), probs, strict=True):
         assert prediction.label == flat.classes_[row.argmax()] and prediction.rule == "flat"
         assert prediction.label in hierarchy.members[hierarchy.macros.index(prediction.macro)]
-    answers = climb(probs, flat.predict_macro_proba(images), 0.5)
+    answers = climb(probs, flat.predict_macro_proba(images), 0.5, hierarchy)
     assert [p.answered for p in flat.predict(images, rule="climb:0.5")] == answers.levels.tolist()
     with pytest.raises(ValueError, match="leave it out"):
         flat.predict(images, rule="hard")

@@ -4,7 +4,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from aisles.hierarchy.clustering import ClassTree
+    from aisles.hierarchy.class_tree import ClassTree
     from aisles.hierarchy.hierarchy import Hierarchy
 
 ROW = 30  # pixels a step

@@ -102,7 +102,7 @@ def _cells(table: Table, row: tuple) -> str:
 def _(block: Plot) -> str:
     drawing = block.drawing.inline(f"f-{block.name}")
     inside = _zoomer(block.name, drawing) if block.zoomable else drawing
-    return f"<plot>{inside}<figcaption>{escaped(block.caption)}</figcaption></plot>\n"
+    return f"<figure>{inside}<figcaption>{escaped(block.caption)}</figcaption></figure>\n"
 
 
 def _zoomer(name: str, drawing: str) -> str:

@@ -44,7 +44,7 @@ h2{font-size:1.3rem;line-height:1.25;margin:2.6rem 0 .6rem;padding-top:.6rem;bor
 .facts,figcaption{color:var(--muted);font-size:.9rem}
 nav{font-size:.9rem;margin:1rem 0}nav a{display:inline-block;margin:0 .9rem .35rem 0}
 a{color:var(--two)}p,ul{max-width:44rem}
-plot{margin:1.2rem 0}figcaption{max-width:44rem;margin-top:.3rem}
+figure{margin:1.2rem 0}figcaption{max-width:44rem;margin-top:.3rem}
 plot>svg{display:block;width:100%;max-width:40rem;height:auto}
 .scroll{overflow:auto;max-width:100%;margin-bottom:1.2rem;border:1px solid var(--rule);border-radius:.4rem}
 .zoom{max-height:90vh}.z1:checked~.zoom{max-height:none}.zoom svg{display:block;width:100%;height:auto;min-width:100%}

@@ -21,7 +21,7 @@ _OPTIONAL = (
     ("audit", "the audit of labels (aisles audit-labels)"),
 )
 _REFERENCES = {
-    "logistic": "scikit-learn's logistic regression",
+    "flat-logistic": "logistic regression over all classes",
     "hiclass": "HiClass",
     "ensemble": "a flat ensemble",
 }

@@ -1,5 +1,6 @@
 """A study from images to metrics.json: killed, gone on with, refused, and with methods that fail."""
 
+import hashlib
 import json
 import os
 import signal
@@ -7,11 +8,14 @@ import subprocess
 import sys
 import time
 
+import pandas as pd
 import pytest
 
+from aisles.data_prep.io.errors import DataError
 from aisles.experiments.benchmark.summary import summary
 from aisles.experiments.methods.protocol import check_same_protocol
 from aisles.experiments.runs import stages
+from aisles.models.bundles.bundle import load_bundle
 
 pytestmark = pytest.mark.keras
 SHORT = ("comparison.seeds=1", "training.epochs=3")
@@ -49,6 +53,22 @@ def test_a_study_killed_ten_times_gives_the_same_metrics(
     assert kills == 10
     assert (folder / "metrics.json").read_bytes() == (whole[1] / "metrics.json").read_bytes()
     assert not list(folder.rglob(".part-*"))
+
+
+@pytest.mark.parametrize("kind", ["flat", "two-stage"])
+def test_bundles_refuse_guarantees_on_images_they_learned_from(whole, kind):
+    classifier = load_bundle(whole[1] / "bundles" / kind)
+    table = pd.read_csv(whole[1] / "manifest.csv")
+    learned = table[table["split"] != "test"]
+    hashes = {hashlib.sha256((whole[1] / name).read_bytes()).hexdigest() for name in learned["file_name"]}
+    assert classifier.learned_from == hashes and {"train", "val"} == set(learned["split"])
+    test = table[table["split"] == "test"]
+    mixed = pd.concat([test, learned.head(3)])
+    paths = [whole[1] / name for name in mixed["file_name"]]
+    with pytest.raises(DataError, match=f"3 of {len(mixed)} are training or validation images"):
+        classifier.set_confidence(0.8, paths, mixed["label"])
+    classifier.set_confidence(0.8, paths[: len(test)], test["label"])
+    assert classifier.confidence.sets.n_images == len(test)
 
 
 def test_nothing_is_trained_twice(drawn_goods, small_run, whole):
@@ -94,6 +114,7 @@ def test_heads_trained_on_other_terms_are_found(whole):
 
     class Given:
         protocol = None
+        deterministic = False
 
         def __init__(self, name):
             self.jobs = ((Job(f"seed-0/{name}"),),)

@@ -105,7 +105,7 @@ def test_what_a_half_says_of_itself_chooses_nothing():
 
 @pytest.mark.keras
 def test_a_head_grown_from_flat_starts_as_flat_on_its_classes():
-    from aisles.models.heads.variants import build_head
+    from aisles.models.heads.building import build_head
     from experiments.lab.design_training import grown_from, plain, side_by_side
 
     features = np.random.default_rng(0).normal(size=(5, 7)).astype("f4")

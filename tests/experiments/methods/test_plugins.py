@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from aisles.experiments.benchmark.summary import summary
 from aisles.experiments.methods.registry import (
     METHODS,
     MethodResult,
@@ -12,6 +13,7 @@ from aisles.experiments.methods.registry import (
     method_names,
     register_method,
 )
+from aisles.experiments.metrics.registry import METRICS
 from aisles.hierarchy.registry import PluginError, load_plugins
 from aisles.hierarchy.rules import RULES, parse_rule, register_rule, route
 
@@ -32,6 +34,15 @@ def forest(context):
             found.append(model.predict_proba(context.features[context.rows(split)]))
     nodes = sum(tree.tree_.node_count for tree in model.estimators_)
     return aisles.MethodResult(np.stack(probs["test"]), np.stack(probs["val"]), parameters=nodes)
+"""
+TOP3 = """
+import aisles
+
+
+@aisles.register_metric("top3_accuracy", label="top-3", description="class among the three most probable")
+def top3(truth, probs, hierarchy):
+    best = probs.argsort(axis=1)[:, -3:]
+    return float((best == truth[:, None]).any(axis=1).mean())
 """
 MIXED = """
 import aisles
@@ -60,7 +71,7 @@ def mixed(macro_probs, within_probs, flat_probs, hierarchy, w):
 @pytest.fixture
 def plugins(tmp_path, monkeypatch):
     """Write and load plugin files; whatever they register is gone after the test."""
-    for registry in (METHODS, RULES):
+    for registry in (METHODS, RULES, METRICS):
         len(registry)  # ours first
         monkeypatch.setattr(registry, "_known", dict(registry._known))
 
@@ -75,7 +86,7 @@ def plugins(tmp_path, monkeypatch):
 
 @pytest.mark.keras
 def test_a_random_forest_and_a_mixed_rule_take_part_in_a_benchmark(plugins, tmp_path, drawn_goods, small_run):
-    plugins(forest=FOREST, mixed=MIXED)
+    plugins(forest=FOREST, mixed=MIXED, top3=TOP3)
     names = 'comparison.methods=["forest", "mixed:0.5", "hie"]'
     result = small_run(drawn_goods, tmp_path / "run", "comparison.seeds=1", "training.epochs=3", names)
     methods = result.metrics["methods"]
@@ -88,7 +99,13 @@ def test_a_random_forest_and_a_mixed_rule_take_part_in_a_benchmark(plugins, tmp_
     page = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
     assert "a random forest on the features" in page and "soft and hie, mixed" in page
     rows = (tmp_path / "run" / "tables" / "methods.csv").read_text(encoding="utf-8")
-    assert "forest" in rows and "mixed:0.5" in rows
+    assert "forest" in rows and "mixed:0.5" in rows and "top-3" in rows.splitlines()[0]
+    right = methods["forest"]["top3_accuracy"]
+    assert (
+        len(right) == 1
+        and methods["forest"]["accuracy"][0] <= right[0] <= methods["forest"]["top5_accuracy"][0]
+    )
+    assert "top-3" in page and "top-3: flat " in summary(result)
 
 
 def test_a_rule_from_outside_is_read_refused_and_computed_like_ours(plugins):

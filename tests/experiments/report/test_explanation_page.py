@@ -17,7 +17,8 @@ from aisles.hierarchy.embeddings import class_embeddings
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.models.backbones.registry import wrap_backbone
 from aisles.models.bundles.bundle import load_bundle, save_bundle
-from aisles.models.heads.variants import HeadVariant, build_head
+from aisles.models.heads.building import build_head
+from aisles.models.heads.variants import HeadVariant
 from aisles.models.prediction.label_model import LabelModel
 from aisles.models.prediction.two_stage import FlatClassifier, TwoStageClassifier
 

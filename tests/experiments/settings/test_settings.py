@@ -141,9 +141,9 @@ def test_every_setting_is_listed_with_its_meaning_and_its_default(kind):
 def test_optimizers_and_heads_are_those_that_there_are():
     import keras
 
-    from aisles.models.heads.variants import HEADS
+    from aisles.models.heads.variants import VARIANTS
 
-    assert set(get_args(Head)) == set(HEADS)
+    assert set(get_args(Head)) == set(VARIANTS)
     for name in OPTIMIZERS:
         assert isinstance(keras.optimizers.get(name), keras.optimizers.Optimizer)
         assert FineTuningSettings(optimizer=name).optimizer == name

@@ -36,8 +36,9 @@ def test_compare_reaches_the_verdict(verdict):
 
 def test_the_sentence_says_difference_interval_and_power():
     sentence = compare(*CASES["better"], names=("flat", "soft")).sentence()
-    assert sentence.startswith("soft is better than flat: +2.0 points (95 % interval +1.")
-    assert "5000 images" in sentence and "80 times in 100" in sentence
+    start = "soft is better than flat: 81.0 % against 79.0 % correct, +2.0 points (95 % interval +1."
+    assert sentence.startswith(start)
+    assert "5000 images, one training: these trained models; 80 % power to detect 1.1 points)." in sentence
 
 
 def test_compare_counts_corrected_and_broken_per_seed():
@@ -112,7 +113,8 @@ def test_a_corrected_sentence_says_that_the_smallest_difference_is_not():
     one = compare(*CASES["better"], names=("flat", "soft"))
     assert "uncorrected" not in one.sentence()
     for corrected in apply_holm([one, one]):
-        assert "80 times in 100 at alpha 0.05 uncorrected)." in corrected.sentence()
+        assert "80 % power to detect 1.1 points at alpha 0.05 uncorrected)." in corrected.sentence()
+        assert "corrected for 2 comparisons" in corrected.sentence()
 
 
 def test_a_claim_of_equivalence_tells_its_own_p():

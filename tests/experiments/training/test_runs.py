@@ -16,7 +16,7 @@ from aisles.experiments.training.bundle_evaluation import evaluate_bundle, publi
 from aisles.experiments.training.runs import train_classifier
 from aisles.models.backbones.registry import wrap_backbone
 from aisles.models.bundles.bundle import read_bundle
-from aisles.models.heads.variants import HEADS
+from aisles.models.heads.variants import VARIANTS
 
 pytestmark = pytest.mark.keras
 FEW = (
@@ -153,9 +153,9 @@ def test_heads_are_trained_with_augmentation_where_the_study_did():
 
 def test_heads_get_the_epochs_that_the_study_gave_them():
     recipe = read_settings(preset="abo65-flat", kind=TrainSettings)
-    epochs = {name: training_of(name, recipe) for name in HEADS}
+    epochs = {name: training_of(name, recipe) for name in VARIANTS}
     assert {name: (t.frozen_epochs, t.tuned_epochs) for name, t in epochs.items()} == {
-        name: (40, 25) if name == "v1.3" else (20, 15) for name in HEADS
+        name: (40, 25) if name == "v1.3" else (20, 15) for name in VARIANTS
     }
     short = training_of(
         "v1.1", read_settings(None, ["fine_tuning.tuned_epochs=0"], TrainSettings, preset="abo65-flat")

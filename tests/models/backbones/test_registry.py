@@ -131,7 +131,8 @@ def test_damaged_weights_are_told_from_missing_ones(monkeypatch, tmp_path):
     name = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
     (tmp_path / "models" / name).write_bytes(b"half a file")
     states = {file.backbone: file.state for file in weights_files()}
-    assert states == {"efficientnet_lite0": "present", "inception_v3": "missing", "vgg16": "damaged"}
+    assert states["efficientnet_lite0"] == "present"
+    assert (states["inception_v3"], states["vgg16"]) == ("missing", "damaged")
     with pytest.raises(WeightsMissingError, match="are damaged"):
         build_backbone("vgg16")
     assert (tmp_path / "models" / name).read_bytes() == b"half a file"
@@ -154,7 +155,7 @@ def test_a_foreign_weights_file_is_refused(tmp_path):
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match=f"must be one of {', '.join(BACKBONES)}"):
+    with pytest.raises(ValueError, match=f"Choose one of: {', '.join(BACKBONES)}"):
         build_backbone("resnet")
     with pytest.raises(ValueError, match="at least 75 pixels"):
         build_backbone("inception_v3", weights="none", input_size=(64, 64))

@@ -10,7 +10,8 @@ import pytest
 from keras import layers
 
 from aisles.data_prep.io.files import sha256_of
-from aisles.hierarchy.clustering import ClassTree, cluster_classes
+from aisles.hierarchy.class_tree import ClassTree
+from aisles.hierarchy.clustering import cluster_classes
 from aisles.hierarchy.embeddings import class_embeddings
 from aisles.models.bundles import bundle as bundles
 from aisles.models.bundles.bundle import SCHEMA, BundleError, load_bundle, read_bundle, save_bundle
@@ -52,6 +53,30 @@ def test_a_loaded_classifier_answers_as_the_saved_one(bundle, images):
     np.testing.assert_allclose(
         load_bundle(again).predict_proba(images), loaded.predict_proba(images), atol=1e-6
     )
+
+
+def test_a_bundle_knows_what_it_learned_from(bundle):
+    folder, classifier = bundle
+    assert load_bundle(folder).learned_from == frozenset() and not (folder / "learned_from.txt").exists()
+    classifier.learned_from = frozenset({"b" * 64, "a" * 64})
+    save_bundle(classifier, folder)
+    assert (folder / "learned_from.txt").read_text() == "a" * 64 + "\n" + "b" * 64 + "\n"
+    assert load_bundle(folder).learned_from == classifier.learned_from
+    (folder / "learned_from.txt").write_text("a" * 64 + "\n")
+    with pytest.raises(BundleError, match="learned_from.txt has changed"):
+        load_bundle(folder)
+
+
+@pytest.mark.parametrize("temperature", [1e-300, 0, -1, 1e9, float("nan")])
+def test_a_bundle_of_a_mad_temperature_is_refused(bundle, temperature):
+    folder, _ = bundle
+
+    def change(content):
+        content["models"]["router"]["temperature"] = temperature
+
+    rewritten(folder, change)
+    with pytest.raises(BundleError, match="A temperature must be a number from 0.01 to 1000"):
+        load_bundle(folder)
 
 
 def test_overlapping_hierarchies_promises_and_trees_are_kept(overlapping, make_two_stage, images, tmp_path):

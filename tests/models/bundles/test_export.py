@@ -38,8 +38,8 @@ def test_every_format_gives_the_bundles_probabilities_for_any_number_of_images(
     np.testing.assert_allclose(expected, classifier.predict_proba(images, rule="soft"))
     for n in (1, 12):
         np.testing.assert_allclose(run_exported(path, format, images[:n]), expected[:n], atol=1e-4)
-    assert json.loads((tmp_path / f"{path.name}.classes.json").read_text()) == list(classifier.classes_)
-    assert {p.name for p in tmp_path.iterdir()} == {path.name, f"{path.name}.classes.json"}
+    assert json.loads((tmp_path / f"{path.name}.json").read_text())["classes"] == list(classifier.classes_)
+    assert {p.name for p in tmp_path.iterdir()} == {path.name, f"{path.name}.json"}
     export_classifier(classifier, path, format)  # again, over the old one
 
 
@@ -136,3 +136,58 @@ def test_a_model_that_disagrees_is_not_given_out(hierarchy, make_two_stage, tmp_
     with pytest.raises(RuntimeError, match="differs from the bundle"):
         export_classifier(make_two_stage(hierarchy), tmp_path / "m.keras", "keras")
     assert list(tmp_path.iterdir()) == []
+
+
+SCRIPT = """
+import json, sys
+import numpy as np, onnxruntime
+from PIL import Image, ImageOps
+
+about = json.load(open(sys.argv[1] + ".json"))["input"]
+(height, width), share = about["size"], about["crop_share"]
+session, probabilities = onnxruntime.InferenceSession(sys.argv[1]), []
+for path in sys.argv[2:]:
+    image = Image.open(path)
+    image.draft(None, (about["jpeg_draft"],) * 2)
+    image = ImageOps.exif_transpose(image).convert("RGB")
+    scale = min(image.width / width, image.height / height) * share
+    left, top = (image.width - width * scale) / 2, (image.height - height * scale) / 2
+    box = (left, top, left + width * scale, top + height * scale)
+    image = image.resize((width, height), Image.Resampling[about["filter"].upper()], box=box)
+    probabilities.append(session.run(None, {session.get_inputs()[0].name: np.asarray(image)[None]})[0][0].tolist())
+print(json.dumps(probabilities))
+"""
+
+
+def test_a_script_with_onnxruntime_and_pillow_alone_predicts_from_jpegs_what_the_bundle_does(
+    hierarchy, make_two_stage, tmp_path
+):
+    import subprocess
+    import sys
+    from dataclasses import replace
+
+    from PIL import Image
+
+    from aisles.data_prep.images.fitting import Fitting
+
+    needs("onnx")
+    made = make_two_stage(hierarchy, temperature=1.3, flat=False)
+    trunk = replace(made.router.trunk, fitting=Fitting((8, 8), "crop", 0.875, "bicubic"))
+    router, *submodels = (
+        model if model.trunk is None else replace(model, trunk=trunk)
+        for model in (made.router, *made.submodels)
+    )
+    classifier = TwoStageClassifier(router, submodels, hierarchy)
+    export_classifier(classifier, tmp_path / "model.onnx", "onnx")
+    rng, paths = np.random.default_rng(0), []
+    for i, size in enumerate(
+        [(60, 40), (40, 60), (9, 9), (500, 300), (90, 30), (31, 77), (400, 400), (8, 8)]
+    ):
+        exif = Image.Exif()
+        exif[0x0112] = i + 1
+        small = Image.fromarray(rng.integers(0, 256, (5, 4, 3), dtype=np.uint8))
+        paths.append(str(tmp_path / f"{i}.jpg"))
+        small.resize(size, Image.Resampling.BICUBIC).save(paths[-1], exif=exif)
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "model.onnx"), *paths]
+    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    np.testing.assert_allclose(found, classifier.predict_proba(paths), atol=1e-4)

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from aisles.data_prep.images.decoding import load_pixels
+from aisles.data_prep.images.decoding import load_fitted, load_pixels
 from aisles.models.backbones.registry import build_backbone, wrap_backbone
 from aisles.models.bundles.bundle import load_bundle, save_bundle
 from aisles.models.fine_tuning import two_phase as fine_tuning
@@ -245,7 +245,9 @@ def test_the_study_networks_go_through_every_step(name, size, layer, tmp_path, m
             run(tmp_path, images, training, backbone)
     run(tmp_path, images, training, backbone)
     network = load_trained(tmp_path).network()
-    pixels = np.stack([load_pixels(path, (size, size)) for path in images[1].paths]).astype(np.float32)
+    pixels = np.stack([load_fitted(path, backbone.fittings[0]) for path in images[1].paths]).astype(
+        np.float32
+    )
     before = network(pixels, training=False)
     assert before.shape == (3, 3)
     if name == "inception_v3":

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from aisles.models.heads.building import build_head
 from aisles.models.heads.graph import epoch_of, read_structure
 from aisles.models.heads.training import HeadTraining, balanced_weights, refit_head, train_head
-from aisles.models.heads.variants import HEADS, HeadVariant, build_head
+from aisles.models.heads.variants import VARIANTS, HeadVariant
 
 pytestmark = pytest.mark.keras
 TRAINING = HeadTraining(epochs=12, patience=12, batch_size=32)
@@ -162,7 +163,7 @@ def test_a_refusal_names_the_layer_that_no_head_has():
 def test_the_variants_are_the_published_ones(shared):
     table = pd.read_csv(shared / "abo/published/heads.csv", dtype=str)
     for _, row in table.iterrows():
-        variant = HEADS[row["version"]]
+        variant = VARIANTS[row["version"]]
         assert "+".join(map(str, variant.dense_units)) == row["dense_units"]
         assert (variant.augmentation, variant.batch_norm, variant.dropout > 0) == tuple(
             row[key].startswith("yes") for key in ("augmentation", "batch_norm", "dropout")

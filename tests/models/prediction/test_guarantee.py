@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from aisles.models.prediction.two_stage import FlatClassifier
 
@@ -109,6 +110,42 @@ def test_calibration_needs_one_label_a_image_and_at_least_one(overconfident, hie
             classifier.calibrate(made.images[:5], [])
         with pytest.raises(ValueError, match="needs labelled images. Received: none"):
             classifier.calibrate([], [])
+
+
+def test_with_too_few_images_for_climb_the_sets_are_set_all_the_same(overconfident, caplog):
+    made, labels = overconfident
+    made.classifier.set_confidence(0.9, made.images[:20], labels[:20])
+    assert made.classifier.confidence.climb is None and made.classifier.confidence.sets.n_images == 20
+    assert "needs at least 38 calibration images, and there are 20" in caplog.text
+    assert len(made.classifier.predict_sets(made.images[:3])) == 3
+    with pytest.raises(ValueError, match="set_confidence with enough images first"):
+        made.classifier.predict(made.images, rule="climb")
+
+
+@pytest.fixture
+def files(tmp_path):
+    """Write 60 image files of one pixel that a table of probabilities knows by its value."""
+    for i in range(60):
+        Image.fromarray(np.full((1, 1, 3), i, np.uint8)).save(tmp_path / f"{i}.png")
+    return [tmp_path / f"{i}.png" for i in range(60)]
+
+
+@pytest.mark.parametrize("kind", ["two-stage", "flat"])
+def test_a_guarantee_refuses_images_that_were_learned_from_however_they_are_given(overconfident, files, kind):
+    made, labels = overconfident
+    classifier = made.classifier
+    if kind == "flat":
+        table = np.full((250, 6), 1 / 6)
+        names = sorted(classifier.hierarchy.classes)
+        classifier = FlatClassifier.from_model(lambda p: table[p[:, 0, 0, 0]], names, input_size=(1, 1))
+    classifier.calibrate(files[:10], labels[:10])
+    assert len(classifier.learned_from) == 10
+    shuffled = [files[5].read_bytes(), *files[20:58], str(files[7])]
+    known = [labels[5], *labels[20:58], labels[7]]
+    with pytest.raises(ValueError, match="2 of 40 are training or validation images"):
+        classifier.set_confidence(0.7, shuffled, known)
+    assert classifier.confidence is None
+    assert classifier.set_confidence(0.7, files[10:], labels[10:60]).confidence.sets.n_images == 50
 
 
 def test_new_temperatures_void_an_old_promise(overconfident):

@@ -1,0 +1,141 @@
+"""What a run rests on, as BibTeX: its data set, its networks, its methods and its statistics."""
+
+import csv
+import re
+import tomllib
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from .across import read_metrics
+
+STATISTICS = (
+    ("sign-flip test over products", ("winkler2014permutation",)),
+    ("bootstrap over products", ("field2007bootstrapping",)),
+    ("McNemar's test", ("mcnemar1947note", "dietterich1998approximate")),
+    ("test of equivalence", ("schuirmann1987comparison", "bonett2012adjusted")),
+    ("smallest difference shown", ("connor1987sample",)),
+)
+BACKBONES = (
+    ("efficientnet", "tan2019efficientnet"),
+    ("inception_v3", "szegedy2016inception"),
+    ("vgg16", "simonyan2015vgg"),
+)
+FOLDERS_UP = 5
+
+
+@dataclass(frozen=True)
+class Citation:
+    """Something that a run used, and where it comes from.
+
+    Attributes
+    ----------
+    used : str
+        What the run used.
+    bibtex : tuple of str
+        Entries; empty where the source is not recorded here.
+    note : str
+        What to do where there is none.
+    """
+
+    used: str
+    bibtex: tuple[str, ...] = ()
+    note: str = ""
+
+
+def citations(folder: str | Path) -> tuple[Citation, ...]:
+    """Return the sources that a run used.
+
+    Parameters
+    ----------
+    folder : path
+        Of a run of `aisles benchmark` or `aisles compare`. A data set brings its own source as `CITATION.bib` beside
+        its images; Amazon's is recognized by what `aisles data` left there.
+
+    Raises
+    ------
+    DataError
+        If the folder is no finished run.
+    """
+    folder = Path(folder)
+    metrics, settings = read_metrics(folder), _settings(folder)
+    found = [Citation("aisles", note="CITATION.cff of the repository"), _data_set(folder)]
+    backbone = str(metrics.get("backbone") or "")
+    keys = tuple(key for name, key in BACKBONES if name in backbone)
+    if backbone:
+        note = "" if keys else "a backbone of your own: cite where it comes from"
+        found.append(Citation(f"backbone {backbone.split(' ')[0]}", _entries(keys), note))
+    if "imagenet" in backbone:
+        found.append(Citation("ImageNet weights", _entries(("deng2009imagenet",))))
+    origin = str((metrics.get("hierarchy") or {}).get("origin", ""))
+    if origin.startswith("ward"):
+        found.append(Citation("hierarchy by Ward's linkage", _entries(("ward1963grouping",))))
+    if "abo65" in str(settings.get("data", {}).get("note", "")):
+        found.append(
+            Citation(
+                "settings of the published study of 65 product types",
+                note="its reference is not recorded here",
+            )
+        )
+    found += [Citation(what, _entries(keys)) for what, keys in STATISTICS]
+    if len(metrics["comparisons"]) > 1:
+        found.append(
+            Citation("correction for several comparisons", _entries(("romano2005exact", "holm1979simple")))
+        )
+    methods = metrics["methods"].values()
+    if any(facts.get("calibration") for facts in methods):
+        keys = ("naeini2015obtaining", "guo2017calibration", "brier1950verification")
+        found.append(Citation("calibration", _entries(keys)))
+    return tuple(found)
+
+
+def as_bibtex(found: tuple[Citation, ...]) -> str:
+    """Write citations as a BibTeX file whose comments say what each source is for."""
+    blocks = []
+    for citation in found:
+        said = f"% {citation.used}" + (f": {citation.note}" if citation.note else "")
+        blocks.append("\n".join([said, *citation.bibtex]))
+    return "\n\n".join(blocks)
+
+
+def known_sources() -> dict[str, str]:
+    """Return the entries of `sources.bib` by key."""
+    text = files("aisles.experiments.judge").joinpath("sources.bib").read_text(encoding="utf-8")
+    entries = re.split(r"(?m)^(?=@)", text)[1:]
+    return {entry[entry.index("{") + 1 : entry.index(",")]: entry.strip() for entry in entries}
+
+
+def _entries(keys: tuple[str, ...]) -> tuple[str, ...]:
+    known = known_sources()
+    return tuple(known[key] for key in keys)
+
+
+def _data_set(folder: Path) -> Citation:
+    """Find the source of the images: a CITATION.bib beside them, or Amazon's."""
+    place = _first_image(folder)
+    for parent in () if place is None else list(place.parents)[:FOLDERS_UP]:
+        own = parent / "CITATION.bib"
+        if own.is_file():
+            return Citation(f"data set {parent.name}", (own.read_text(encoding="utf-8").strip(),))
+        if (parent / "curation.json").is_file():
+            return Citation("Amazon Berkeley Objects", _entries(("collins2022abo",)))
+    return Citation(
+        "data set", note="not known here; put a CITATION.bib beside its images, and it is named from then on"
+    )
+
+
+def _first_image(folder: Path) -> Path | None:
+    try:
+        with open(folder / "manifest.csv", encoding="utf-8", newline="") as file:
+            row = next(csv.DictReader(file))
+        return (folder / row["file_name"]).resolve()
+    except (OSError, KeyError, StopIteration):
+        return None
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads((folder / "settings.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}

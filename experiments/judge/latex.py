@@ -1,0 +1,141 @@
+"""A run for a paper: its result table and the sentence with interval, test, power and protocol, as LaTeX."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from aisles.data_prep.io.files import write_whole
+
+from .across import read_metrics
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+}  # fmt: skip
+
+
+def write_latex(folder: str | Path, output: str | Path | None = None) -> Path:
+    """Write `report.tex` of a run: a table (package booktabs) and a paragraph.
+
+    Parameters
+    ----------
+    folder : path
+        Of a run of `aisles benchmark` or `aisles compare`.
+    output : path, optional
+        Folder to write to; the run unless given.
+
+    Raises
+    ------
+    DataError
+        If the folder is no finished run.
+    """
+    metrics = read_metrics(Path(folder))
+    text = f"% needs \\usepackage{{booktabs}}\n{result_table(metrics)}\n\n{result_sentence(metrics)}\n"
+    return write_whole(Path(output or folder) / "report.tex", text)
+
+
+def result_table(metrics: dict[str, Any]) -> str:
+    """Return the methods with accuracy, macro-F1, and difference with interval, p and verdict; controls left out."""
+    compared = {comparison["b"]: comparison for comparison in metrics["comparisons"]}
+    rows = [
+        _row(name, facts, compared.get(name))
+        for name, facts in metrics["methods"].items()
+        if facts.get("role") != "control"
+    ]
+    first = metrics["comparisons"][0]
+    baselines = dict.fromkeys(comparison["a"] for comparison in metrics["comparisons"])
+    caption = (
+        f"Accuracy and macro-F1 in percent (mean{_spread(metrics)}), and the difference in accuracy from "
+        f"{_escaped(', '.join(baselines))} in points with its {100 * (1 - first['alpha']):g}\\,\\% "
+        f"interval; {_counts(metrics)}."
+    )
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{caption}}}",
+            r"\begin{tabular}{lrrrrl}",
+            r"\toprule",
+            r"Method & Accuracy & Macro-F1 & Difference (interval) & $p$ & Verdict \\",
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+        ]
+    )
+
+
+def result_sentence(metrics: dict[str, Any]) -> str:
+    """Return the first comparison in words: difference, interval, test, power and protocol."""
+    first = metrics["comparisons"][0]
+    a, b = _escaped(first["a"]), _escaped(first["b"])
+    said = {
+        "better": f"{b} is more accurate than {a}",
+        "worse": f"{b} is less accurate than {a}",
+        "equivalent": f"{b} and {a} are equivalent within {100 * first['margin']:g} points",
+    }.get(first["verdict"], f"No difference in accuracy was shown between {b} and {a}")
+    family = len(metrics["comparisons"])
+    own = metrics.get("kind") == "compare"
+    corrected = " corrected (step-down max-T)" if own and family > 1 else ""
+    unit = "products" if metrics.get("n_products", 0) < metrics["n_test"] else "images"
+    sentences = [
+        f"{said}: {100 * first['difference']:+.1f} points ({100 * (1 - first['alpha']):g}\\,\\% percentile bootstrap "
+        f"interval over {unit} {_span(first['interval'])};{corrected} two-sided sign-flip test over {unit}, "
+        f"{_p(first['p_corrected'])}; {_counts(metrics)}).",
+        f"With these images a difference of {100 * first['smallest_detectable']:.1f} points would be shown "
+        f"{100 * first.get('power', 0.8):g} times in 100; the margin of equivalence was {100 * first['margin']:g} "
+        f"points and the level {first['alpha']:g}.",
+    ]
+    images = (metrics.get("data") or {}).get("images")
+    if images:
+        sentences.append(
+            f"All methods were given the same {images.get('train', 0):,} training and {images.get('val', 0):,} "
+            f"validation images, features of {_escaped(str(metrics.get('backbone')))} and seeds; test images chose "
+            "nothing."
+        )
+    if not own and family > 1:
+        sentences.append(f"The other {family - 1} comparisons were corrected together (step-down max-T).")
+    return " ".join(sentences)
+
+
+def _row(name: str, facts: dict[str, Any], comparison: dict[str, Any] | None) -> str:
+    spread = facts.get("accuracy_sd")
+    accuracy = f"{100 * facts['accuracy_mean']:.1f}" + (
+        "" if spread is None else rf" $\pm$ {100 * spread:.1f}"
+    )
+    cells = [_escaped(name), accuracy, f"{100 * float(np.mean(facts['macro_f1'])):.1f}"]
+    if comparison is None:
+        cells += ["", "", "baseline" if facts.get("role") in ("flat", "baseline") else ""]
+    else:
+        difference = f"{100 * comparison['difference']:+.1f} ({_span(comparison['interval'])})"
+        cells += [
+            difference.replace("-", "$-$"),
+            _p(comparison["p_corrected"], short=True),
+            comparison["verdict"],
+        ]
+    return " & ".join(cells) + r" \\"
+
+
+def _span(interval: list[float]) -> str:
+    return f"{100 * interval[0]:+.1f} to {100 * interval[1]:+.1f}"
+
+
+def _p(value: float, short: bool = False) -> str:
+    text = r"$<$ 0.0001" if value < 1e-4 else f"{value:.2g}"
+    return text if short else rf"$p$ {text}" if value < 1e-4 else rf"$p$ = {text}"
+
+
+def _spread(metrics: dict[str, Any]) -> str:
+    return " $\\pm$ standard deviation over seeds" if len(metrics["seeds"]) > 1 else ""
+
+
+def _counts(metrics: dict[str, Any]) -> str:
+    n, products, seeds = metrics["n_test"], metrics.get("n_products"), len(metrics["seeds"])
+    grouped = f" of {products:,} products" if products and products < n else ""
+    return f"{n:,} test images{grouped}, {len(metrics['classes'])} classes, {seeds} seed{'s' if seeds > 1 else ''}"
+
+
+def _escaped(text: str) -> str:
+    return "".join(_SPECIAL.get(letter, letter) for letter in text)

@@ -1,0 +1,169 @@
+"""Choosing a head's settings: by validation images, or where there are none by cross-validation grouped by product."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy.special import log_softmax
+
+from aisles.hierarchy.calibration import fit_temperature
+
+from .closed_form import Background
+from .registry import HeadDefinition
+
+logger = logging.getLogger(__name__)
+FOLDS = 3
+FEWEST = 10
+"""Validation images from which on they choose alone."""
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """The images of one head.
+
+    Attributes
+    ----------
+    features : ndarray of shape (n_images, dimension)
+        Of all images, whatever their split and label.
+    targets : ndarray of int of shape (n_images,)
+        Each image's label as a number, -1 for images of other labels.
+    train, val : ndarray of int
+        Rows of training and of validation images.
+    products : sequence of length n_images, or None
+    background : Background or None
+    """
+
+    features: np.ndarray
+    targets: np.ndarray
+    train: np.ndarray
+    val: np.ndarray
+    products: Sequence[str] | np.ndarray | None = None
+    background: Background | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Tuned:
+    """A head with the settings that validation images prefer.
+
+    Attributes
+    ----------
+    network : keras.Model
+        From features to probabilities.
+    val_probs, probs : ndarray of shape (n_images, n_labels)
+        Of all images: from training images alone, and from the final head.
+    searched : int
+    chosen : dict
+        The settings, with the `temperature` that its logits were divided by.
+    """
+
+    network: Any
+    val_probs: np.ndarray
+    probs: np.ndarray
+    searched: int
+    chosen: dict[str, Any]
+
+
+class _Network:
+    """A Keras model that somebody's head gave, with the interface of our own."""
+
+    def __init__(self, model: Any):
+        self.model = model
+
+    def logits(self, features: np.ndarray) -> np.ndarray:
+        blocks = range(0, len(features), 1024)
+        probs = [np.asarray(self.model(features[i : i + 1024], training=False), np.float64) for i in blocks]
+        return np.log(np.maximum(np.concatenate(probs), 1e-30))
+
+    def divided(self, temperature: float) -> "_Network":
+        return self
+
+    def network(self) -> Any:
+        return self.model
+
+
+def tune(
+    definition: HeadDefinition, parts: Parts, n_labels: int, *, refit: bool = True, seed: int = 0
+) -> Tuned:
+    """Try a head's settings on training images, choose by validation images, and fit it for good.
+
+    The likelihood of validation images after one temperature decides (ties: the setting that comes first); that
+    temperature stays. The final head learns from training and validation images if `refit`. Fewer validation images
+    than 10 are joined with the training images in 3-fold cross-validation that no product crosses.
+
+    Raises
+    ------
+    ValueError
+        If there are no training images, or the head gives something else than it should.
+    """
+    assert definition.fit is not None and definition.grid is not None
+    if not len(parts.train):
+        raise ValueError(f"The head {definition.name} needs training images. Received: none.")
+    settings = [dict(setting) for setting in definition.grid(parts.background)]
+    both = np.concatenate([parts.train, parts.val])
+    folds = _folds(parts, both)
+    tables = [np.empty((sum(len(asked) for _, asked in folds), n_labels)) for _ in settings]
+    done = 0
+    for learned, asked in folds:
+        for table, model in zip(
+            tables, _fitted(definition, parts, learned, n_labels, settings, seed), strict=True
+        ):
+            table[done : done + len(asked)] = model.logits(parts.features[asked])
+        done += len(asked)
+    truth = parts.targets[np.concatenate([asked for _, asked in folds])]
+    scored = [_score(table, truth) for table in tables]
+    best = int(np.argmin([loss for loss, _ in scored]))
+    temperature = scored[best][1]
+    one = [settings[best]]
+    (alone,) = _fitted(definition, parts, parts.train, n_labels, one, seed)
+    final = alone
+    if refit and len(parts.val):
+        (final,) = _fitted(definition, parts, both, n_labels, one, seed)
+    alone, final = (model.divided(temperature) for model in (alone, final))
+    kept = {**settings[best], "temperature": float(temperature)}
+    said, probs = (_probs(model.logits(parts.features)) for model in (alone, final))
+    return Tuned(final.network(), said, probs, len(settings), kept)
+
+
+def _fitted(
+    definition: HeadDefinition,
+    parts: Parts,
+    rows: np.ndarray,
+    n_labels: int,
+    settings: Sequence[Mapping[str, Any]],
+    seed: int,
+) -> Iterable[Any]:
+    assert definition.fit is not None
+    more = {} if definition.deterministic else {"seed": seed}
+    found = definition.fit(
+        parts.features[rows], parts.targets[rows], n_labels, settings, parts.background, **more
+    )
+    return (model if hasattr(model, "logits") else _Network(model) for model in found)
+
+
+def _folds(parts: Parts, both: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+    """List (rows to learn from, rows to predict): one pair with enough validation images, else three."""
+    if len(parts.val) >= FEWEST:
+        return [(parts.train, parts.val)]
+    products = np.arange(len(both)) if parts.products is None else np.asarray(parts.products)[both]
+    _, groups = np.unique(products.astype(str), return_inverse=True)
+    place = np.random.default_rng(0).permutation(int(groups.max()) + 1)[groups] % FOLDS
+    folds = [(both[place != fold], both[place == fold]) for fold in range(FOLDS)]
+    sound = [(learned, asked) for learned, asked in folds if len(learned) and len(asked)]
+    return sound or [(both, both)]
+
+
+def _score(logits: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """Return the mean loss of the true labels after the best temperature, and that temperature."""
+    logs = np.asarray(log_softmax(logits, axis=1))
+    scale = max(
+        float(np.median(np.ptp(logs, axis=1))) / 10.0, 1.0
+    )  # so that the search stays inside its bounds
+    temperature = scale * fit_temperature(logs / scale, truth)
+    scaled = np.asarray(log_softmax(logs / temperature, axis=1))
+    return float(-scaled[np.arange(len(truth)), truth].mean()), temperature
+
+
+def _probs(logits: np.ndarray) -> np.ndarray:
+    return np.exp(np.asarray(log_softmax(logits, axis=1)))

@@ -1,0 +1,179 @@
+"""Closed-form heads: against scikit-learn, against their own networks, and in degenerate corners."""
+
+import keras
+import numpy as np
+import pytest
+from scipy.special import log_softmax
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+
+from aisles.models.heads.closed_form import (
+    MAPS,
+    Background,
+    fit_knn,
+    fit_lda,
+    fit_logistic,
+    lda_grid,
+    mapped,
+)
+from aisles.models.heads.fitting import fit_labels, load_fitted, save_fitted
+from aisles.models.heads.registry import HEADS, register_head
+from aisles.models.heads.tuning import Parts, tune
+
+pytestmark = pytest.mark.keras
+
+
+@pytest.fixture(scope="module")
+def blobs():
+    rng = np.random.default_rng(3)
+    centers = rng.gamma(2.0, size=(4, 12))
+    targets = np.repeat(np.arange(4), 30)
+    return np.abs(centers[targets] + 0.5 * rng.normal(size=(120, 12))), targets
+
+
+def test_maps_are_the_square_root_and_its_unit_vector():
+    x = np.array([[4.0, -9.0, 0.0]])
+    np.testing.assert_allclose(mapped(x, "raw"), x)
+    np.testing.assert_allclose(mapped(x, "root"), [[2.0, -3.0, 0.0]])
+    np.testing.assert_allclose(mapped(x, "unit-root"), np.array([[2.0, -3.0, 0.0]]) / np.sqrt(13))
+
+
+@pytest.mark.parametrize("shrinkage", [0.1, 0.5, 0.9])
+def test_lda_is_scikit_learns(blobs, shrinkage):
+    x, y = blobs
+    (ours,) = fit_lda(x, y, 4, [{"feature_map": "raw", "shrinkage": shrinkage}])
+    theirs = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage, store_covariance=True)
+    # scikit-learn averages the classes' shrunk covariances by their shares, which here are equal
+    theirs.fit(x, y)
+    np.testing.assert_allclose(
+        np.exp(log_softmax(ours.logits(x), axis=1)), theirs.predict_proba(x), atol=1e-6
+    )
+
+
+def test_a_share_of_one_takes_the_spread_of_all_classes(blobs):
+    x, y = blobs
+    some = y < 2
+    background = Background(x, y)
+    (alone,) = fit_lda(
+        x[some], y[some], 2, [{"feature_map": "raw", "shrinkage": 0.3, "share_of_all": 1.0}], background
+    )
+    (everyone,) = fit_lda(x, y, 4, [{"feature_map": "raw", "shrinkage": 0.3}])
+    np.testing.assert_allclose(alone.weights, everyone.weights[:, :2], rtol=1e-8)
+    assert {setting["share_of_all"] for setting in lda_grid(background)} == {0.0, 0.5, 1.0}
+    assert {setting["share_of_all"] for setting in lda_grid(None)} == {0.0}
+
+
+@pytest.mark.parametrize("name", MAPS)
+def test_a_network_says_what_its_arithmetic_says(blobs, name, tmp_path):
+    x, y = blobs
+    (head,) = fit_lda(x, y, 4, [{"feature_map": name, "shrinkage": 0.2}])
+    head = head.divided(3.0)
+    network = head.network()
+    network.save(tmp_path / "head.keras")
+    again = keras.saving.load_model(tmp_path / "head.keras", compile=False)  # in safe mode, as bundles are
+    expected = np.exp(log_softmax(head.logits(x), axis=1))
+    for model in (network, again):
+        np.testing.assert_allclose(model(x.astype(np.float32)).numpy(), expected, atol=1e-4)
+
+
+def test_neighbors_vote_by_the_exponential_of_their_cosine(blobs, tmp_path):
+    x, y = blobs
+    (head,) = fit_knn(x, y, 4, [{"feature_map": "root", "sharpness": 20.0}])
+    roots = np.sqrt(x) / np.linalg.norm(np.sqrt(x), axis=1, keepdims=True)
+    votes = np.exp(20 * roots @ roots.T)
+    expected = np.stack([votes[:, y == c].sum(1) for c in range(4)], axis=1)
+    expected /= expected.sum(1, keepdims=True)
+    np.testing.assert_allclose(np.exp(head.logits(x)), expected, rtol=1e-6)
+    head.network().save(tmp_path / "head.keras")
+    again = keras.saving.load_model(tmp_path / "head.keras", compile=False)
+    np.testing.assert_allclose(again(x.astype(np.float32)).numpy(), expected, atol=1e-5)
+
+
+def test_logistic_regression_separates_blobs_and_two_labels_sum_to_one(blobs):
+    x, y = blobs
+    (head,) = fit_logistic(x, y, 4, [{"feature_map": "raw", "strength": 100.0}])
+    assert (head.logits(x).argmax(1) == y).mean() > 0.95
+    two = y < 2
+    (pair,) = fit_logistic(x[two], y[two], 2, [{"feature_map": "root", "strength": 30.0}])
+    assert pair.logits(x).shape == (120, 2) and (pair.logits(x[two]).argmax(1) == y[two]).mean() > 0.9
+
+
+def test_a_label_without_training_images_is_never_the_answer(blobs):
+    x, y = blobs
+    for fit, setting in (
+        (fit_lda, {"feature_map": "raw", "shrinkage": 0.2}),
+        (fit_logistic, {"feature_map": "raw", "strength": 30.0}),
+    ):
+        (head,) = fit(x, y, 5, [setting])
+        assert np.isfinite(head.logits(x)).all() and not (head.logits(x).argmax(1) == 4).any()
+
+
+def test_validation_images_choose_and_what_was_tried_is_counted(blobs):
+    x, y = blobs
+    rows = np.random.default_rng(0).permutation(120)
+    parts = Parts(x, y, rows[:60], rows[60:90])
+    tuned = tune(HEADS["lda"], parts, 4)
+    assert tuned.searched == 16 and tuned.chosen["temperature"] > 0
+    assert (tuned.probs[rows[90:]].argmax(1) == y[rows[90:]]).mean() > 0.9
+    losses = []
+    for setting in lda_grid(None):
+        (head,) = fit_lda(x[rows[:60]], y[rows[:60]], 4, [setting])
+        logs = log_softmax(head.logits(x[rows[60:90]]), axis=1)
+        grid = [
+            log_softmax(logs / t, axis=1)[np.arange(30), y[rows[60:90]]].mean()
+            for t in np.geomspace(0.02, 50, 400)
+        ]
+        losses.append(-max(grid))
+    chosen = {key: tuned.chosen[key] for key in ("feature_map", "shrinkage", "share_of_all")}
+    assert losses[lda_grid(None).index(chosen)] == pytest.approx(min(losses), abs=1e-3)
+
+
+def test_without_validation_images_products_never_cross_the_folds(blobs):
+    x, y = blobs
+    seen = []
+
+    def fit(features, targets, n_labels, settings, background):
+        seen.append({tuple(row) for row in np.round(features, 6)})
+        return fit_lda(features, targets, n_labels, settings, background)
+
+    definition = HEADS["lda"]
+    products = np.array([f"p{i // 2}" for i in range(120)])
+    from dataclasses import replace
+
+    tuned = tune(replace(definition, fit=fit), Parts(x, y, np.arange(120), np.array([], int), products), 4)
+    for learned in seen[:3]:
+        inside = np.array([tuple(np.round(row, 6)) in learned for row in x])
+        assert (inside[0::2] == inside[1::2]).all() and 0 < inside.sum() < 120
+    assert tuned.probs.shape == (120, 4)
+
+
+def test_a_fitted_discriminant_comes_back_from_its_folder(blobs, tmp_path):
+    x, y = blobs
+    splits = np.where(np.arange(120) % 3 == 0, "val", "train")
+    labels = np.array(list("abcd"))[y]
+    fitted = fit_labels(x, labels, splits, ("a", "b"), head="lda", products=None, classes=labels)
+    assert fitted.searched == 48 and fitted.history is None  # 2 maps, 3 shares of all, 8 shrinkages
+    save_fitted(fitted, tmp_path)
+    again = load_fitted(tmp_path)
+    assert again.chosen == fitted.chosen and again.searched == 48
+    np.testing.assert_allclose(again.on(None).from_features(x), fitted.probs, atol=1e-5)
+
+
+def test_a_head_from_outside_is_tuned_like_ours(blobs, monkeypatch):
+    len(HEADS)
+    monkeypatch.setattr(HEADS, "_known", dict(HEADS._known))
+
+    @register_head(
+        "narrow", description="a softmax layer", grid=[{"scale": 0.0}, {"scale": 1.0}], deterministic=True
+    )
+    def narrow(features, targets, n_labels, settings, background):
+        for setting in settings:
+            layer = keras.layers.Dense(n_labels, activation="softmax")
+            model = keras.Sequential([keras.Input((features.shape[1],)), layer])
+            means = np.stack([features[targets == c].mean(axis=0) for c in range(n_labels)], axis=1)
+            layer.set_weights([setting["scale"] * means, -0.5 * setting["scale"] * (means**2).sum(axis=0)])
+            yield model
+
+    x, y = blobs
+    tuned = tune(HEADS["narrow"], Parts(x, y, np.arange(0, 120, 2), np.arange(1, 120, 2)), 4)
+    assert tuned.chosen["scale"] == 1.0 and tuned.searched == 2
+    assert (tuned.probs.argmax(1) == y).mean() > 0.9
