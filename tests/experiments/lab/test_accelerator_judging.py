@@ -189,7 +189,8 @@ def test_the_command_judge_writes_json_and_markdown(tmp_path, capsys):
     assert main(["judge", str(tmp_path / "run"), str(tmp_path / "report.json")]) == 0
     assert json.loads((tmp_path / "report.json").read_text())["n_test"] == N_TEST
     text = (tmp_path / "report.md").read_text()
-    assert "two-stage, soft is better than ensemble of 3 flat models: +20.0 points" in text
+    assert "**two-stage, soft is better than ensemble of 3 flat models:" in text
+    assert "+20.0 points" in text
     assert "| two-stage, soft | 0.9500 |" in text
 
 
