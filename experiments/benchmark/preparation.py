@@ -9,8 +9,9 @@ from typing import cast
 import numpy as np
 import pandas as pd
 
+from aisles.data_prep.images.columns import COLUMNS
 from aisles.data_prep.images.features_table import is_features_table, read_features_table
-from aisles.data_prep.images.manifest import COLUMNS, Manifest, read_manifest
+from aisles.data_prep.images.manifest import Manifest, read_manifest
 from aisles.data_prep.images.scan import find_leaks, scan_images
 from aisles.data_prep.images.splitting import connected_products, crossing_products, ensure_splits
 from aisles.data_prep.io.errors import DataError

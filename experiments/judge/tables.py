@@ -10,7 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
-from aisles.data_prep.images.manifest import shortened
+from aisles.data_prep.images.columns import shortened
 from aisles.data_prep.io.errors import DataError
 
 KEYS = ("file_name", "id")

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pandas import DataFrame
 from PIL import Image, ImageDraw
 
+from aisles.data_prep.images.columns import complete_table
 from aisles.data_prep.images.decoding import decode_image
 from aisles.data_prep.images.duplicates import (
     HashedImages,
@@ -19,7 +20,7 @@ from aisles.data_prep.images.duplicates import (
     near_duplicates,
 )
 from aisles.data_prep.images.fitting import Fitting
-from aisles.data_prep.images.manifest import Manifest, complete_table
+from aisles.data_prep.images.manifest import Manifest
 
 
 def drawn(seed, color=(180, 40, 40)):
@@ -129,7 +130,7 @@ def test_files_are_hashed_in_order(tmp_path):
 
 
 def test_pairs_across_splits_and_labels_are_listed():
-    table, _ = complete_table(
+    table, _, _ = complete_table(
         DataFrame(
             {
                 "file_name": list("abcdef"),
