@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import re
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import click
+
+from .names import read_names
 
 if TYPE_CHECKING:
     from aisles.data_prep.io.errors import UnreadableImage
@@ -43,18 +46,19 @@ class Counts:
         return self.total - self.read
 
 
-def find_images(sources: Iterable[str]) -> Iterator[Path]:
+def find_images(sources: Iterable[str], *, null: bool = False) -> Iterator[Path | str]:
     """List the images that files, folders, patterns and `-` (names on standard input) mean, lazily.
 
-    A folder means every file in it and below with an image's suffix, by name; hidden ones are passed over. A
-    pattern is what the shell would have expanded; `**` means any depth. One that matches nothing is given as it is,
-    again as the shell does: it counts as a file that can't be read, and the others are not lost.
+    A folder means every file in it and below with an image's suffix, by name; hidden ones are passed over, links are
+    followed. A pattern is what the shell would have expanded; `**` means any depth. One that matches nothing is given
+    as it is, again as the shell does: it counts as a file that can't be read, and the others are not lost. So does an
+    address (`https://...`), which is given as text. With `null`, names on standard input end with a zero byte.
     """
     for source in sources:
         if source == "-":
-            if isinstance(sys.stdin, io.TextIOWrapper) and sys.stdin.errors != "surrogateescape":
-                sys.stdin.reconfigure(errors="surrogateescape")  # a file's name may be any bytes
-            yield from (Path(line) for line in map(_without_end, sys.stdin) if line)
+            yield from map(_as_path, read_names(sys.stdin, null=null))
+        elif _is_address(source):
+            yield source
         elif Path(source).is_dir():
             yield from _below(source)
         elif not Path(source).exists() and glob.has_magic(source):
@@ -63,9 +67,17 @@ def find_images(sources: Iterable[str]) -> Iterator[Path]:
             yield Path(source)
 
 
+def _as_path(name: str) -> Path | str:
+    return name if _is_address(name) else Path(name)
+
+
+def _is_address(name: str) -> bool:
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", name) is not None
+
+
 def print_predictions(
     classifier: "Classifier",
-    images: Iterable[Path],
+    images: Iterable[Path | str],
     *,
     rule: str | None = None,
     top: int = 5,
@@ -87,7 +99,8 @@ def print_predictions(
     page : Page, optional
         Gets every image that could be read.
     """
-    names: deque[Path] = deque()
+    _use_utf8(form)
+    names: deque[Path | str] = deque()
     write = {"text": _text_line, "json": _json_line, "csv": _csv_line}[form]
     total = read = 0
     answers = classifier.iter_predict(
@@ -108,8 +121,14 @@ def print_predictions(
         read += 1
         click.echo(_as_utf8(write(str(path), answer)))
         if page is not None:
-            page.add(path)
+            page.add(Path(path))
     return Counts(total, read)
+
+
+def _use_utf8(form: str) -> None:
+    """Write lines for programs in UTF-8, whatever the code page; a person's terminal gets escapes for what it lacks."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding=None if form == "text" else "utf-8", errors="backslashreplace")
 
 
 def as_line(name: str, prediction: "HierarchicalPrediction") -> str:
@@ -142,24 +161,28 @@ def _as_utf8(line: str) -> str:
     return line.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _report(path: Path, error: "UnreadableImage | Exception") -> None:
-    logger.warning("%s %s", path, error)
+def _report(path: Path | str, error: "UnreadableImage | Exception") -> None:
+    if isinstance(path, str):
+        logger.warning("%s is an address; images are read from files: download it first.", path)
+    else:
+        logger.warning("%s %s", path, error)
 
 
-def _remembered(images: Iterable[Path], names: deque[Path]) -> Iterator[Path]:
+def _remembered(images: Iterable[Path | str], names: deque[Path | str]) -> Iterator[Path | str]:
     for path in images:
         names.append(path)
         yield path
 
 
-def _without_end(line: str) -> str:
-    return line.rstrip("\r\n")
-
-
 def _below(folder: str) -> Iterator[Path]:
     from aisles.data_prep.images.decoding import IMAGE_SUFFIXES
 
-    for place, folders, files in os.walk(folder):
+    seen = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        if os.path.realpath(place) in seen:  # a link to where we have been
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(place))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):

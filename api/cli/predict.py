@@ -27,6 +27,9 @@ FORMATS = ("keras", "saved_model", "onnx", "litert")
 @click.option("--top", default=5, show_default=True, type=click.IntRange(0), help="How many classes to list.")
 @click.option("--json", "json_", is_flag=True, help="Print one JSON object a line for each image.")
 @click.option("--csv", "csv_", is_flag=True, help="Print CSV.")
+@click.option(
+    "--null", "-0", "null", is_flag=True, help="Names on standard input end with a zero byte: find -print0."
+)
 @click.option("--uncalibrated", is_flag=True, help="Leave the temperatures out.")
 @click.option("--batch-size", default=32, show_default=True, type=click.IntRange(1), help="Images a pass.")
 @click.option(
@@ -49,6 +52,7 @@ def predict(
     top: int,
     json_: bool,
     csv_: bool,
+    null: bool,
     uncalibrated: bool,
     batch_size: int,
     resident: int | None,
@@ -61,7 +65,7 @@ def predict(
     """Return which class each of IMAGES shows, and by which path.
 
     IMAGES are files, folders (with everything in them), patterns such as 'photos/**/*.jpg', or - for file names on
-    standard input, one a line. Answers appear as batches finish. Files that can't be read are reported and left out;
+    standard input, one per line. Answers appear as batches finish. Files that can't be read are reported and left out;
     the exit code is 3 if there was none that could.
 
     Example: aisles predict run/bundles/two-stage chair.jpg photos --json
@@ -77,6 +81,8 @@ def predict(
         )
     if json_ and csv_:
         raise click.UsageError("--json and --csv exclude each other: the answers are printed once.")
+    if sys.stdout is None:
+        raise click.ClickException("Standard output is closed: there is no place for the answers.")
     classifier = load_bundle(bundle, resident=resident)
     with ExitStack() as stack, _closed_pipe():
         page = None
@@ -98,7 +104,7 @@ def predict(
             )
         counts = print_predictions(
             classifier,
-            progress(find_images(images), "Predicting"),
+            progress(find_images(images, null=null), "Predicting"),
             rule=rule,
             top=top,
             form="json" if json_ else "csv" if csv_ else "text",
