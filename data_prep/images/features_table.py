@@ -99,7 +99,11 @@ def read_features_table(path: str | Path, *, label_column: str = "label") -> Fea
 def _all_readable(hashes: np.ndarray) -> ImageScan:
     nothing = pd.DataFrame({"file_name": [], "label": [], "reason": []}, dtype=str)
     return ImageScan(
-        readable=np.ones(len(hashes), dtype=bool), sha256=hashes, reasons=nothing, leaks=pd.DataFrame()
+        readable=np.ones(len(hashes), dtype=bool),
+        sha256=hashes,
+        reasons=nothing,
+        leaks=pd.DataFrame(),
+        tiny=np.zeros(len(hashes), dtype=bool),
     )
 
 
