@@ -128,7 +128,7 @@ def check_image(data: bytes) -> None:
 def image_size(data: bytes) -> tuple[int, int]:
     """Return (height, width) in pixels as the header claims them, without decoding; raises as `decode_image`."""
     with _pillow_errors(data), Image.open(io.BytesIO(data), formats=_formats(data)) as image:
-        return image.size[::-1]
+        return image.height, image.width
 
 
 def load_pixels(source: str | Path | bytes, size: tuple[int, int], fit: Fit = "squash") -> np.ndarray:

@@ -249,7 +249,9 @@ def _coarse_apart(table: pd.DataFrame, column: str) -> tuple[pd.DataFrame, pd.Da
     if "label" not in table:
         return table, table.iloc[:0]
     coarse = (table["label"].str.strip() == "") & (table[column].str.strip() != "")
-    return table[~coarse].reset_index(drop=True), table[coarse].reset_index(drop=True)
+    parts = (table.loc[np.flatnonzero(chosen)].reset_index(drop=True) for chosen in (~coarse, coarse))
+    others, alone = parts
+    return others, alone
 
 
 def _spelled_once(names: list[str], root: Path) -> list[str]:

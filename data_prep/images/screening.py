@@ -70,7 +70,8 @@ def without_contradictions(
         If there are any and `strict` is "images", or a class loses all its images and it is not "no".
     """
     table = manifest.table.assign(sha256=sha256)
-    bad = (table.groupby("sha256")["label"].transform("nunique") > 1).to_numpy()
+    several = table.groupby("sha256")["label"].nunique()
+    bad = np.isin(table["sha256"].to_numpy(dtype=object), several.index[several.to_numpy() > 1])
     if not bad.any():
         return manifest, sha256
     first = table[table["sha256"] == table["sha256"][bad].iloc[0]]

@@ -66,7 +66,7 @@ def find_split_column(table: pd.DataFrame) -> tuple[str, list[str]]:
         more than one; and the columns that look like splits and aren't used, with what they hold.
     """
     named = [column for column in table if _column_name(str(column))]
-    meant = [column for column in table if _holds_splits(table[column])]
+    meant = [name for name, column in table.items() if _holds_splits(column)]
     used = meant[0] if len(meant) == 1 else next((c for c in meant if c in named), "")
     unused = [column for column in {**dict.fromkeys(named), **dict.fromkeys(meant)} if column != used]
     return str(used), [f"{column!r} ({', '.join(sorted(set(table[column]))[:4])})" for column in unused]
