@@ -99,14 +99,16 @@ def accuracy(truth: npt.ArrayLike, answers: npt.ArrayLike) -> float:
 
 
 def top_k_accuracy(truth: npt.ArrayLike, probs: npt.ArrayLike, k: int = 5) -> float:
-    """Return the share of images whose true class is among the k most probable.
+    """Return the share of images whose true class is among the k most probable, and is not impossible.
 
     Parameters
     ----------
     truth : array-like of int of shape (n_images,)
         Class indices.
     probs : array-like of shape (n_images, n_classes)
-        Probabilities or any score. On equal scores the class that comes first wins, as with argmax.
+        Probabilities or any score. On equal scores the class that comes first wins, as with argmax. Where all scores
+        of a row are probabilities with zeros among them, a true class of exactly 0 is never counted: it would fill up
+        the k in alphabetical order.
     k : int
         At least 1; from n_classes on the answer is 1.0.
 
@@ -126,7 +128,8 @@ def top_k_accuracy(truth: npt.ArrayLike, probs: npt.ArrayLike, k: int = 5) -> fl
     of_truth = scores[np.arange(len(true)), true][:, None]
     earlier = np.arange(scores.shape[1]) < true[:, None]
     ahead = (scores > of_truth) | ((scores == of_truth) & earlier)
-    return float((ahead.sum(axis=1) < k).mean())
+    impossible = (of_truth[:, 0] == 0) & (scores >= 0).all(axis=1) & (k < scores.shape[1])
+    return float(((ahead.sum(axis=1) < k) & ~impossible).mean())
 
 
 def balanced_accuracy(truth: npt.ArrayLike, answers: npt.ArrayLike) -> float:

@@ -153,8 +153,11 @@ def _distance(truth: np.ndarray, answers: np.ndarray, table: np.ndarray) -> dict
 
 
 def _calibration(predictions: Predictions, method: MethodResult) -> dict[str, Any] | None:
-    """Return ECE, NLL and Brier before and after one temperature fitted on validation images; None for bare answers."""
-    if method.answers_only:
+    """Return ECE, NLL and Brier before and after one temperature fitted on validation images.
+
+    None for bare answers, and for rules whose zeros and ones don't say how sure they are.
+    """
+    if method.answers_only or not method.probabilities:
         return None
     metrics: dict[str, Any] = {"before": _empty(), "after": _empty(), "temperature": []}
     for probs, val_probs in zip(method.probs, method.val_probs, strict=True):
