@@ -148,7 +148,8 @@ class HierarchicalEstimator(ClassifierMixin, BaseEstimator):
             found = Hierarchy(("all",), (tuple(sorted(names)),))
         else:
             _check_n_macros(self.n_macros, len(names))
-            clustered, n_macros = self._clustered(X, np.array(names)[codes]), self.n_macros
+            clustered = self._clustered(X, np.array(names)[codes])
+            n_macros: Any = self.n_macros
             if n_macros == "auto":
                 chosen = choose_n_macros(clustered)
                 n_macros, self.n_macros_reason_ = chosen.n_macros, chosen.reason

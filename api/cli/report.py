@@ -44,7 +44,7 @@ def report(
 
         if len(runs) > 1:
             raise click.UsageError("--latex takes one run.")
-        file = write_latex(runs[0], output)
+        file = write_latex(next(iter(runs)), output)
         click.echo(as_json({"latex": file}) if json_ else file)
         return
     if len(runs) == 1:

@@ -167,6 +167,7 @@ def prepare_features(
             fit=settings.fit,
         )
         backbone = in_precision(built, settings.precision)
+    assert backbone is not None
     features = extract(
         backbone,
         prepared.manifest.paths,

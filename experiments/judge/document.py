@@ -173,7 +173,8 @@ def _calibration_section(judged: Judgement) -> Section | None:
     rows = []
     for name, seeds in probs.items():
         pairs = [confidence(judged.systems.truth, row) for row in seeds]
-        tables[name] = reliability(*(np.concatenate(side) for side in zip(*pairs, strict=True)))
+        said, right = (np.concatenate(side) for side in zip(*pairs, strict=True))
+        tables[name] = reliability(said, right)
         facts = judged.metrics["methods"][name]
         means = [float(np.mean(facts["calibration"]["before"][key])) for key in ("ece", "nll", "brier")]
         rows.append((name, *means, float(np.mean(facts["risk_coverage"]["aurc"]))))

@@ -181,8 +181,8 @@ def judge(
     if len(pairs) > 1:
         comparisons = compare_family(pairs, right, systems.products, **options)
     else:
-        (pair,) = pairs
-        comparisons = (judge_pair(*(right[name] for name in pair), systems.products, names=pair, **options),)
+        (a, b) = pair = pairs[0]
+        comparisons = (judge_pair(right[a], right[b], systems.products, names=pair, **options),)
     first = comparisons[0]
     notes = list(systems.notes)
     if first.n_products < FEW_PRODUCTS:

@@ -12,6 +12,7 @@ With one pair of models B is unknown. What is claimed then is about these traine
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -70,8 +71,8 @@ class Noise:
         error = self.standard_error
         if error == 0:
             return 1.0
-        size = abs(difference) / error
-        lowest, highest = np.log(1e-15), np.log(1 - 1e-9)
+        size = float(abs(difference) / error)
+        lowest, highest = float(np.log(1e-15)), float(np.log(1 - 1e-9))
 
         def gap(log_alpha: float) -> float:
             return self.critical(float(np.exp(log_alpha))) - size
@@ -80,7 +81,8 @@ class Noise:
             return 1e-15
         if gap(highest) >= 0:
             return 1.0
-        return float(np.exp(optimize.brentq(gap, lowest, highest)))  # pyright: ignore[reportArgumentType]
+        root: Any = optimize.brentq(gap, lowest, highest)
+        return float(np.exp(root))
 
     def at_least(self, seed_variance: float, pooled_df: int) -> "Noise":
         """Return the noise with its seed variance raised to that of a family, if it is below."""

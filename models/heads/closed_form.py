@@ -276,7 +276,8 @@ def fit_logistic(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)
             model.fit(x, targets)
-        coefficients, intercept = model.coef_, model.intercept_
+        coefficients: Any = model.coef_
+        intercept: Any = model.intercept_
         if len(model.classes_) == 2:
             coefficients = np.stack([-coefficients[0] / 2, coefficients[0] / 2])
             intercept = np.array([-intercept[0] / 2, intercept[0] / 2])
@@ -317,5 +318,6 @@ def _mapped_layers(x: Any, name: str) -> Any:
     import keras
     from keras import layers
 
-    roots = keras.ops.sign(x) * keras.ops.sqrt(keras.ops.abs(x))
+    sign: Any = keras.ops.sign(x)
+    roots = sign * keras.ops.sqrt(keras.ops.abs(x))
     return roots if name == "root" else layers.UnitNormalization(name="unit_root")(roots)

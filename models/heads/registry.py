@@ -62,7 +62,12 @@ def register_head(
     """
 
     def register(fit: Callable[..., Iterable[Any]]) -> Callable[..., Iterable[Any]]:
-        choices = grid if callable(grid) else lambda _background: grid
+        settings: Any = grid
+
+        def choices(background: "Background | None") -> Sequence[Mapping[str, Any]]:
+            found: Any = settings(background) if callable(settings) else settings
+            return found
+
         HEADS.add(name, HeadDefinition(name, description, fit, choices, deterministic=deterministic))
         return fit
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -96,8 +96,8 @@ class FlatClassifier(Classifier):
 
     def _outcome(self, batch, rule: Any, calibrated, complete):
         probs: Any = self._passed("flat", batch, calibrated=calibrated)
-        hierarchy: Any = self.hierarchy
-        macro_probs: Any = None if hierarchy is None else macro_sums(probs, hierarchy)
+        hierarchy = cast(Hierarchy, self.hierarchy)
+        macro_probs: Any = None if self.hierarchy is None else macro_sums(probs, hierarchy)
         answers = climb(probs, macro_probs, rule.parameter, hierarchy) if rule is not None else None
         return Outcome(probs, macro_probs, answers)
 

@@ -16,7 +16,8 @@ from PIL import Image
 
 from aisles.cli.main import main
 
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+PAGES = (ROOT / "README.md", ROOT / "docs" / "usage.md")
 FAST = "--seeds 1 --weights none --set 'backbone.input_size=[32, 32]' --set training.epochs=3"
 
 pytestmark = pytest.mark.keras
@@ -24,7 +25,9 @@ pytestmark = pytest.mark.keras
 
 def printed_commands() -> list[str]:
     """Return the lines of the shell blocks, without those that install, and without blocks that download."""
-    blocks = re.findall(r"```shell\n(.*?)```", README.read_text(encoding="utf-8"), re.S)
+    blocks = re.findall(
+        r"```shell\n(.*?)```", "\n".join(page.read_text(encoding="utf-8") for page in PAGES), re.S
+    )
     here = [block for block in blocks if "aisles data fetch" not in block]
     lines = [line for block in here for line in block.splitlines()]
     return [line for line in lines if "pip install" not in line and not line.startswith("#")]

@@ -31,7 +31,7 @@ def test_the_readmes_figures_are_those_of_the_committed_result():
         (root / "experiments/lab/results/guarantee_coverage_grocery.json").read_text(encoding="utf-8")
     )
     deals = result["deals"]
-    readme = " ".join((root / "README.md").read_text(encoding="utf-8").split())
+    readme = " ".join((root / "docs" / "usage.md").read_text(encoding="utf-8").split())
 
     def listed(values, digits=3):
         first, second, third = (f"{value:.{digits}f}" if digits else f"{value:g}" for value in values)

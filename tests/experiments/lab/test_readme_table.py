@@ -15,7 +15,7 @@ def test_a_kept_result_makes_the_same_table_as_its_run(full_run, tmp_path):
     readme.write_text(f"before\n{BEGIN}\nthe last one\n{END}\nafter\n", encoding="utf-8")
     main(["keep", str(full_run), str(kept)])
     main(["write", str(kept), str(readme)])
-    for name in ("tables/methods.csv", "metrics/error-budget.svg"):
+    for name in ("tables/methods.csv", "plots/error-budget.svg"):
         assert (kept.with_suffix("") / name).read_bytes() == (full_run / name).read_bytes()
     text = readme.read_text(encoding="utf-8")
     assert text.startswith(f"before\n{BEGIN}\n| method") and text.endswith(f"{END}\nafter\n")
@@ -47,15 +47,15 @@ def test_a_file_without_markers_is_refused(tmp_path):
 
 def test_the_readme_holds_the_table_of_the_committed_result():
     root = Path(__file__).parents[3]
-    kept = json.loads((root / "experiments/lab/results/grocery-study.json").read_text(encoding="utf-8"))
+    kept = json.loads((root / "experiments/lab/results/grocery.json").read_text(encoding="utf-8"))
     readme = (root / "README.md").read_text(encoding="utf-8")
     assert f"{BEGIN}\n{table(kept)}\n{END}" in readme
 
 
 def test_the_committed_study_tells_how_its_best_design_was_found_and_tests_no_nested_cuts():
     folder = Path(__file__).parents[3] / "experiments" / "lab" / "results"
-    result = json.loads((folder / "grocery-study.json").read_text(encoding="utf-8"))
-    said = (folder / "grocery-study.md").read_text(encoding="utf-8")
+    result = json.loads((folder / "grocery.json").read_text(encoding="utf-8"))
+    said = (folder / "grocery.md").read_text(encoding="utf-8")
     assert FOUND_BY_SEARCH in said
     for key in ("forecast_rank_correlation", "ceiling_rank_correlation"):
         assert set(result["sweep"][key]) == {"rho", "n_cuts"}
@@ -65,7 +65,7 @@ def test_the_committed_study_tells_how_its_best_design_was_found_and_tests_no_ne
 
 
 def test_the_committed_study_has_one_oracle_router_for_the_same_sub_models():
-    path = Path(__file__).parents[3] / "experiments" / "lab" / "results" / "grocery-study.json"
+    path = Path(__file__).parents[3] / "experiments" / "lab" / "results" / "grocery.json"
     methods = json.loads(path.read_text(encoding="utf-8"))["methods"]
     oracles = {
         name: [seed["oracle_router"] for seed in metrics["ceilings"]] for name, metrics in methods.items()
