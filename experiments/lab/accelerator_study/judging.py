@@ -199,7 +199,7 @@ def as_markdown(report: dict[str, Any]) -> str:
         mean = f"{np.mean(accuracies):.4f}"
         lines += ["", f"{name}: {', '.join(f'{value:.4f}' for value in accuracies)} (mean {mean})."]
     for kind in ("training", "prediction"):
-        speeds = run[f"{kind}_images_per_second"]
+        speeds = run.get(f"{kind}_images_per_second", {})
         lines += [
             "",
             f"Images per second, {kind}: " + ", ".join(f"{k} {v:,.0f}" for k, v in speeds.items()) + ".",

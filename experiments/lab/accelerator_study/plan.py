@@ -36,6 +36,7 @@ EPOCHS = (20, 30, 40, 60)  # of a flat model: the most for which there is time
 SHARE = 3  # what is trained from a flat model gets a third of its epochs
 WORK = 27.0  # of the whole plan, in trainings of a flat model
 FIRST_STAGE = 0.35  # of the time; what is left to be tried then is not tried
+RESERVE = 10.0  # seconds at the end
 MEMBERS = 6  # flat models in the ensemble that predicts at the cost of a router and five sub-models
 
 
@@ -137,35 +138,23 @@ class Run:
     def go(self) -> bool:
         """Train whatever is missing and fits into the time; return whether nothing is missing any more."""
         self._prepare()
+        finished = True
         try:
             self._choose()
             for name, train in self._second_stage():
                 self._once(name, train)
         except OutOfTime as reason:
             logger.warning("%s", reason)
-            return False
-        return True
+            finished = False
+        self._time_prediction()
+        return finished
 
     # What there is time for
 
     def _prepare(self) -> None:
         settings, first = self.settings, min(self.settings.recipes, key=lambda recipe: recipe.side)
         how = {"batch": settings.batch, "steps": 30 if self.device.type != "cpu" else 2}
-        speeds = {
-            precision: training_speed(settings.network, self.images, first, precision, **how)
-            for precision in {
-                settings.precision: 0,
-                **({"float32": 0, "float16": 0} if self._accelerated else {}),
-            }
-        }
-        self.speed = speeds[settings.precision]
-        inference = inference_speed(
-            settings.network,
-            self._side(settings.network),
-            self.device,
-            batch=256 if self._accelerated else 8,
-            rounds=20 if self._accelerated else 3,
-        )
+        self.speed = training_speed(settings.network, self.images, first, settings.precision, **how)
         noted = self.results.facts("run")
         left = 60 * settings.minutes - self._elapsed
         per_epoch = len(self.learned) / self.speed
@@ -179,15 +168,13 @@ class Run:
             "settings": asdict(settings),
             "epochs": epochs,
             "epochs_of_what_is_trained_from_flat": self.later,
-            "training_images_per_second": speeds,
-            "prediction_images_per_second": inference,
+            "training_images_per_second": {settings.precision: self.speed},
             "classes": list(self.photographs.classes),
             "macros": list(self.photographs.macros),
             "macro_of_class": self.photographs.macro_of_class.tolist(),
             "cost": self._costs(),
         }
         logger.info("%s", {key: facts[key] for key in ("device", "epochs", "training_images_per_second")})
-        logger.info("predictions per second: %s", inference)
         if not noted:
             labels = self.photographs.labels[self.answered]
             self.results.put(
@@ -198,7 +185,8 @@ class Run:
                 file_names=self.photographs.file_names[self.answered],
                 products=self.photographs.products[self.answered],
             )
-        self.results.note("run", {**facts, **{key: noted[key] for key in ("chosen",) if key in noted}})
+        kept = ("chosen", "prediction_images_per_second")
+        self.results.note("run", {**facts, **{key: noted[key] for key in kept if key in noted}})
 
     @property
     def _accelerated(self) -> bool:
@@ -223,11 +211,20 @@ class Run:
 
     def _check_time(self, images: float, side: int, name: str) -> None:
         seconds = images * (side / self.base) ** 2 / self.speed
-        if self._elapsed + seconds > 60 * self.settings.minutes:
+        if self._elapsed + seconds + RESERVE > 60 * self.settings.minutes:
             raise OutOfTime(
                 f"No time left for {name} ({seconds:.0f} s more). The same command goes on from here; "
                 "raise --minutes."
             )
+
+    def _time_prediction(self) -> None:
+        """Note once how fast the device predicts; it takes seconds, for which `minutes` leaves room."""
+        noted, network = self.results.facts("run"), self.settings.network
+        if "prediction_images_per_second" not in noted:
+            batch, rounds = (256, 20) if self._accelerated else (8, 3)
+            speeds = inference_speed(network, self._side(network), self.device, batch=batch, rounds=rounds)
+            logger.info("predictions per second: %s", speeds)
+            self.results.note("run", {**noted, "prediction_images_per_second": speeds})
 
     # The first stage: what validation images choose
 
