@@ -154,8 +154,9 @@ class Run:
     def _prepare(self) -> None:
         settings, first = self.settings, min(self.settings.recipes, key=lambda recipe: recipe.side)
         how = {"batch": settings.batch, "steps": 30 if self.device.type != "cpu" else 2}
-        self.speed = training_speed(settings.network, self.images, first, settings.precision, **how)
         noted = self.results.facts("run")
+        known = noted.get("training_images_per_second", {}).get(settings.precision)
+        self.speed = known or training_speed(settings.network, self.images, first, settings.precision, **how)
         left = 60 * settings.minutes - self._elapsed
         per_epoch = len(self.learned) / self.speed
         fitting = [n for n in EPOCHS if n * per_epoch * WORK <= left]
@@ -294,12 +295,9 @@ class Run:
             train = self._trainer(kind)
             return name, lambda: train(name, f"flat-{seed}", rate, seed, self.learned, macro_of_class)
 
-        first = min(settings.flats, max(MEMBERS, 1))
+        first = min(settings.flats, MEMBERS)
         yield from map(flat, range(first))
         for seed in range(settings.seeds):
-            if seed + MEMBERS > first and first < settings.flats:
-                yield flat(first)
-                first += 1
             for kind in ("separate", "again", "specialists"):
                 yield trained_from(kind, seed, macros, kind)
         yield from map(flat, range(first, settings.flats))
@@ -426,7 +424,7 @@ class Run:
         seed: int,
         cut: int = 0,
     ) -> Fitted:
-        return fit(
+        fitted = fit(
             model,
             self.images,
             replace(task, rows=self.place[task.rows], others=self.place[task.others]),
@@ -438,6 +436,9 @@ class Run:
             precision=self.settings.precision,
             cut=cut,
         )
+        if not cut and model.name == self.settings.network and fitted.images > 10_000:
+            self.speed = fitted.images * (recipe.side / self.base) ** 2 / fitted.seconds
+        return fitted
 
     def _side(self, network: str) -> int:
         return self.settings.side or SCALES[network][2]
