@@ -88,8 +88,8 @@ def _size(run: Run) -> list[str]:
         "rough.",
         f"80 % power to detect {100 * first['smallest_detectable']:.1f} points (one comparison, uncorrected); smaller "
         "differences may exist unseen.",
-        f"Intervals and p-values speak of {first.get('about', 'these trained models on other images')}. Other backbones, heads or training sets may come out "
-        "differently.",
+        f"Intervals and p-values speak of {first.get('about', 'these trained models on other images')}. Other "
+        "backbones, heads or training sets may come out differently.",
         "The primary comparison is one test at its own level; all other comparisons of methods are one family, "
         "corrected together by step-down max-T; comparisons with the best flat method, with other hierarchies and of "
         "the sweep are families of their own. Intervals hold for one comparison each; metrics.json has simultaneous "

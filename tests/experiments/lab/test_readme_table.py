@@ -36,7 +36,7 @@ def test_a_kept_result_makes_the_same_table_as_its_run(full_run, tmp_path):
     assert "count products and training seeds" in table(one_test_image_each)
     unknown = result["data"] | {"products": sum(result["data"]["images"].values())}
     alone = table(one_test_image_each | {"data": unknown})
-    assert "resample images (products are not known)" in alone
+    assert "count images (products are not known)" in alone
 
 
 def test_a_file_without_markers_is_refused(tmp_path):
