@@ -130,12 +130,12 @@ def test_malformed_lines_are_counted_and_a_byte_order_mark_costs_no_listing(tmp_
     assert [line.split(",")[1] for line in bad] == ["2", "4"] and "not a list of ids" in bad[0]
 
 
-def test_malformed_lines_are_listed_with_file_and_line_and_nothing_else_is_lost(drawn, catalogue):
+def test_malformed_lines_are_listed_with_file_and_line_and_nothing_else_is_lost(synthetic, catalogue):
     found = index_catalogue(catalogue)
-    assert (found.n_listings, found.n_files) == (drawn.n_listings, 16)
+    assert (found.n_listings, found.n_files) == (synthetic.n_listings, 16)
     lines = (found.folder / "malformed.csv").read_text().splitlines()[1:]
     assert [line.split(",")[:2] for line in lines] == [
-        [name.rpartition("/")[2], str(number)] for name, number in drawn.malformed
+        [name.rpartition("/")[2], str(number)] for name, number in synthetic.malformed
     ]
 
 
