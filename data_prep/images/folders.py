@@ -3,22 +3,15 @@
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from aisles.data_prep.io.errors import DataError
 
-from .decoding import IMAGE_SUFFIXES
+from .folder_tree import Folder, is_sidecar, read_folders
 from .split_names import looks_like_split, split_named, splits_of_folders
 
 COARSE_COLUMN = "coarse_label"
-_SIDECARS = frozenset(
-    {
-        "__macosx", "@eadir", "@recycle", "#recycle", "#snapshot", "$recycle.bin", "lost+found", "__pycache__",
-        "system volume information", "thumbnails", "thumbnail", "thumbs", "thumb", "_thumbs",
-    }
-)  # fmt: skip
-"""Folders that file servers, phones and systems put beside images; those that begin with a dot are such, too."""
 _NO_IMAGES = frozenset(
     {
         ".txt", ".md", ".rst", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".yml", ".yaml", ".toml", ".ini", ".db",
@@ -26,7 +19,6 @@ _NO_IMAGES = frozenset(
         ".mat", ".zip", ".sh", ".css", ".js", ".cfg", ".lock", ".sha256", ".md5", ".names",
     }
 )  # fmt: skip
-_DEEPEST = 40  # folders inside each other; deeper ones are a mistake or an attack
 
 
 @dataclass(frozen=True)
@@ -59,41 +51,14 @@ class ClassFolders:
     warnings: list[str]
 
 
-@dataclass
-class _Folder:
-    """One folder: images by name, other files, folders inside (sidecars left out)."""
-
-    path: str
-    images: list[str] = field(default_factory=list)
-    others: list[str] = field(default_factory=list)
-    special: list[str] = field(default_factory=list)
-    inner: list["_Folder"] = field(default_factory=list)
-    sidecars: list[str] = field(default_factory=list)
-    fault: str = ""
-
-    @property
-    def name(self) -> str:
-        return self.path.rpartition("/")[2]
-
-    @property
-    def has_images(self) -> bool:
-        return bool(self.images) or any(folder.has_images for folder in self.inner)
-
-    def below(self) -> Iterator["_Folder"]:
-        """Yield this folder and those in it, in order."""
-        yield self
-        for folder in self.inner:
-            yield from folder.below()
-
-
 @dataclass(frozen=True)
 class _Class:
     """A class folder, with the split and the folders around it."""
 
-    folder: _Folder
+    folder: Folder
     label: str
     split: str = ""
-    parents: tuple[_Folder, ...] = ()
+    parents: tuple[Folder, ...] = ()
 
 
 def list_class_folders(root: str | Path) -> ClassFolders:
@@ -123,7 +88,7 @@ def list_class_folders(root: str | Path) -> ClassFolders:
         If some folders at the top are splits and others are not, splits hold images without classes, folders contain
         each other, or a name is not UTF-8.
     """
-    tree = _read(Path(root))
+    tree = read_folders(Path(root))
     top = tree
     while len(top.inner) == 1 and not top.images and top.inner[0].inner and not top.inner[0].images:
         top = top.inner[0]
@@ -152,7 +117,7 @@ def list_class_folders(root: str | Path) -> ClassFolders:
 def split_folders_with_tables(root: str | Path) -> dict[str, str]:
     """Return folder and split where every folder is named as a split and has a metadata.csv of its own."""
     with os.scandir(root) as entries:
-        names = sorted(entry.name for entry in entries if entry.is_dir() and not _sidecar(entry.name))
+        names = sorted(entry.name for entry in entries if entry.is_dir() and not is_sidecar(entry.name))
     splits = splits_of_folders(names)
     listed = [name for name in names if splits[name] and (Path(root) / name / "metadata.csv").is_file()]
     if not listed:
@@ -166,63 +131,10 @@ def split_folders_with_tables(root: str | Path) -> dict[str, str]:
     return splits
 
 
-# ---- reading folders ------------------------------------------------------------------------------
-
-
-def _read(root: Path, path: str = "", around: tuple[tuple[int, int], ...] = ()) -> _Folder:
-    """Read a folder and those in it; `around` are the folders that it is in, by device and number."""
-    folder = _Folder(path)
-    here = root / path if path else root
-    try:
-        status = os.stat(here)
-        entries = sorted(os.scandir(here), key=lambda entry: entry.name)
-    except OSError as error:
-        folder.fault = f"can't be listed: {error.strerror}"
-        return folder
-    own = (status.st_dev, status.st_ino)
-    if own in around or len(around) > _DEEPEST:
-        raise DataError(
-            f"{root}: folders contain each other through a link, or are more than {_DEEPEST} deep: {path!r}. "
-            "Remove the link."
-        )
-    for entry in entries:
-        name = f"{path}/{entry.name}" if path else entry.name
-        _check_utf8(name, root)
-        if entry.is_dir():
-            if _sidecar(entry.name):
-                if not entry.name.startswith("."):
-                    folder.sidecars.append(name)
-            else:
-                folder.inner.append(_read(root, name, (*around, own)))
-        elif _sidecar(entry.name):
-            continue
-        elif not entry.is_file() and not entry.is_symlink():
-            folder.special.append(name)
-        elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:
-            folder.images.append(name)
-        else:
-            folder.others.append(name)
-    return folder
-
-
-def _sidecar(name: str) -> bool:
-    return name.startswith((".", "__MACOSX")) or name.lower() in _SIDECARS
-
-
-def _check_utf8(name: str, root: Path) -> None:
-    try:
-        name.encode("utf-8")
-    except UnicodeEncodeError:
-        raise DataError(
-            f"{root}: names of files and folders must be UTF-8. Received: {os.fsencode(name)!r}. Rename it, for "
-            "example with convmv."
-        ) from None
-
-
 # ---- from folders to classes ----------------------------------------------------------------------
 
 
-def _classes(top: _Folder, notes: list[str], warnings: list[str]) -> list[_Class]:
+def _classes(top: Folder, notes: list[str], warnings: list[str]) -> list[_Class]:
     splits = _top_splits(top)
     if not splits:
         found = [leaf for folder in top.inner for leaf in _leaves(folder, ())]
@@ -250,7 +162,7 @@ def _classes(top: _Folder, notes: list[str], warnings: list[str]) -> list[_Class
     return _told_apart(found, warnings)
 
 
-def _leaves(folder: _Folder, parents: tuple[_Folder, ...]) -> Iterator[_Class]:
+def _leaves(folder: Folder, parents: tuple[Folder, ...]) -> Iterator[_Class]:
     """Yield the class folders in a folder: itself, if it holds images or nothing inside does."""
     if folder.images or not folder.has_images:
         yield _Class(folder, folder.name, parents=parents)
@@ -280,7 +192,7 @@ def _told_apart(classes: list[_Class], warnings: list[str]) -> list[_Class]:
     ]
 
 
-def _top_splits(top: _Folder) -> dict[str, str]:
+def _top_splits(top: Folder) -> dict[str, str]:
     """Return the split that each folder at the top is, or nothing if they are classes."""
     splits = splits_of_folders(folder.name for folder in top.inner)
     meant = [folder for folder in top.inner if splits[folder.name] and folder.inner]
@@ -324,11 +236,11 @@ def _rows(found: _Class, coarse: dict[str, str]) -> list[dict[str, str]]:
 # ---- what is to be said ---------------------------------------------------------------------------
 
 
-def _files(folder: _Folder) -> list[str]:
+def _files(folder: Folder) -> list[str]:
     return [*folder.images, *folder.others, *folder.special]
 
 
-def _lost(tree: _Folder, classes: list[_Class]) -> list[str]:
+def _lost(tree: Folder, classes: list[_Class]) -> list[str]:
     """Name the folders that can't be listed, and the class folders with files of which none is an image by name."""
     lost = [f"{folder.path} ({folder.fault})" for folder in tree.below() if folder.fault]
     for found in classes:
@@ -343,7 +255,7 @@ def _lost(tree: _Folder, classes: list[_Class]) -> list[str]:
     return lost
 
 
-def _warnings(tree: _Folder, classes: list[_Class]) -> list[str]:
+def _warnings(tree: Folder, classes: list[_Class]) -> list[str]:
     warnings = []
     special = [name for folder in tree.below() for name in folder.special]
     if special:

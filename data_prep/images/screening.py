@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from aisles.data_prep.io.errors import DataError
 
@@ -33,10 +34,10 @@ def readable_images(manifest: Manifest, scan: ImageScan, strict: Strict = "class
             "can't be read. Repair them (the messages above say what is wrong)."
         )
     if lost and strict != "no":
-        reasons = scan.reasons[scan.reasons["label"] == lost[0]]["reason"]
+        reasons = scan.reasons["reason"].to_numpy(dtype=object)[(scan.reasons["label"] == lost[0]).to_numpy()]
         raise DataError(
             f"No image can be read of {len(lost)} of {len(manifest.classes)} classes: {shortened(lost)}. "
-            f"{lost[0]!r}: the first {reasons.iloc[0]}. Repair them, or go on without these classes: --strict no."
+            f"{lost[0]!r}: the first {reasons[0]}. Repair them, or go on without these classes: --strict no."
         )
     if len(scan.reasons):
         classes = f", among them all of the classes {shortened(lost)}" if lost else ""
@@ -49,7 +50,7 @@ def readable_images(manifest: Manifest, scan: ImageScan, strict: Strict = "class
         classes = f", among them all of {shortened(whole)}" if whole else ""
         kept = kept.with_warnings(
             f"{int(tiny.sum()):,} images have a side of fewer than {TINY} pixels{classes}: placeholders are "
-            f"told apart by their size alone. The first: {kept.table['file_name'][tiny].iloc[0]!r}."
+            f"told apart by their size alone. The first: {kept.table['file_name'].to_numpy(dtype=object)[tiny][0]!r}."
         )
     return kept
 
@@ -69,15 +70,15 @@ def without_contradictions(
     DataError
         If there are any and `strict` is "images", or a class loses all its images and it is not "no".
     """
-    table = manifest.table.assign(sha256=sha256)
-    several = table.groupby("sha256")["label"].nunique()
-    bad = np.isin(table["sha256"].to_numpy(dtype=object), several.index[several.to_numpy() > 1])
+    names = manifest.table["file_name"].to_numpy(dtype=object)
+    several = pd.Series(manifest.labels).groupby(np.asarray(sha256)).nunique()
+    contradicting = several.index[several.to_numpy() > 1]
+    bad = np.isin(np.asarray(sha256, dtype=object), contradicting)
     if not bad.any():
         return manifest, sha256
-    first = table[table["sha256"] == table["sha256"][bad].iloc[0]]
     told = (
-        f"{table['sha256'][bad].nunique():,} images stand under several classes byte for byte, for example "
-        f"{shortened(first['file_name'].tolist())}"
+        f"{len(contradicting):,} images stand under several classes byte for byte, for example "
+        f"{shortened(names[sha256 == sha256[bad][0]].tolist())}"
     )
     kept = manifest.keep(~bad)
     lost = sorted(set(manifest.classes) - set(kept.classes))
