@@ -1,7 +1,7 @@
 """Bundles: a trained classifier as a folder that can be checked before anything in it is loaded.
 
 `bundle.json` says what the folder holds and has every other file's SHA-256, and its own; networks are `.keras` files
-(JSON and HDF5 in a zip, loaded in Keras' safe mode), so nothing is unpickled.
+(JSON and HDF5 in a zip) of layers on an allow-list, see `keras_file`, so nothing is unpickled and no code is run.
 """
 
 import hashlib
@@ -33,6 +33,7 @@ from aisles.models.prediction.stored import (
 )
 from aisles.models.prediction.two_stage import FlatClassifier, TwoStageClassifier
 
+from .keras_file import check_keras_file
 from .model_card import model_card
 
 __all__ = ["SCHEMA", "BundleError", "load_bundle", "read_bundle", "save_bundle"]
@@ -42,6 +43,11 @@ PACKAGES = ("aisles", "keras", "tensorflow", "numpy", "pillow")
 INSIDE = ("bundles/two-stage", "bundles/flat", "bundle")  # where run folders keep theirs
 LEARNED_FROM = "learned_from.txt"
 """SHA-256 of every image that weights and temperatures were learned from, one a line, sorted."""
+CARD, TREE = "README.md", "tree.json"
+LARGEST_JSON = 64 * 2**20
+"""Bytes of `bundle.json`; that of 10,000 classes has about 1 MiB."""
+LARGEST_SIDE = 2048
+"""Pixels of the images that a bundle may want, in height and width: a batch of 32 then takes 1.6 GB as float32."""
 _KEYS = ("kind", "classes", "hierarchy", "rule", "trunks", "models", "versions")
 
 
@@ -70,7 +76,8 @@ def save_bundle(
     FileExistsError
         If `folder` exists, is not empty and is not a bundle.
     ValueError
-        If a model can't be saved: a callable that is no Keras model, or a preprocessing function.
+        If a model can't be saved: a callable that is no Keras model, a preprocessing function, or a layer that no
+        bundle may hold.
     """
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()) and not (folder / "bundle.json").is_file():
@@ -81,10 +88,12 @@ def save_bundle(
     part = Path(tempfile.mkdtemp(prefix=f".part-{folder.name}-", dir=folder.parent))
     try:
         content = _Writer(part, []).content(classifier)
+        for path in part.glob("*.keras"):
+            check_keras_file(path)  # what can't be loaded is not saved
         content["facts"] = json.loads(json.dumps(dict(facts or {}), default=str))
-        (part / "README.md").write_text(model_card(content), encoding="utf-8")
+        (part / CARD).write_text(model_card(content), encoding="utf-8")
         if tree is not None:
-            (part / "tree.json").write_text(tree.to_json(), encoding="utf-8")
+            (part / TREE).write_text(tree.to_json(), encoding="utf-8")
         if classifier.learned_from:
             (part / LEARNED_FROM).write_text(
                 "\n".join(sorted(classifier.learned_from)) + "\n", encoding="ascii"
@@ -122,6 +131,13 @@ def read_bundle(folder: str | Path) -> dict[str, Any]:
             f"{folder / 'bundle.json'} has changed since the bundle was written (SHA-256 differs). "
             "Copy or train it again."
         )
+    odd = [name for name in content["files"] if not name.endswith(".keras")]
+    odd = sorted(set(odd) - {CARD, TREE, LEARNED_FROM})
+    if odd:
+        raise BundleError(
+            f"{folder / 'bundle.json'} lists {odd[0]!r}. A bundle holds .keras files, {CARD}, {TREE} and "
+            f"{LEARNED_FROM}, since other files may run code when they are loaded. Train it again with this aisles."
+        )
     for name, digest in content["files"].items():
         path = folder / name
         if Path(name).name != name or not path.is_file():
@@ -158,13 +174,25 @@ def load_bundle(folder: str | Path, *, resident: int | None = None) -> FlatClass
         return _Loader(folder, content).classifier(residents)
     except BundleError:
         raise
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (
+        KeyError,
+        IndexError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise BundleError(f"{folder / 'bundle.json'} doesn't describe a classifier: {error!r}.") from error
 
 
 def _read_json(folder: Path) -> dict[str, Any]:
     """Read bundle.json as far as its schema and files."""
     try:
+        if (folder / "bundle.json").stat().st_size > LARGEST_JSON:
+            raise BundleError(
+                f"{folder / 'bundle.json'} has over {LARGEST_JSON} bytes: no bundle needs that."
+            )
         content = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         inside = [folder / name for name in INSIDE if (folder / name / "bundle.json").is_file()]
@@ -173,6 +201,8 @@ def _read_json(folder: Path) -> dict[str, Any]:
             f"{folder} is no bundle: it has no bundle.json. "
             f"{meant or 'Give a bundle that `aisles train` or `aisles benchmark` has written: RUN/bundles/two-stage.'}"
         ) from None
+    except BundleError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
         raise BundleError(
             f"{folder / 'bundle.json'} can't be read: {error}. Write the bundle again."
@@ -252,25 +282,40 @@ class _Loader:
             parts: Any = tuple(self._trunk(part) for part in entry["joined"])
             return StoredJoined(parts)
         if "registered" in entry:
-            fitting = Fitting.from_dict(entry["fitting"])
-            return StoredByName(entry["registered"], entry["key"], fitting, entry["weights"])
+            return StoredByName(entry["registered"], entry["key"], self._fitting(entry), entry["weights"])
         facts = {name: entry[name] for name in ("name", "preprocessing", "color", "weights", "precision")}
-        return StoredTrunk(self._network(entry["file"]), fitting=Fitting.from_dict(entry["fitting"]), **facts)
+        return StoredTrunk(self._network(entry["file"]), fitting=self._fitting(entry), **facts)
+
+    def _fitting(self, entry: dict[str, Any]) -> Fitting:
+        self._size(entry["fitting"]["size"])
+        return Fitting.from_dict(entry["fitting"])
+
+    def _size(self, sides: Any) -> tuple[int, int]:
+        whole = isinstance(sides, list) and len(sides) == 2 and all(type(side) is int for side in sides)
+        if not whole or not all(1 <= side <= LARGEST_SIDE for side in sides):
+            raise BundleError(
+                f"{self.folder / 'bundle.json'} wants images of {str(sides)[:80]}: height and width must be whole "
+                f"numbers from 1 to {LARGEST_SIDE}."
+            )
+        return sides[0], sides[1]
 
     def _model(self, entry: dict[str, Any], trunks: list[Any]) -> AnyModel:
         labels, temperature = tuple(entry["labels"]), float(entry["temperature"])
         if entry.get("network"):
             network = self._network(entry["network"])
             order = None if entry["order"] is None else tuple(entry["order"])
-            size = tuple(entry["input_size"])
+            size = self._size(entry["input_size"])
             return GivenModel(network, labels, size, temperature=temperature, order=order)
         if entry["head"] is None:
             return LabelModel(labels)
         return LabelModel(labels, trunks[entry["trunk"]], self._network(entry["head"]), temperature)
 
     def _network(self, name: str) -> StoredNetwork:
-        if name not in self.content["files"]:
-            raise BundleError(f"{self.folder / 'bundle.json'} names {name}, which it has no hash of.")
+        if not isinstance(name, str) or name not in self.content["files"] or not name.endswith(".keras"):
+            raise BundleError(
+                f"{self.folder / 'bundle.json'} names {str(name)[:80]!r} as a network, and has no hash of a "
+                ".keras file of that name."
+            )
         return StoredNetwork(self.folder / name, self.content["files"][name])
 
 

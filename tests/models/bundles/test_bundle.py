@@ -176,6 +176,31 @@ def outside(folder):
     rewritten(folder, lambda content: content["files"].update({"../secret": "0" * 64}))
 
 
+def outside_network(folder):
+    rewritten(folder, lambda content: content["files"].update({"../secret.keras": "0" * 64}))
+
+
+def other_format(folder):
+    (folder / "router.h5").write_bytes((folder / "router.keras").read_bytes())
+    rewritten(folder, lambda content: content["files"].update({"router.h5": sha256_of(folder / "router.h5")}))
+
+
+def other_head(folder):
+    rewritten(folder, lambda content: content["models"]["router"].update(head="README.md"))
+
+
+def deep(folder):
+    (folder / "bundle.json").write_text('{"schema": 3, "files": ' + "[" * 100_000 + "]" * 100_000 + "}")
+
+
+def huge_images(folder):
+    rewritten(folder, lambda content: content["trunks"][0]["fitting"].update(size=[100_000, 100_000]))
+
+
+def odd_images(folder):
+    rewritten(folder, lambda content: content["trunks"][0]["fitting"].update(size=["a", 1]))
+
+
 def no_kind(folder):
     rewritten(folder, lambda content: content.pop("kind"))
 
@@ -204,7 +229,13 @@ def nonsense(folder):
         (foreign, "not from aisles"),
         (not_json, "can't be read"),
         (lost, r"lacks its file submodel-00\.keras"),
-        (outside, "lacks its file"),
+        (outside, r"lists '\.\./secret'\. A bundle holds \.keras files"),
+        (outside_network, "lacks its file"),
+        (other_format, r"lists 'router\.h5'\. A bundle holds \.keras files"),
+        (other_head, r"names 'README\.md' as a network"),
+        (deep, "can't be read"),
+        (huge_images, r"wants images of \[100000, 100000\]: .* from 1 to 2048"),
+        (odd_images, r"wants images of \['a', 1\]"),
         (no_kind, "doesn't say"),
         (unknown_kind, "'oracle', which is unknown"),
         (unhashed, "no hash of"),
