@@ -40,6 +40,11 @@ _MODEL_MODULES = {"keras", "keras.models", "keras.src.models.functional", "keras
 _PARTS = {"keras.initializers", "keras.regularizers", "keras.constraints"}
 _OPERATIONS = {"keras.src.ops.numpy", "keras.src.ops.nn"}
 _MORE_OPERATIONS = {("keras.src.ops.core", name) for name in ("Cast", "Slice", "StopGradient", "Unstack")}
+_APPLICATIONS = {
+    ("keras.src.applications.convnext", "LayerScale"),
+    ("keras.src.applications.convnext", "StochasticDepth"),
+    ("keras.src.applications.inception_resnet_v2", "CustomScaleLayer"),
+}
 _VALUES = {"__keras_tensor__", "__tensor__", "__numpy__", "__slice__", "__ellipsis__", "__tuple__"}
 _DTYPES = {"bool", "float16", "bfloat16", "float32", "float64", "uint8", "int8", "int16", "int32", "int64"}
 _loading = threading.RLock()
@@ -139,7 +144,7 @@ def _allowed(entry: dict[str, Any]) -> bool:
         or (module == "keras" and name == "DTypePolicy")
         or module in _PARTS
         or module in _OPERATIONS
-        or (module, name) in _MORE_OPERATIONS
+        or (module, name) in _MORE_OPERATIONS | _APPLICATIONS
         or (name == "function" and module in ("builtins", "keras.activations") and _is_activation(config))
     )
 

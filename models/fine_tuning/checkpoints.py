@@ -2,6 +2,8 @@
 
 import json
 import logging
+import zipfile
+import zlib
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,24 +62,56 @@ def write_checkpoint(
     best : list of ndarray
         `ImageTrainer.weights()` of the best epoch so far.
     """
-    facts = json.dumps({"key": key, "progress": asdict(progress)})
-    arrays: dict[str, Any] = {f"best/{i:04d}": value for i, value in enumerate(best)}
-    arrays |= {**state, "facts": np.array(facts)}
+    arrays: dict[str, Any] = {f"best/{i:04d}": value for i, value in enumerate(best)} | state
+    facts = json.dumps({"key": key, "progress": asdict(progress), "arrays": sorted(arrays)})
+    arrays["facts"] = np.array(facts)
     with whole_file(path) as part:
         np.savez(part, **arrays)
 
 
 def read_checkpoint(path: Path, key: str) -> tuple[Progress, dict[str, np.ndarray], list[np.ndarray]] | None:
-    """Return what `write_checkpoint` wrote, or None if there is nothing of this training."""
+    """Return what `write_checkpoint` wrote, or None if there is nothing of this training.
+
+    A damaged file is nothing, too: the log says so, and training starts anew.
+    """
     if not path.exists():
         return None
-    with np.load(path, allow_pickle=False) as arrays:
+    try:
+        _check_sums(path)
+        return _read(path, key)
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        OSError,
+        ValueError,
+        LookupError,
+        TypeError,
+        RuntimeError,
+    ) as error:
+        reason = str(error) or type(error).__name__
+        logger.warning("%s is damaged (%s); this model's training starts anew.", path, reason)
+        return None
+
+
+def _check_sums(path: Path) -> None:
+    """Compare every array with its checksum before numpy parses any of it."""
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"the checksum of {damaged} differs")
+
+
+def _read(path: Path, key: str) -> tuple[Progress, dict[str, np.ndarray], list[np.ndarray]] | None:
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
         facts: dict[str, Any] = json.loads(str(arrays["facts"]))
         if facts["key"] != key:
             logger.warning("%s belongs to other settings or images; training starts anew.", path)
             return None
-        state = {name: arrays[name] for name in arrays.files if not name.startswith(("facts", "best/"))}
-        best = [arrays[name] for name in sorted(arrays.files) if name.startswith("best/")]
+        names: list[str] = facts["arrays"]
+        every = {name: arrays[name] for name in names}
+    state = {name: value for name, value in every.items() if not name.startswith("best/")}
+    best = [every[name] for name in names if name.startswith("best/")]
     progress = Progress(**facts["progress"])
     progress.epochs = [Epoch(**epoch) for epoch in facts["progress"]["epochs"]]
     return progress, state, best

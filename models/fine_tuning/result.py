@@ -70,16 +70,25 @@ def join(trunk: Backbone, head: keras.Model) -> keras.Model:
 
 
 def load_trained(folder: str | Path, key: str | None = None) -> TrainedModel | None:
-    """Return the model that lies finished in `folder`; None if there is none (of this `key`)."""
+    """Return the model that lies finished in `folder`; None if there is none (of this `key`), or not a whole one."""
     folder = Path(folder) / "trained"
     try:
         facts = json.loads((folder / "training.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    if key is not None and facts["key"] != key:
-        logger.warning("%s holds a model from other settings or images; it is trained anew.", folder)
-        return None
-    return _stored(folder, facts)
+        if key is not None and facts["key"] != key:
+            logger.warning("%s holds a model from other settings or images; it is trained anew.", folder)
+            return None
+        damaged = [name for name in FILES if sha256_of(folder / name) != facts["files"][name]]
+        if not damaged:
+            return _stored(folder, facts)
+        reason = f"{damaged[0]} has changed"
+    except FileNotFoundError as error:
+        if not folder.exists():
+            return None
+        reason = f"{Path(error.filename).name} is missing"
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        reason = f"training.json: {error!r}"
+    logger.warning("%s is damaged (%s); this model is trained anew.", folder, reason)
+    return None
 
 
 def write_trained(

@@ -1,5 +1,6 @@
 """`.keras` files of bundles: what runs code, reads other files or takes memory is refused before Keras sees it."""
 
+import importlib
 import io
 import json
 import math
@@ -86,6 +87,22 @@ def test_every_common_kind_of_image_network_is_accepted(tmp_path, number):
     ][number]()
     keras.Model(pixels, layers.Dense(2, kernel_regularizer="l2")(x)).save(tmp_path / "n.keras")
     assert load_keras_file(tmp_path / "n.keras").output_shape == (None, 2)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "arguments"),
+    [
+        ("convnext", "LayerScale", (0.1, 3)),
+        ("convnext", "StochasticDepth", (0.1,)),
+        ("inception_resnet_v2", "CustomScaleLayer", (0.5,)),
+    ],
+)
+def test_the_layers_that_keras_own_networks_bring_along_are_accepted(tmp_path, module, name, arguments):
+    layer = getattr(importlib.import_module(f"keras.src.applications.{module}"), name)(*arguments)
+    pixels = keras.Input((8, 8, 3))
+    scaled = layer([pixels, pixels] if name == "CustomScaleLayer" else pixels)
+    keras.Model(pixels, layers.GlobalAveragePooling2D()(scaled)).save(tmp_path / "n.keras")
+    assert load_keras_file(tmp_path / "n.keras").output_shape == (None, 3)
 
 
 def lambda_layer(stack):
