@@ -35,6 +35,7 @@ class RuleDefinition:
     formula: str = ""
     source: str = ""
     several_levels: bool = False
+    probabilities: bool = True
 
 
 RULES: Registry[RuleDefinition] = Registry("routing rule", "rules")
@@ -53,6 +54,7 @@ def register_rule(
     formula: str = "",
     source: str = "",
     several_levels: bool = False,
+    probabilities: bool = True,
 ) -> Callable[[Callable[..., np.ndarray]], Callable[..., np.ndarray]]:
     """Make a function a routing rule that its name selects everywhere: in calls, settings, benchmarks, commands.
 
@@ -79,6 +81,9 @@ def register_rule(
         For the documentation.
     several_levels : bool
         Whether answers can be macros or nothing (climb); the class distribution is the function's all the same.
+    probabilities : bool
+        Whether the distribution says how sure the rule is. hard and masked give every class outside one macro exactly
+        0, however unsure the router is: no calibration is shown for them.
 
     Returns
     -------
@@ -103,7 +108,18 @@ def register_rule(
 
     def register(combine: Callable[..., np.ndarray]) -> Callable[..., np.ndarray]:
         definition = RuleDefinition(
-            name, combine, description, needs, keep, check, number, example, formula, source, several_levels
+            name,
+            combine,
+            description,
+            needs,
+            keep,
+            check,
+            number,
+            example,
+            formula,
+            source,
+            several_levels,
+            probabilities,
         )
         RULES.add(name, definition)
         return combine
@@ -264,6 +280,7 @@ register_rule(
     "hard",
     description="the best class inside the router's most probable macro",
     keep=lambda macro_probs, _: functions.best_macros(macro_probs, 1),
+    probabilities=False,
     formula="P(c) = P(c | m*), m* = argmax P(m)",
     source="local classifier per parent node (Silla and Freitas, Data Mining and Knowledge Discovery, 2011)",
 )(functions.hard)
@@ -303,6 +320,7 @@ register_rule(
 register_rule(
     "masked",
     description="flat inside the macro that the router chose",
+    probabilities=False,
     needs=("flat_probs", "macro_probs"),
     formula="P(c) = P_flat(c) / P_flat(m*) inside m* = argmax P(m), 0 outside",
     source="this project: what the router is worth without sub-models",

@@ -17,6 +17,7 @@ from aisles.experiments.methods.protocol import check_same_protocol, collect
 from aisles.experiments.methods.registry import FLAT, Context, MethodResult, taking_part
 from aisles.experiments.metrics.hierarchy_quality import agreement, hierarchy_quality
 from aisles.experiments.report.writing import write_report
+from aisles.experiments.runs.plan import in_words, write_plan
 from aisles.experiments.runs.predictions import Predictions
 from aisles.experiments.runs.provenance import check_resumable, environment
 from aisles.experiments.runs.stages import fingerprint, stage
@@ -26,6 +27,7 @@ from aisles.experiments.runs.writer import (
     log_counts,
     remove_results,
     run_folder,
+    test_images_hash,
     write_inputs,
     write_json,
 )
@@ -195,7 +197,13 @@ class _Run:
     jobs: int | None
     command: str | None = None
 
+    @cached_property
+    def plan(self) -> dict[str, Any]:
+        """What is compared and how, written down before any test image is predicted."""
+        return write_plan(self.output, self.settings.comparison, test_images_hash(self.prepared))
+
     def run(self, sweep: bool) -> dict[str, Any]:
+        plan = self.plan
         forecast = self.forecast()
         write_json(self.output / "forecast.json", forecast)
         predictions, failed = self.predictions()
@@ -205,6 +213,7 @@ class _Run:
         for name, method in predictions.methods.items():
             metrics["methods"][name]["cost"] = self.cost(method)
         metrics |= {
+            "plan": plan | {"in_words": in_words(plan)},
             "failed": failed,
             "data": data_facts(self.prepared),
             "hierarchy": {

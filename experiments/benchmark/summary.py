@@ -41,6 +41,7 @@ def summary(result: BenchmarkResult) -> str:
         *more,
         "",
         f"Verdict: {metrics['verdict']}",
+        metrics["plan"]["in_words"],
         "",
         f"Look at {_typed(result.folder / 'report.html')}; every plot is in "
         f"{_typed(result.folder / 'metrics.json')}.",

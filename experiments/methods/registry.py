@@ -58,6 +58,8 @@ class MethodResult:
         model's for rules without sub-models; None where `probs` itself is that.
     answers_only : bool
         Whether `probs` merely marks the answers, as of a library that gives no probabilities.
+    probabilities : bool
+        Whether `probs` say how sure the method is; no calibration is shown otherwise.
     searched : int
         How many settings were tried on validation images.
     deterministic : bool
@@ -80,6 +82,7 @@ class MethodResult:
     parameters: int = 0
     inside: np.ndarray | None = None
     answers_only: bool = False
+    probabilities: bool = True
     searched: int = 1
     deterministic: bool = False
     cost: Mapping[str, float] | None = None

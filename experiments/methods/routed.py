@@ -57,6 +57,7 @@ def routed(context: Context, rule: RoutingRule, hierarchy: Hierarchy, head: str 
         val_macro,
         passes_of(rule, macro, hierarchy, len(jobs[0])),
         inside=_as_float32([_inside(t, hierarchy) for t in tables[0]]),
+        probabilities=rule.definition.probabilities,
         searched=max(context.trainer.budget(job).searched for job in jobs[0]) if jobs[0] else 1,
         deterministic=bool(head) and HEADS[head].deterministic,
     )

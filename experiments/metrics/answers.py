@@ -6,9 +6,14 @@ needs the hierarchy is in `hierarchy_metrics` (budget, ceilings, distances) and 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_score
+
+ZERO: Any = 0.0
+"""What scikit-learn gives where nothing can be divided by; its type there names only text."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,14 +104,16 @@ def accuracy(truth: npt.ArrayLike, answers: npt.ArrayLike) -> float:
 
 
 def top_k_accuracy(truth: npt.ArrayLike, probs: npt.ArrayLike, k: int = 5) -> float:
-    """Return the share of images whose true class is among the k most probable.
+    """Return the share of images whose true class is among the k most probable, and is not impossible.
 
     Parameters
     ----------
     truth : array-like of int of shape (n_images,)
         Class indices.
     probs : array-like of shape (n_images, n_classes)
-        Probabilities or any score. On equal scores the class that comes first wins, as with argmax.
+        Probabilities or any score. On equal scores the class that comes first wins, as with argmax. Where all scores
+        of a row are probabilities with zeros among them, a true class of exactly 0 is never counted: it would fill up
+        the k in alphabetical order.
     k : int
         At least 1; from n_classes on the answer is 1.0.
 
@@ -126,7 +133,8 @@ def top_k_accuracy(truth: npt.ArrayLike, probs: npt.ArrayLike, k: int = 5) -> fl
     of_truth = scores[np.arange(len(true)), true][:, None]
     earlier = np.arange(scores.shape[1]) < true[:, None]
     ahead = (scores > of_truth) | ((scores == of_truth) & earlier)
-    return float((ahead.sum(axis=1) < k).mean())
+    impossible = (of_truth[:, 0] == 0) & (scores >= 0).all(axis=1) & (k < scores.shape[1])
+    return float(((ahead.sum(axis=1) < k) & ~impossible).mean())
 
 
 def balanced_accuracy(truth: npt.ArrayLike, answers: npt.ArrayLike) -> float:
@@ -143,9 +151,7 @@ def balanced_accuracy(truth: npt.ArrayLike, answers: npt.ArrayLike) -> float:
         In [0, 1]; as scikit-learn's `balanced_accuracy_score`.
     """
     true, answered = checked_answers(truth, answers)
-    support = np.bincount(true)
-    right = np.bincount(true[true == answered], minlength=len(support))
-    return float((right[support > 0] / support[support > 0]).mean())
+    return float(recall_score(true, answered, labels=np.unique(true), average="macro"))
 
 
 def macro_f1(truth: npt.ArrayLike, answers: npt.ArrayLike) -> float:
@@ -162,10 +168,7 @@ def macro_f1(truth: npt.ArrayLike, answers: npt.ArrayLike) -> float:
         In [0, 1]; as scikit-learn's `f1_score(average="macro")`. F1 = 2 right / (true + answered).
     """
     true, answered = checked_answers(truth, answers)
-    n_classes = int(max(true.max(), answered.max())) + 1
-    right, support, given = _counts(true, answered, n_classes)
-    present = support + given > 0
-    return float((2 * right[present] / (support + given)[present]).mean())
+    return float(f1_score(true, answered, average="macro"))
 
 
 def class_table(truth: npt.ArrayLike, answers: npt.ArrayLike, names: Sequence[str]) -> ClassTable:
@@ -189,14 +192,9 @@ def class_table(truth: npt.ArrayLike, answers: npt.ArrayLike, names: Sequence[st
         If an index has no name.
     """
     true, answered = checked_answers(truth, answers, len(names))
-    right, support, given = _counts(true, answered, len(names))
-    return ClassTable(
-        names=tuple(names),
-        precision=_ratio(right, given),
-        recall=_ratio(right, support),
-        f1=_ratio(2 * right, support + given),
-        support=support,
-    )
+    parts = precision_recall_fscore_support(true, answered, labels=range(len(names)), zero_division=ZERO)
+    precision, recall, f1, support = (np.asarray(part) for part in parts)
+    return ClassTable(tuple(names), precision, recall, f1, support)
 
 
 def confusion(truth: npt.ArrayLike, answers: npt.ArrayLike, n_classes: int) -> npt.NDArray[np.int64]:
@@ -328,15 +326,3 @@ def checked_scores(
         )
     true, _ = checked_answers(truth, truth, table.shape[1])
     return true, table
-
-
-def _counts(
-    true: npt.NDArray[np.int64], answered: npt.NDArray[np.int64], n_classes: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Count right, true and answered images per class."""
-    right = np.bincount(true[true == answered], minlength=n_classes)
-    return right, np.bincount(true, minlength=n_classes), np.bincount(answered, minlength=n_classes)
-
-
-def _ratio(part: npt.NDArray[np.int64], whole: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    return np.divide(part, whole, out=np.zeros(len(whole)), where=whole > 0)

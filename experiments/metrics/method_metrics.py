@@ -1,4 +1,4 @@
-"""Every plot of one method, from its answers and probabilities on test images."""
+"""Every metric of one method, from its answers and probabilities on test images."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -22,7 +22,7 @@ from .hierarchical import (
     partition_distance,
 )
 from .probabilistic import brier, climb_curve, ece, nll, risk_coverage
-from .registry import METRICS, MetricDefinition
+from .registry import METRICS
 
 COVERAGES = tuple(i / 20 for i in range(1, 21))
 CLIMB_THRESHOLDS = tuple(i / 20 for i in range(21))
@@ -57,7 +57,7 @@ def method_metrics(
         **{
             metric: None
             if definition.probabilities and method.answers_only
-            else [_value(definition, truth, row, hierarchy) for row in probs]
+            else [definition.value(truth, row, hierarchy) for row in probs]
             for metric, definition in METRICS.items()
         },
         "ceilings": _ceilings(predictions, method),
@@ -66,13 +66,6 @@ def method_metrics(
         "risk_coverage": None if method.answers_only else _risk_coverage(predictions, name),
         "per_class": _per_class(predictions, name),
     } | own_hierarchy(predictions, method)
-
-
-def _value(definition: MetricDefinition, truth: np.ndarray, probs: np.ndarray, hierarchy: Hierarchy) -> float:
-    value = float(definition.compute(truth, probs, hierarchy))
-    if not np.isfinite(value):
-        raise ValueError(f"The metric {definition.name} gives {value}: a metric is a finite number.")
-    return value
 
 
 def tree_distances(predictions: Predictions, linkage: np.ndarray) -> dict[str, np.ndarray]:
@@ -153,8 +146,11 @@ def _distance(truth: np.ndarray, answers: np.ndarray, table: np.ndarray) -> dict
 
 
 def _calibration(predictions: Predictions, method: MethodResult) -> dict[str, Any] | None:
-    """Return ECE, NLL and Brier before and after one temperature fitted on validation images; None for bare answers."""
-    if method.answers_only:
+    """Return ECE, NLL and Brier before and after one temperature fitted on validation images.
+
+    None for bare answers, and for rules whose zeros and ones don't say how sure they are.
+    """
+    if method.answers_only or not method.probabilities:
         return None
     metrics: dict[str, Any] = {"before": _empty(), "after": _empty(), "temperature": []}
     for probs, val_probs in zip(method.probs, method.val_probs, strict=True):

@@ -27,6 +27,25 @@ class MetricDefinition:
     probabilities: bool = False
     shown: bool = True
 
+    def value(self, truth: np.ndarray, probs: np.ndarray, hierarchy: Hierarchy) -> float:
+        """Compute the metric of one method and seed.
+
+        Raises
+        ------
+        ValueError
+            If the metric's function fails, or gives something else than one finite number.
+        """
+        try:
+            value = float(self.compute(truth, probs, hierarchy))
+        except Exception as error:
+            raise ValueError(
+                f"The metric {self.name} fails: {type(error).__name__}: {error}. It is called with truth "
+                f"{truth.shape}, probabilities {probs.shape} and the hierarchy, and returns one number."
+            ) from error
+        if not np.isfinite(value):
+            raise ValueError(f"The metric {self.name} gives {value}: a metric is a finite number.")
+        return value
+
     def facts(self) -> dict[str, Any]:
         """Return what a run keeps of it, so that its report needs no plugin."""
         return {
@@ -36,6 +55,14 @@ class MetricDefinition:
             "shown": self.shown,
         }
 
+
+TAKEN = frozenset(
+    (
+        "role", "what", "baseline", "searched", "deterministic", "accuracy_mean", "accuracy_sd", "accuracy_interval",
+        "ceilings", "distance", "calibration", "risk_coverage", "per_class", "own_hierarchy", "cost",
+    )
+)  # fmt: skip
+"""What else metrics.json says of a method: no metric may have such a name, its values would be lost."""
 
 METRICS: Registry[MetricDefinition] = Registry("metric", "metrics")
 """The metrics by name, in the order in which tables show them."""
@@ -72,7 +99,16 @@ def register_metric(
         Decorator that returns the function unchanged. The function is called once per method and seed as
         metric(truth, probs, hierarchy) with truth (n_images,) as indices into `hierarchy.classes` and probs (n_images,
         n_classes), and returns one number.
+
+    Raises
+    ------
+    ValueError
+        If another metric, or something else that metrics.json says of a method, has that name.
     """
+    if name in TAKEN:
+        raise ValueError(
+            f"`{name}` is something else that metrics.json says of a method. Choose another name."
+        )
 
     def register(compute: Callable[[np.ndarray, np.ndarray, Hierarchy], float]) -> Callable[..., float]:
         definition = MetricDefinition(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # it brings TensorFlow, which a judgement of predictions does
 
 logger = logging.getLogger(__name__)
 RESULTS = (
-    "metrics.json", "report.html", "report.md", "tables", "metrics", "bundles", "audit", "predictions.csv",
+    "metrics.json", "report.html", "report.md", "tables", "plots", "bundles", "audit", "predictions.csv",
     "probabilities", "forecast.json", "costs.json", "environment.json",
 )  # fmt: skip
 """What a study finds, apart from its stages, which belong to whatever inputs they were made from."""
@@ -142,7 +142,7 @@ def data_facts(prepared: "PreparedData") -> dict[str, Any]:
     """Tell what a study says of its images."""
     return {
         "fingerprint": prepared.fingerprint,
-        "test_images": _test_images(prepared),
+        "test_images": test_images_hash(prepared),
         "images": {split: len(prepared.rows(split)) for split in ("train", "val", "test")},
         "products": len(set(prepared.manifest.products)),
         "unreadable": len(prepared.unreadable),
@@ -151,7 +151,7 @@ def data_facts(prepared: "PreparedData") -> dict[str, Any]:
     }
 
 
-def _test_images(prepared: "PreparedData") -> str:
+def test_images_hash(prepared: "PreparedData") -> str:
     """Hash names, labels and bytes of the test images, whatever their order."""
     test, table = prepared.rows("test"), prepared.manifest.table
     facts = (table["file_name"].to_numpy(dtype=object), prepared.manifest.labels, prepared.sha256)

@@ -101,8 +101,7 @@ class Backbone:
 
     def runner(self) -> Callable[..., np.ndarray]:
         """Return the function from uint8 pixels (n, height, width, 3) to features (n, dimension), float32."""
-        forward = self.forward
-        return lambda pixels: forward(pixels).numpy()
+        return lambda pixels: self.forward(pixels).numpy()
 
     @property
     def network(self) -> keras.Model:

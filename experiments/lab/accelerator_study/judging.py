@@ -119,7 +119,8 @@ def judge(results: Results) -> dict[str, Any]:
         `primary`: the soft two-stage classifier against the flat ensemble of equal cost, or None where there are too
         few flat models. `secondary`: the other comparisons, corrected together (Holm). `methods`: accuracy (mean, by
         seed, standard deviation), balanced accuracy, top-5, nll, macro accuracy, cost and training images of each.
-        `other_networks`: accuracies of flat models of another network. `run`: what the run noted.
+        `n_flats`: from how many ensembles are drawn. `other_networks`: accuracies of flat models of another network.
+        `run`: what the run noted.
     """
     methods, truth, products = read_answers(results)
     run = results.facts("run")
@@ -142,6 +143,7 @@ def judge(results: Results) -> dict[str, Any]:
         "primary": as_json(against(equal(SOFT), SOFT)) if equal(SOFT) in right else None,
         "secondary": [as_json(comparison) for comparison in apply_holm(secondary)],
         "methods": [_metrics(method, truth, np.array(run["macro_of_class"])) for method in methods],
+        "n_flats": sum(name.startswith("flat-") for name in results.names),
         "other_networks": _other_networks(results, truth),
         "n_test": len(truth),
         "run": run,
@@ -182,8 +184,8 @@ def as_markdown(report: dict[str, Any]) -> str:
     lines += [
         "",
         "Cost: multiplications for one image, in those of one flat model. Training images: repeats counted, mean over "
-        "seeds. Ensembles of different seeds share members, so their spread over seeds is too small. Probabilities of "
-        "0 count as 1e-7 in the likelihood.",
+        f"seeds. Ensembles are drawn from {report['n_flats']} flat models: those of different seeds share members, so "
+        "their spread over seeds is too small. Probabilities of 0 count as 1e-7 in the likelihood.",
         "",
         "Other comparisons, corrected together (Holm):",
         "",
@@ -199,7 +201,7 @@ def as_markdown(report: dict[str, Any]) -> str:
         mean = f"{np.mean(accuracies):.4f}"
         lines += ["", f"{name}: {', '.join(f'{value:.4f}' for value in accuracies)} (mean {mean})."]
     for kind in ("training", "prediction"):
-        speeds = run[f"{kind}_images_per_second"]
+        speeds = run.get(f"{kind}_images_per_second", {})
         lines += [
             "",
             f"Images per second, {kind}: " + ", ".join(f"{k} {v:,.0f}" for k, v in speeds.items()) + ".",

@@ -36,6 +36,7 @@ EPOCHS = (20, 30, 40, 60)  # of a flat model: the most for which there is time
 SHARE = 3  # what is trained from a flat model gets a third of its epochs
 WORK = 27.0  # of the whole plan, in trainings of a flat model
 FIRST_STAGE = 0.35  # of the time; what is left to be tried then is not tried
+RESERVE = 10.0  # seconds at the end
 MEMBERS = 6  # flat models in the ensemble that predicts at the cost of a router and five sub-models
 
 
@@ -137,36 +138,25 @@ class Run:
     def go(self) -> bool:
         """Train whatever is missing and fits into the time; return whether nothing is missing any more."""
         self._prepare()
+        finished = True
         try:
             self._choose()
             for name, train in self._second_stage():
                 self._once(name, train)
         except OutOfTime as reason:
             logger.warning("%s", reason)
-            return False
-        return True
+            finished = False
+        self._time_prediction()
+        return finished
 
     # What there is time for
 
     def _prepare(self) -> None:
         settings, first = self.settings, min(self.settings.recipes, key=lambda recipe: recipe.side)
         how = {"batch": settings.batch, "steps": 30 if self.device.type != "cpu" else 2}
-        speeds = {
-            precision: training_speed(settings.network, self.images, first, precision, **how)
-            for precision in {
-                settings.precision: 0,
-                **({"float32": 0, "float16": 0} if self._accelerated else {}),
-            }
-        }
-        self.speed = speeds[settings.precision]
-        inference = inference_speed(
-            settings.network,
-            self._side(settings.network),
-            self.device,
-            batch=256 if self._accelerated else 8,
-            rounds=20 if self._accelerated else 3,
-        )
         noted = self.results.facts("run")
+        known = noted.get("training_images_per_second", {}).get(settings.precision)
+        self.speed = known or training_speed(settings.network, self.images, first, settings.precision, **how)
         left = 60 * settings.minutes - self._elapsed
         per_epoch = len(self.learned) / self.speed
         fitting = [n for n in EPOCHS if n * per_epoch * WORK <= left]
@@ -179,15 +169,13 @@ class Run:
             "settings": asdict(settings),
             "epochs": epochs,
             "epochs_of_what_is_trained_from_flat": self.later,
-            "training_images_per_second": speeds,
-            "prediction_images_per_second": inference,
+            "training_images_per_second": {settings.precision: self.speed},
             "classes": list(self.photographs.classes),
             "macros": list(self.photographs.macros),
             "macro_of_class": self.photographs.macro_of_class.tolist(),
             "cost": self._costs(),
         }
         logger.info("%s", {key: facts[key] for key in ("device", "epochs", "training_images_per_second")})
-        logger.info("predictions per second: %s", inference)
         if not noted:
             labels = self.photographs.labels[self.answered]
             self.results.put(
@@ -198,7 +186,8 @@ class Run:
                 file_names=self.photographs.file_names[self.answered],
                 products=self.photographs.products[self.answered],
             )
-        self.results.note("run", {**facts, **{key: noted[key] for key in ("chosen",) if key in noted}})
+        kept = ("chosen", "prediction_images_per_second")
+        self.results.note("run", {**facts, **{key: noted[key] for key in kept if key in noted}})
 
     @property
     def _accelerated(self) -> bool:
@@ -223,11 +212,20 @@ class Run:
 
     def _check_time(self, images: float, side: int, name: str) -> None:
         seconds = images * (side / self.base) ** 2 / self.speed
-        if self._elapsed + seconds > 60 * self.settings.minutes:
+        if self._elapsed + seconds + RESERVE > 60 * self.settings.minutes:
             raise OutOfTime(
                 f"No time left for {name} ({seconds:.0f} s more). The same command goes on from here; "
                 "raise --minutes."
             )
+
+    def _time_prediction(self) -> None:
+        """Note once how fast the device predicts; it takes seconds, for which `minutes` leaves room."""
+        noted, network = self.results.facts("run"), self.settings.network
+        if "prediction_images_per_second" not in noted:
+            batch, rounds = (256, 20) if self._accelerated else (8, 3)
+            speeds = inference_speed(network, self._side(network), self.device, batch=batch, rounds=rounds)
+            logger.info("predictions per second: %s", speeds)
+            self.results.note("run", {**noted, "prediction_images_per_second": speeds})
 
     # The first stage: what validation images choose
 
@@ -297,12 +295,9 @@ class Run:
             train = self._trainer(kind)
             return name, lambda: train(name, f"flat-{seed}", rate, seed, self.learned, macro_of_class)
 
-        first = min(settings.flats, max(MEMBERS, 1))
+        first = min(settings.flats, MEMBERS)
         yield from map(flat, range(first))
         for seed in range(settings.seeds):
-            if seed + MEMBERS > first and first < settings.flats:
-                yield flat(first)
-                first += 1
             for kind in ("separate", "again", "specialists"):
                 yield trained_from(kind, seed, macros, kind)
         yield from map(flat, range(first, settings.flats))
@@ -429,7 +424,7 @@ class Run:
         seed: int,
         cut: int = 0,
     ) -> Fitted:
-        return fit(
+        fitted = fit(
             model,
             self.images,
             replace(task, rows=self.place[task.rows], others=self.place[task.others]),
@@ -441,6 +436,9 @@ class Run:
             precision=self.settings.precision,
             cut=cut,
         )
+        if not cut and model.name == self.settings.network and fitted.images > 10_000:
+            self.speed = fitted.images * (recipe.side / self.base) ** 2 / fitted.seconds
+        return fitted
 
     def _side(self, network: str) -> int:
         return self.settings.side or SCALES[network][2]

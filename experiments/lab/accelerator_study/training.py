@@ -282,11 +282,14 @@ def predict(
     network.eval()
     labels = None if groups is None else torch.from_numpy(groups).to(pixels.device)
     parts = []
+    tried = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = False  # trying algorithms out would take longer than predicting
     with plain_float32():
         for start in range(0, len(pixels), batch):
             x = (pixels[start : start + batch].float() - 127) / 128
             logits = network(x.contiguous(memory_format=torch.channels_last))
             parts.append(grouped_log_probs(logits, labels).exp())
+    torch.backends.cudnn.benchmark = tried
     return torch.cat(parts).cpu().numpy()
 
 

@@ -12,7 +12,7 @@ def markdown_page(document: Document) -> str:
     Returns
     -------
     str
-        Metrics are expected as `metrics/<name>.svg`, tables as `tables/<name>.csv`; galleries become lists.
+        Metrics are expected as `plots/<name>.svg`, tables as `tables/<name>.csv`; galleries become lists.
     """
     top = [
         f"# {markdown_escaped(document.title)}",
@@ -60,7 +60,7 @@ def _(block: Table) -> str:
 @_block.register
 def _(block: Plot) -> str:
     title = markdown_escaped(block.drawing.title)
-    return f"![{title}](metrics/{block.name}.svg)\n\n{markdown_escaped(block.caption)}"
+    return f"![{title}](plots/{block.name}.svg)\n\n{markdown_escaped(block.caption)}"
 
 
 @_block.register

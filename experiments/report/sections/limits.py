@@ -79,18 +79,22 @@ def provenance_section(run: Run) -> Section:
 
 def _size(run: Run) -> list[str]:
     first = run.metrics["comparisons"][0]
-    n, seeds = run.metrics["n_test"], run.metrics["seeds"]
+    n = run.metrics["n_test"]
     support = pd.Series(run.labels).value_counts()
     products = f" of {run.metrics.get('n_products', n)} products" if products_known(run.metrics) else ""
     items = [
         f"{n} test images{products}, {len(run.classes)} classes; the smallest "
         f"class has {int(support.min())} test images, the median {support.median():g}: single classes' metrics are "
         "rough.",
-        f"A difference of {100 * first['smallest_detectable']:.1f} points would have been shown 80 times in 100 (by one"
-        " comparison, uncorrected); smaller ones may exist unseen.",
-        "Intervals and p-values speak of other images for these trained models. The spread over seeds is given beside "
-        f"them ({len(seeds)} {'seed' if len(seeds) == 1 else 'seeds'}); other backbones, heads or training sets may "
-        "come out differently.",
+        f"80 % power to detect {100 * first['smallest_detectable']:.1f} points (one comparison, uncorrected); smaller "
+        "differences may exist unseen.",
+        f"Intervals and p-values speak of {first.get('about', 'these trained models on other images')}. Other "
+        "backbones, heads or training sets may come out differently.",
+        "The primary comparison is one test at its own level; all other comparisons of methods are one family, "
+        "corrected together by step-down max-T; comparisons with the best flat method, with other hierarchies and of "
+        "the sweep are families of their own. Intervals hold for one comparison each; metrics.json has simultaneous "
+        "ones.",
+        *([run.metrics["plan"]["in_words"]] if "plan" in run.metrics else []),
     ]
     if not products:
         items.append(

@@ -188,7 +188,7 @@ def test_what_was_not_run_is_left_out_and_named(page):
         and "the forecast from validation confusions" in limits
     )
     assert "8 test images, 4 classes" in limits and "1 files could not be read" in limits
-    assert "A difference of 40.0 points would have been shown 80 times in 100" in limits
+    assert "80 % power to detect 40.0 points" in limits
 
 
 def test_markdown_says_the_same_and_links_its_metrics(make_run):

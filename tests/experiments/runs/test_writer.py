@@ -21,7 +21,7 @@ from aisles.models.backbones.registry import in_precision
 
 pytestmark = pytest.mark.keras
 SHORT = ("comparison.seeds=1", "training.epochs=3")
-INPUTS = {
+INPUTS = {"plan.json", 
     "settings.toml", "inputs.json", "manifest.csv", "unreadable.csv", "leaks.csv", "hierarchy.json", "tree.json",
     "dendrogram.svg", "dendrogram.png",
 }  # fmt: skip

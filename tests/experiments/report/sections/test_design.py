@@ -293,7 +293,7 @@ def test_only_the_audit_and_absent_references_are_named_as_not_run(page):
     assert missing is not None
     assert missing.group(1).split("; ") == [
         "the audit of labels (aisles audit-labels)",
-        "scikit-learn&#x27;s logistic regression",
+        "logistic regression over all classes",
         "a flat ensemble.",
     ]
 

@@ -1,0 +1,28 @@
+"""A pool of equal models dealt out as two methods: claims are false by construction."""
+
+import numpy as np
+import pytest
+
+from experiments.lab.same_against_itself import false_claims
+
+
+def pool(n_models, sd, n_images=1_500):
+    rng = np.random.default_rng(4)
+    difficulty = rng.normal(size=n_images)
+    skill = 0.7 + sd * rng.normal(size=(n_models, 1))
+    return skill + 0.9 * difficulty + 0.4 * rng.normal(size=(n_models, n_images)) > 0
+
+
+def test_equal_models_are_rarely_told_apart_over_seeds():
+    found = false_claims(pool(12, sd=0.1), 3, 60, n_resamples=100)
+    assert found["claimed"] == pytest.approx(found["better"] + found["worse"])
+    assert found["claimed"] <= 0.1 and found["n_images"] == 750
+
+
+def test_one_training_of_each_tells_these_models_apart_and_nothing_of_the_method():
+    assert false_claims(pool(12, sd=0.3), 1, 60, n_resamples=100)["claimed"] > 0.2
+
+
+def test_a_pool_that_is_too_small_is_refused():
+    with pytest.raises(ValueError, match="6 models are needed for 3 seeds each. Received: 5"):
+        false_claims(pool(5, 0.1), 3)
