@@ -6,9 +6,6 @@
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -17,6 +14,7 @@ from typing import Any
 
 from aisles.data_prep.images.fitting import Fitting
 from aisles.data_prep.io.files import sha256_of
+from aisles.data_prep.io.whole_folder import put_back, whole_folder
 from aisles.hierarchy.class_tree import ClassTree
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.models.backbones.registry import Backbone, JoinedBackbone, OnnxBackbone
@@ -84,9 +82,7 @@ def save_bundle(
         raise FileExistsError(
             f"{folder} exists and is not a bundle. Choose another folder, or empty this one."
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".part-{folder.name}-", dir=folder.parent))
-    try:
+    with whole_folder(folder) as part:
         content = _Writer(part, []).content(classifier)
         for path in part.glob("*.keras"):
             check_keras_file(path)  # what can't be loaded is not saved
@@ -95,21 +91,18 @@ def save_bundle(
         if tree is not None:
             (part / TREE).write_text(tree.to_json(), encoding="utf-8")
         if classifier.learned_from:
-            (part / LEARNED_FROM).write_text(
-                "\n".join(sorted(classifier.learned_from)) + "\n", encoding="ascii"
-            )
+            listed = "\n".join(sorted(classifier.learned_from)) + "\n"
+            (part / LEARNED_FROM).write_text(listed, encoding="ascii")
         content["files"] = {path.name: sha256_of(path) for path in sorted(part.iterdir())}
         content["sha256"] = _own_hash(content)
         (part / "bundle.json").write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-        part.chmod(0o755)
-        _put_in_place(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return folder
 
 
 def read_bundle(folder: str | Path) -> dict[str, Any]:
     """Read and check `bundle.json` and every file's hash, loading no network.
+
+    While another process replaces the bundle, the old or the new one is read.
 
     Raises
     ------
@@ -117,6 +110,27 @@ def read_bundle(folder: str | Path) -> dict[str, Any]:
         If anything is off; the message names the file.
     """
     folder = Path(folder)
+    put_back(folder)
+    for _ in range(20):
+        before = _state(folder)
+        try:
+            return _read(folder)
+        except BundleError:
+            if _state(folder) == before:
+                raise
+    return _read(folder)
+
+
+def _state(folder: Path) -> tuple[int, int] | None:
+    """Tell one `bundle.json` from another at the same place; None if there is none."""
+    try:
+        found = (folder / "bundle.json").stat()
+        return found.st_ino, found.st_mtime_ns
+    except OSError:
+        return None
+
+
+def _read(folder: Path) -> dict[str, Any]:
     content = _read_json(folder)
     schema = content["schema"]
     if schema != SCHEMA or isinstance(schema, bool):
@@ -222,22 +236,6 @@ def _own_hash(content: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode("ascii")).hexdigest()
 
 
-def _put_in_place(part: Path, folder: Path) -> None:
-    """Move a finished folder to its place; what was there is deleted once the new one stands, else put back."""
-    if not folder.exists():
-        os.replace(part, folder)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".old-{folder.name}-", dir=folder.parent))
-    os.replace(folder, old / "bundle")
-    try:
-        os.replace(part, folder)
-    except BaseException:
-        os.replace(old / "bundle", folder)
-        old.rmdir()
-        raise
-    shutil.rmtree(old, ignore_errors=True)
-
-
 @dataclass(frozen=True)
 class _Loader:
     folder: Path
@@ -271,8 +269,12 @@ class _Loader:
                 f"{self.folder / 'bundle.json'} contradicts itself on the classes. Train it again."
             )
         if LEARNED_FROM in self.content["files"]:
-            listed = (self.folder / LEARNED_FROM).read_text(encoding="ascii").split()
-            classifier.learned_from = frozenset(listed)
+            listed = (self.folder / LEARNED_FROM).read_bytes()
+            if hashlib.sha256(listed).hexdigest() != self.content["files"][LEARNED_FROM]:
+                raise BundleError(
+                    f"{self.folder / LEARNED_FROM} has changed while the bundle was read. Read it again."
+                )
+            classifier.learned_from = frozenset(listed.decode("ascii").split())
         if self.content.get("confidence"):
             classifier.confidence = Confidence.from_dict(self.content["confidence"])
         return classifier

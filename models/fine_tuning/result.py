@@ -2,9 +2,6 @@
 
 import json
 import logging
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +11,7 @@ import keras
 
 from aisles.data_prep.images.fitting import Fitting
 from aisles.data_prep.io.files import sha256_of
+from aisles.data_prep.io.whole_folder import whole_folder
 from aisles.models.backbones.registry import Backbone
 from aisles.models.prediction.label_model import LabelModel
 from aisles.models.prediction.stored import StoredNetwork, StoredTrunk
@@ -109,20 +107,14 @@ def write_trained(
         "validation_accuracy": {phase: best_accuracy(epochs, phase) for phase in PHASES},
         "epochs": [asdict(epoch) for epoch in epochs],
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    part, place = Path(tempfile.mkdtemp(prefix=".part-", dir=folder)), folder / "trained"
-    try:
+    place = folder / "trained"
+    with whole_folder(place) as part:
         for name, network in zip(FILES, (trunk.model, head), strict=True):
             network.save(part / name)
         content["files"] = {name: sha256_of(part / name) for name in FILES}
         write_curves(epochs, part / "curves.csv")
         draw_curves(epochs, part / "curves.png", f"{trunk.name}, {len(labels)} labels")
         (part / "training.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
-        part.chmod(0o755)
-        shutil.rmtree(place, ignore_errors=True)
-        os.replace(part, place)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return _stored(place, content)
 
 
