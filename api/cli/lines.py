@@ -6,12 +6,13 @@ import io
 import json
 import logging
 import os
+import re
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 import click
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from aisles.models.prediction.two_stage import Classifier, HierarchicalPrediction
 
 logger = logging.getLogger(__name__)
+_UNSEEN = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # JSON escapes the others itself
+PIPE = 65536
+"""Bytes of names that are taken from standard input at once."""
 COLUMNS = ("file_name", "answered", "macro", "macro_probability", "label", "probability", "rule", "top")
 
 
@@ -43,18 +47,26 @@ class Counts:
         return self.total - self.read
 
 
-def find_images(sources: Iterable[str]) -> Iterator[Path]:
+def find_images(sources: Iterable[str], *, null: bool = False) -> Iterator[Path]:
     """List the images that files, folders, patterns and `-` (names on standard input) mean, lazily.
 
     A folder means every file in it and below with an image's suffix, by name; hidden ones are passed over. A
     pattern is what the shell would have expanded; `**` means any depth. One that matches nothing is given as it is,
     again as the shell does: it counts as a file that can't be read, and the others are not lost.
+
+    Parameters
+    ----------
+    sources : iterable of str
+    null : bool
+        Whether names on standard input end in NUL, as `find -print0` writes them, so that they may hold line breaks.
     """
     for source in sources:
-        if source == "-":
+        if source == "-" and null:
+            yield from _null_separated(sys.stdin.buffer)
+        elif source == "-":
             if isinstance(sys.stdin, io.TextIOWrapper) and sys.stdin.errors != "surrogateescape":
                 sys.stdin.reconfigure(errors="surrogateescape")  # a file's name may be any bytes
-            yield from (Path(line) for line in map(_without_end, sys.stdin) if line)
+            yield from (Path(line) for line in map(_name_of, sys.stdin) if line)
         elif Path(source).is_dir():
             yield from _below(source)
         elif not Path(source).exists() and glob.has_magic(source):
@@ -99,17 +111,28 @@ def print_predictions(
         unreadable="give",
     )
     if form == "csv":
-        click.echo(_csv_row(COLUMNS))
+        _put(_csv_row(COLUMNS))
     for total, answer in enumerate(answers, start=1):  # noqa: B007
         path = names.popleft()
         if isinstance(answer, Exception):
             _report(path, answer)
             continue
         read += 1
-        click.echo(_as_utf8(write(str(path), answer)))
+        _put(_as_utf8(write(str(path), answer)))
         if page is not None:
             page.add(path)
     return Counts(total, read)
+
+
+def _put(line: str) -> None:
+    try:
+        # `color`: else Click would strip what looks like color from names, which then name no file.
+        click.echo(line, color=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        said = f"{error.strerror}: standard output can't be written, the answers from here on are lost"
+        raise OSError(error.errno, said) from error
 
 
 def as_line(name: str, prediction: "HierarchicalPrediction") -> str:
@@ -118,23 +141,38 @@ def as_line(name: str, prediction: "HierarchicalPrediction") -> str:
     return f"{name}: {path or 'no answer'}"
 
 
-_text_line = as_line
+def _text_line(name: str, prediction: "HierarchicalPrediction") -> str:
+    """Write one line, whatever the name holds: what can't be printed, line breaks too, as Python writes it."""
+    return printable(as_line(name, prediction))
 
 
 def _json_line(name: str, prediction: "HierarchicalPrediction") -> str:
-    return json.dumps({"file_name": name, **asdict(prediction)}, ensure_ascii=False, allow_nan=False)
+    line = json.dumps({"file_name": name, **asdict(prediction)}, ensure_ascii=False, allow_nan=False)
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
 
 
 def _csv_line(name: str, prediction: "HierarchicalPrediction") -> str:
+    r"""Write a row with the name as it is, line breaks inside quotes; on a terminal as text, which can't harm it."""
     values = {"file_name": name, **asdict(prediction)}
-    values["top"] = " ".join(f"{label}={probability:.6g}" for label, probability in prediction.top)
-    return _csv_row("" if values[column] is None else values[column] for column in COLUMNS)
+    values["top"] = json.dumps(
+        [[label, float(f"{probability:.6g}")] for label, probability in prediction.top], ensure_ascii=False
+    )
+    row = _csv_row("" if values[column] is None else values[column] for column in COLUMNS)
+    return printable(row) if sys.stdout.isatty() else row
 
 
 def _csv_row(values: Iterable[object]) -> str:
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="").writerow(values)
-    return buffer.getvalue()
+    csv.writer(buffer, lineterminator="\r\n").writerow(values)  # so that both are quoted inside a value
+    return buffer.getvalue().removesuffix("\r\n")
+
+
+def printable(text: str) -> str:
+    r"""Write what can't be printed (control characters, marks of direction) as Python does: \n, \x1b, \u202e."""
+    return "".join(
+        each if each.isprintable() or "\ud800" <= each <= "\udfff" else each.encode("unicode_escape").decode()
+        for each in text
+    )
 
 
 def _as_utf8(line: str) -> str:
@@ -143,7 +181,7 @@ def _as_utf8(line: str) -> str:
 
 
 def _report(path: Path, error: "UnreadableImage | Exception") -> None:
-    logger.warning("%s %s", path, error)
+    logger.warning("%s", printable(f"{path} {error}"))
 
 
 def _remembered(images: Iterable[Path], names: deque[Path]) -> Iterator[Path]:
@@ -152,8 +190,22 @@ def _remembered(images: Iterable[Path], names: deque[Path]) -> Iterator[Path]:
         yield path
 
 
-def _without_end(line: str) -> str:
+def _name_of(line: str) -> str:
+    if "\0" in line:
+        raise click.UsageError(
+            "The names on standard input end in NUL, as `find -print0` writes them. Give -0 (--null), too."
+        )
     return line.rstrip("\r\n")
+
+
+def _null_separated(stream: BinaryIO) -> Iterator[Path]:
+    """List names that end in NUL, as soon as they are there; the last one may lack it."""
+    rest = b""
+    while chunk := stream.read1(PIPE):  # pyright: ignore[reportAttributeAccessIssue]
+        *names, rest = (rest + chunk).split(b"\0")
+        yield from (Path(os.fsdecode(name)) for name in names if name)
+    if rest:
+        yield Path(os.fsdecode(rest))
 
 
 def _below(folder: str) -> Iterator[Path]:

@@ -1,10 +1,8 @@
 """The commands `predict` and `export`."""
 
 import logging
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -32,6 +30,7 @@ FORMATS = ("keras", "saved_model", "onnx", "litert")
 @click.option(
     "--resident", type=click.IntRange(1), help="How many networks may be in memory at once.  [default: all]"
 )
+@click.option("-0", "--null", is_flag=True, help="Names on standard input end in NUL: find -print0.")
 @click.option("--explain", type=click.Path(path_type=Path), help="Write a page that shows why, as HTML.")
 @click.option("--flat", type=click.Path(path_type=Path), help="A flat bundle, for --explain to compare with.")
 @click.option(
@@ -52,6 +51,7 @@ def predict(
     uncalibrated: bool,
     batch_size: int,
     resident: int | None,
+    null: bool,
     explain: Path | None,
     flat: Path | None,
     manifest: Path | None,
@@ -61,8 +61,8 @@ def predict(
     """Return which class each of IMAGES shows, and by which path.
 
     IMAGES are files, folders (with everything in them), patterns such as 'photos/**/*.jpg', or - for file names on
-    standard input, one a line. Answers appear as batches finish. Files that can't be read are reported and left out;
-    the exit code is 3 if there was none that could.
+    standard input, one a line (with -0, ended by NUL). Answers appear as batches finish. Files that can't be read are
+    reported and left out; the exit code is 3 if there was none that could.
 
     Example: aisles predict run/bundles/two-stage chair.jpg photos --json
     """
@@ -75,10 +75,12 @@ def predict(
         raise click.UsageError(
             "Missing argument 'IMAGES...'. Give files, folders, patterns, or - for standard input."
         )
+    if null and "-" not in images:
+        raise click.UsageError("-0 (--null) is about names on standard input: give - among IMAGES, too.")
     if json_ and csv_:
         raise click.UsageError("--json and --csv exclude each other: the answers are printed once.")
     classifier = load_bundle(bundle, resident=resident)
-    with ExitStack() as stack, _closed_pipe():
+    with ExitStack() as stack:
         page = None
         if explain is not None:
             from aisles.experiments.report.explanation_page import open_page
@@ -98,7 +100,7 @@ def predict(
             )
         counts = print_predictions(
             classifier,
-            progress(find_images(images), "Predicting"),
+            progress(find_images(images, null=null), "Predicting"),
             rule=rule,
             top=top,
             form="json" if json_ else "csv" if csv_ else "text",
@@ -114,16 +116,6 @@ def predict(
         if not counts.total:
             logger.warning("No images found in %s.", ", ".join(images))
         sys.exit(3)
-
-
-@contextmanager
-def _closed_pipe() -> Iterator[None]:
-    """End quietly when whoever reads our output has seen enough, as `| head` does."""
-    try:
-        yield
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
 
 
 @click.command(cls=ModelCommand)
