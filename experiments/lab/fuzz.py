@@ -287,9 +287,9 @@ def _make_predictions(place: Path) -> None:
     probs = rng.dirichlet([1, 1, 1], 30)
     truth = np.array(CLASSES)[rng.integers(3, size=30)]
     rows = [f"{i}.jpg,{truth[i]},{','.join(f'{p:.6f}' for p in probs[i])}" for i in range(30)]
-    (place / "one.csv").write_text("\n".join(["file_name,truth,a,b,c", *rows]) + "\n")
+    (place / "one.csv").write_text("\n".join(["file_name,truth,p:a,p:b,p:c", *rows]) + "\n")
     names = np.array([f"{i}.jpg" for i in range(30)])
-    np.savez(place / "two.npz", file_name=names, truth=truth, probabilities=probs, classes=np.array(CLASSES))
+    np.savez(place / "two.npz", file_name=names, truth=truth, probs=probs, classes=np.array(CLASSES))
 
 
 def _read_predictions(place: Path) -> None:
