@@ -224,15 +224,15 @@ def sample(directory: Path, products: int, seed: int, json_: bool) -> None:
     """
     from aisles.data_prep.synthetic.catalogue import write_sample
 
-    drawn = write_sample(directory, products_per_type=products, seed=seed)
+    made = write_sample(directory, products_per_type=products, seed=seed)
     if json_:
-        click.echo(as_json(vars(drawn)))
+        click.echo(as_json(vars(made)))
         return
     click.echo(
-        f"{drawn.n_listings:,} listings of {drawn.n_products:,} products, {drawn.n_images:,} images: {directory}"
+        f"{made.n_listings:,} listings of {made.n_products:,} products, {made.n_images:,} images: {directory}"
     )
-    click.echo(f"What each image is: {drawn.truth}")
-    click.echo("Drawn images tell nothing about ABO.")
+    click.echo(f"What each image is: {made.truth}")
+    click.echo("Synthetic images tell nothing about ABO.")
     click.echo(f"Next: aisles data curate {shlex.quote(str(directory))} --recipe sample --output curated")
 
 

@@ -12,9 +12,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import click
+
+from .names import read_names
 
 if TYPE_CHECKING:
     from aisles.data_prep.io.errors import UnreadableImage
@@ -22,8 +24,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 _UNSEEN = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # JSON escapes the others itself
-PIPE = 65536
-"""Bytes of names that are taken from standard input at once."""
 COLUMNS = ("file_name", "answered", "macro", "macro_probability", "label", "probability", "rule", "top")
 
 
@@ -47,26 +47,19 @@ class Counts:
         return self.total - self.read
 
 
-def find_images(sources: Iterable[str], *, null: bool = False) -> Iterator[Path]:
+def find_images(sources: Iterable[str], *, null: bool = False) -> Iterator[Path | str]:
     """List the images that files, folders, patterns and `-` (names on standard input) mean, lazily.
 
-    A folder means every file in it and below with an image's suffix, by name; hidden ones are passed over. A
-    pattern is what the shell would have expanded; `**` means any depth. One that matches nothing is given as it is,
-    again as the shell does: it counts as a file that can't be read, and the others are not lost.
-
-    Parameters
-    ----------
-    sources : iterable of str
-    null : bool
-        Whether names on standard input end in NUL, as `find -print0` writes them, so that they may hold line breaks.
+    A folder means every file in it and below with an image's suffix, by name; hidden ones are passed over, links are
+    followed. A pattern is what the shell would have expanded; `**` means any depth. One that matches nothing is given
+    as it is, again as the shell does: it counts as a file that can't be read, and the others are not lost. So does an
+    address (`https://...`), which is given as text. With `null`, names on standard input end with a zero byte.
     """
     for source in sources:
-        if source == "-" and null:
-            yield from _null_separated(sys.stdin.buffer)
-        elif source == "-":
-            if isinstance(sys.stdin, io.TextIOWrapper) and sys.stdin.errors != "surrogateescape":
-                sys.stdin.reconfigure(errors="surrogateescape")  # a file's name may be any bytes
-            yield from (Path(line) for line in map(_name_of, sys.stdin) if line)
+        if source == "-":
+            yield from map(_as_path, read_names(sys.stdin, null=null))
+        elif _is_address(source):
+            yield source
         elif Path(source).is_dir():
             yield from _below(source)
         elif not Path(source).exists() and glob.has_magic(source):
@@ -75,9 +68,17 @@ def find_images(sources: Iterable[str], *, null: bool = False) -> Iterator[Path]
             yield Path(source)
 
 
+def _as_path(name: str) -> Path | str:
+    return name if _is_address(name) else Path(name)
+
+
+def _is_address(name: str) -> bool:
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", name) is not None
+
+
 def print_predictions(
     classifier: "Classifier",
-    images: Iterable[Path],
+    images: Iterable[Path | str],
     *,
     rule: str | None = None,
     top: int = 5,
@@ -99,7 +100,8 @@ def print_predictions(
     page : Page, optional
         Gets every image that could be read.
     """
-    names: deque[Path] = deque()
+    _use_utf8(form)
+    names: deque[Path | str] = deque()
     write = {"text": _text_line, "json": _json_line, "csv": _csv_line}[form]
     total = read = 0
     answers = classifier.iter_predict(
@@ -120,7 +122,7 @@ def print_predictions(
         read += 1
         _put(_as_utf8(write(str(path), answer)))
         if page is not None:
-            page.add(path)
+            page.add(Path(path))
     return Counts(total, read)
 
 
@@ -133,6 +135,12 @@ def _put(line: str) -> None:
     except OSError as error:
         said = f"{error.strerror}: standard output can't be written, the answers from here on are lost"
         raise OSError(error.errno, said) from error
+
+
+def _use_utf8(form: str) -> None:
+    """Write lines for programs in UTF-8, whatever the code page; a person's terminal gets escapes for what it lacks."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding=None if form == "text" else "utf-8", errors="backslashreplace")
 
 
 def as_line(name: str, prediction: "HierarchicalPrediction") -> str:
@@ -180,38 +188,29 @@ def _as_utf8(line: str) -> str:
     return line.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _report(path: Path, error: "UnreadableImage | Exception") -> None:
-    logger.warning("%s", printable(f"{path} {error}"))
+def _report(path: Path | str, error: "UnreadableImage | Exception") -> None:
+    if isinstance(path, str):
+        said = f"{path} is an address; images are read from files: download it first."
+    else:
+        said = f"{path} {error}"
+    logger.warning("%s", printable(said))
 
 
-def _remembered(images: Iterable[Path], names: deque[Path]) -> Iterator[Path]:
+def _remembered(images: Iterable[Path | str], names: deque[Path | str]) -> Iterator[Path | str]:
     for path in images:
         names.append(path)
         yield path
 
 
-def _name_of(line: str) -> str:
-    if "\0" in line:
-        raise click.UsageError(
-            "The names on standard input end in NUL, as `find -print0` writes them. Give -0 (--null), too."
-        )
-    return line.rstrip("\r\n")
-
-
-def _null_separated(stream: BinaryIO) -> Iterator[Path]:
-    """List names that end in NUL, as soon as they are there; the last one may lack it."""
-    rest = b""
-    while chunk := stream.read1(PIPE):  # pyright: ignore[reportAttributeAccessIssue]
-        *names, rest = (rest + chunk).split(b"\0")
-        yield from (Path(os.fsdecode(name)) for name in names if name)
-    if rest:
-        yield Path(os.fsdecode(rest))
-
-
 def _below(folder: str) -> Iterator[Path]:
     from aisles.data_prep.images.decoding import IMAGE_SUFFIXES
 
-    for place, folders, files in os.walk(folder):
+    seen = set()
+    for place, folders, files in os.walk(folder, followlinks=True):
+        if os.path.realpath(place) in seen:  # a link to where we have been
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(place))
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             if Path(name).suffix.lower() in IMAGE_SUFFIXES and not name.startswith("."):

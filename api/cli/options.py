@@ -81,6 +81,11 @@ OPTIONS = (
     ),
     SettingOption("rule", "classifier.rule", "Routing rule of the bundle.", "soft", commands=(TRAIN,)),
     SettingOption("macros", "hierarchy.macros", "Number of macro-categories, or auto.", "auto"),
+    SettingOption(
+        "hierarchy-column",
+        "hierarchy.column",
+        "The manifest's column that names each class's macro-category.",
+    ),
     SettingOption("hierarchy", "hierarchy.file", "A hierarchy of your own, as JSON.", type=click.Path()),
     SettingOption(
         "linkage",
@@ -156,7 +161,11 @@ OPTIONS = (
     ),
     SettingOption("label-column", "data.label_column", "The manifest's column with the class.", "label"),
     SettingOption(
-        "strict", "data.strict", "Fail on unreadable images instead of leaving them out.", flag=True
+        "strict",
+        "data.strict",
+        "What stops: any unreadable image, a class that loses all its images, or nothing.",
+        "classes",
+        ("images", "classes", "no"),
     ),
 )
 

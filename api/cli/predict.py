@@ -25,12 +25,14 @@ FORMATS = ("keras", "saved_model", "onnx", "litert")
 @click.option("--top", default=5, show_default=True, type=click.IntRange(0), help="How many classes to list.")
 @click.option("--json", "json_", is_flag=True, help="Print one JSON object a line for each image.")
 @click.option("--csv", "csv_", is_flag=True, help="Print CSV.")
+@click.option(
+    "--null", "-0", "null", is_flag=True, help="Names on standard input end with a zero byte: find -print0."
+)
 @click.option("--uncalibrated", is_flag=True, help="Leave the temperatures out.")
 @click.option("--batch-size", default=32, show_default=True, type=click.IntRange(1), help="Images a pass.")
 @click.option(
     "--resident", type=click.IntRange(1), help="How many networks may be in memory at once.  [default: all]"
 )
-@click.option("-0", "--null", is_flag=True, help="Names on standard input end in NUL: find -print0.")
 @click.option("--explain", type=click.Path(path_type=Path), help="Write a page that shows why, as HTML.")
 @click.option("--flat", type=click.Path(path_type=Path), help="A flat bundle, for --explain to compare with.")
 @click.option(
@@ -48,10 +50,10 @@ def predict(
     top: int,
     json_: bool,
     csv_: bool,
+    null: bool,
     uncalibrated: bool,
     batch_size: int,
     resident: int | None,
-    null: bool,
     explain: Path | None,
     flat: Path | None,
     manifest: Path | None,
@@ -61,7 +63,7 @@ def predict(
     """Return which class each of IMAGES shows, and by which path.
 
     IMAGES are files, folders (with everything in them), patterns such as 'photos/**/*.jpg', or - for file names on
-    standard input, one a line (with -0, ended by NUL). Answers appear as batches finish. Files that can't be read are
+    standard input, one per line (with -0, ended by NUL). Answers appear as batches finish. Files that can't be read are
     reported and left out; the exit code is 3 if there was none that could.
 
     Example: aisles predict run/bundles/two-stage chair.jpg photos --json

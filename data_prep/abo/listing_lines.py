@@ -4,6 +4,8 @@ import codecs
 import csv
 import io
 import json
+import unicodedata
+from collections.abc import Iterator
 from typing import Any
 
 import orjson
@@ -15,6 +17,7 @@ from .sources import Source, read_lines
 LISTING_COLUMNS = (
     "item_id", "domain_name", "country", "product_type", "main_image_id", "other_image_id", "item_name",
 )  # fmt: skip
+WHOLE_LIMIT = 1 << 28  # bytes of a file that is one JSON array
 MALFORMED_LIMIT = 10_000  # in one file; if they are also the most, it is no file of listings
 
 
@@ -57,7 +60,7 @@ def _columns(listing: object) -> tuple[str, ...]:
         _identifier(get("item_id"), "item_id", required=True),
         _identifier(get("domain_name"), "domain_name"),
         _identifier(get("country"), "country"),
-        _identifier(_plain(get("product_type")), "product_type"),
+        _product_type(_plain(get("product_type"))),
         _identifier(get("main_image_id"), "main_image_id"),
         " ".join([_identifier(other, "other_image_id") for other in _several(get("other_image_id"))]),
         _name(get("item_name")),
@@ -80,6 +83,15 @@ def _plain(product_type: object) -> object:
     if isinstance(product_type, list) and product_type:
         product_type = product_type[0]
     return product_type.get("value") if isinstance(product_type, dict) else product_type
+
+
+def _product_type(value: object) -> str:
+    """Return a product type, which may be one's own, with blanks and accents, in one form."""
+    if isinstance(value, str):
+        value = " ".join(unicodedata.normalize("NFC", value).split())
+        if value.isprintable():
+            return value
+    return _identifier(value, "product_type")
 
 
 def _identifier(value: object, key: str, required: bool = False) -> str:
@@ -118,14 +130,12 @@ def parse_file(source: Source) -> tuple[bytes, int, list[tuple[str, int, str]]]:
     text = io.StringIO()
     write = csv.writer(text, lineterminator="\n").writerow
     bad, n_rows = [], 0
-    for number, line in enumerate(read_lines(source), start=1):
-        if number == 1:
-            line = line.removeprefix(codecs.BOM_UTF8)
+    for number, line in _listings(source):
         try:
-            write(parse_listing(line))
+            write(parse_listing(line) if isinstance(line, bytes) else _columns(line))
             n_rows += 1
         except ValueError as error:
-            if line.strip():
+            if not isinstance(line, bytes) or line.strip():
                 bad.append((source.name, number, str(error)))
             if len(bad) > MALFORMED_LIMIT and len(bad) > n_rows:
                 raise DataError(
@@ -133,3 +143,53 @@ def parse_file(source: Source) -> tuple[bytes, int, list[tuple[str, int, str]]]:
                 ) from error
     # A lone surrogate can be written in JSON and not in UTF-8.
     return text.getvalue().encode("utf-8", "replace"), n_rows, bad
+
+
+def _listings(source: Source) -> Iterator[tuple[int, Any]]:
+    """Yield number and line of each listing; of a file that is one JSON array, or written over several lines, objects.
+
+    Numbers are those of lines, or of the objects in such a file.
+    """
+    lines = read_lines(source)
+    held: list[bytes] = []
+    for line in lines:
+        held.append(line.removeprefix(codecs.BOM_UTF8) if not held else line)
+        if held[-1].strip():
+            break
+    start = held[-1].strip() if held else b""
+    if start.startswith(b"[") or start == b"{":
+        whole = _objects(held, lines)
+        if whole is not None:
+            yield from enumerate(whole, start=1)
+            return
+        lines = iter(())
+    yield from enumerate(held, start=1)
+    yield from enumerate(lines, start=len(held) + 1)
+
+
+def _objects(held: list[bytes], lines: Iterator[bytes]) -> list | None:
+    """Read a whole file as one JSON array, or as objects one after the other; None if it is neither."""
+    size = 0
+    for line in lines:
+        held.append(line)
+        size += len(line)
+        if size > WHOLE_LIMIT:
+            raise DataError(
+                f"A listing file that is one JSON array may have {WHOLE_LIMIT:,} bytes. Write one object per line."
+            )
+    data = b"\n".join(held)
+    try:
+        found = orjson.loads(data)
+        return found if isinstance(found, list) else [found]
+    except ValueError:
+        pass
+    try:
+        text, at, found = data.decode("utf-8"), 0, []
+        decoder = json.JSONDecoder()
+        while at < len(text):
+            listing, at = decoder.raw_decode(text, at)
+            found.append(listing)
+            at += len(text[at : at + 64]) - len(text[at : at + 64].lstrip(" \t\r\n,"))
+        return found
+    except (ValueError, RecursionError):
+        return None

@@ -1,5 +1,6 @@
 """Listings as Amazon ships them -> tables of listings and images, streaming, nothing malformed fatal."""
 
+import codecs
 import csv
 import hashlib
 import io
@@ -82,7 +83,7 @@ def index_catalogue(
     Raises
     ------
     DataError
-        If there are no listings, or an archive is damaged or hostile.
+        If there are no listings, none can be read, or an archive is damaged or hostile.
     """
     directory = Path(directory)
     places = (
@@ -103,6 +104,12 @@ def index_catalogue(
     with whole_file(folder / "images.csv") as part:  # in place only once the listings are
         n_images, bad_images = _write_images(part, images)
         n_listings, bad = _write_listings(folder / "listings.csv", parsed, len(listings))
+    if not n_listings:
+        told = f" The first: {bad[0][0]}, line {bad[0][1]}: {bad[0][2]}." if bad else ""
+        raise DataError(
+            f"{directory}: none of {len(listings)} files holds a listing that can be read, JSON objects with an "
+            f"item_id.{told}"
+        )
     bad += bad_images
     write_whole(folder / "malformed.csv", _as_csv(("file", "line", "reason"), bad))
     counts = {
@@ -144,7 +151,7 @@ def _write_listings(path: Path, parsed: Iterator, n_files: int) -> tuple[int, li
 
 def _write_images(path: Path, source: Source) -> tuple[int, list[Problem]]:
     lines = read_lines(source)
-    header = next(csv.reader([next(lines, b"").decode("utf-8-sig", "replace")]), [])
+    header = _fields(next(lines, b"").removeprefix(codecs.BOM_UTF8))
     if not set(IMAGE_COLUMNS) <= set(header):
         raise DataError(
             f"{source.path}: {source.name} needs the columns {', '.join(IMAGE_COLUMNS)}. It has: {header}."
@@ -165,12 +172,20 @@ def _write_images(path: Path, source: Source) -> tuple[int, list[Problem]]:
 
 def _image_row(line: bytes, header: list[str]) -> bytes | None:
     """Read one row the long way; None if it can't be used."""
-    fields = next(csv.reader([line.decode("utf-8", "replace")]), [])
+    fields = _fields(line)
     if len(fields) != len(header) or _leads_elsewhere(fields[header.index("path")]):
         return None
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow([fields[header.index(name)] for name in IMAGE_COLUMNS])
     return text.getvalue().encode("utf-8")
+
+
+def _fields(line: bytes) -> list[str]:
+    """Return the fields of a line, none if it is no CSV (bare carriage return, over 131,072 characters)."""
+    try:
+        return next(csv.reader([line.decode("utf-8", "replace")]), [])
+    except csv.Error:
+        return []
 
 
 def _leads_elsewhere(path: str) -> bool:

@@ -83,7 +83,7 @@ class Ramp:
 
 # An image has a fault as far as all of its ramps say so, and none of the faults before it does: the
 # score is the smallest of theirs and of 1 minus the earlier scores (a page full of text is no texture).
-# Set on the 26 photographs of the published similarity metrics and on drawn images.
+# Set on the 26 photographs of the published similarity metrics and on synthetic images.
 FAULTS: Mapping[str, tuple[Ramp, ...]] = {
     "text": (
         Ramp("text_marks", 10, 30),

@@ -14,7 +14,7 @@ from aisles.data_prep.io.tables import column, columns, rows
 from .recipe import Selecting
 
 # A class becomes a folder's name and a column's name.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.&+-]*")
+_NAME = re.compile(r"\w(?:[\w .,&+'()-]*[\w&+')-])?")  # becomes a folder's name on any system
 CLASS_COLUMNS = ("product_type", "n_listings", "n_main_images", "decision", "label", "reason")
 CANDIDATE_COLUMNS = ("image_id", "label", "source", "product", "path", "main_image_ids", "decision", "reason")
 

@@ -12,13 +12,15 @@ from pathlib import Path, PurePosixPath
 
 from aisles.data_prep.io.archive import open_tar, split_tar_path
 from aisles.data_prep.io.errors import DataError
+from aisles.data_prep.io.files import read_regular
 
 LISTINGS_TAR = "abo-listings.tar"
 IMAGES_TAR = "abo-images-small.tar"
 CHUNK_BYTES = 1 << 22
 LINE_LIMIT = 1 << 24  # bytes; ABO's longest listing is far below
 # Text of this kind shrinks to about a tenth; a gzip bomb to a thousandth.
-RATIO_LIMIT, FREE_BYTES, TOTAL_LIMIT = 100, 1 << 26, 1 << 33
+RATIO_LIMIT, FREE_BYTES, TOTAL_LIMIT = 100, 1 << 24, 1 << 33
+SHORTEST_LINE = 8  # bytes, on average over a chunk; shorter ones are a bomb of empty lines
 _LISTING_FILE = re.compile(r"listings_[0-9a-f]+\.json(\.gz)?")
 
 
@@ -36,7 +38,12 @@ class Source:
 
     def read(self) -> bytes:
         """Read the file as it is stored."""
-        return open_tar(self.path).read(self.member) if self.member else self.path.read_bytes()
+        if self.member:
+            return open_tar(self.path).read(self.member)
+        try:
+            return read_regular(self.path, TOTAL_LIMIT)
+        except OSError as error:
+            raise DataError(f"{self.path} can't be read: {error.strerror or error}.") from error
 
     def stamp(self) -> list:
         """Return what changes when the file does: name, bytes, time of the last change."""
@@ -179,7 +186,8 @@ def read_lines(source: Source) -> Iterator[bytes]:
     Raises
     ------
     DataError
-        If the gzip data are damaged, unfold beyond all reason, or have a line longer than 16 MiB.
+        If the file can't be read, the gzip data are damaged, unfold beyond all reason or to empty lines, or a line is
+        longer than 16 MiB.
     """
     data = source.read()
     stream = io.BytesIO(data)
@@ -210,6 +218,10 @@ def _unzip(stream: io.BytesIO, zipped_bytes: int, source: Source) -> Iterator[by
 def _split(chunks: Iterator[bytes], source: Source) -> Iterator[bytes]:
     rest = b""
     for chunk in chunks:
+        if len(chunk) > 1 << 16 and chunk.count(b"\n") * SHORTEST_LINE > len(chunk):
+            raise DataError(
+                f"{source.path}: {source.name} consists of nearly empty lines. That is no listing; remove it."
+            )
         *lines, rest = (rest + chunk).split(b"\n")
         yield from lines
         if len(rest) > LINE_LIMIT:

@@ -14,6 +14,7 @@ from PIL import AvifImagePlugin, Image, TiffImagePlugin, WebPImagePlugin
 
 from aisles.data_prep.io.archive import ArchiveError, open_tar, split_tar_path
 from aisles.data_prep.io.errors import UnreadableImage
+from aisles.data_prep.io.files import image_limit, read_regular
 
 from .color import as_srgb, bytes_a_pixel
 from .fitting import Fit, Fitting
@@ -51,18 +52,18 @@ def read_image_bytes(path: str | Path) -> bytes:
     Raises
     ------
     UnreadableImage
-        If there is no such file or member, or it can't be read.
+        If there is no such file or member, it can't be read, is not a regular file, or is larger than
+        `files.image_limit`.
     """
     inside = split_tar_path(path)
     if inside is not None:
         tar, member = inside
         try:
-            return open_tar(tar).read(member)
+            return open_tar(tar).read(member, image_limit())
         except ArchiveError as error:
             raise UnreadableImage(str(error)) from error
     try:
-        with open(path, "rb", buffering=0) as file:
-            return file.readall()
+        return read_regular(path, image_limit())
     except OSError as error:
         raise UnreadableImage(f"can't be read: {error.strerror or error}") from error
 
@@ -122,6 +123,12 @@ def check_image(data: bytes) -> None:
     A JPEG is read to its end, but only an eighth of its size is computed.
     """
     _decode(data, at_least=1)
+
+
+def image_size(data: bytes) -> tuple[int, int]:
+    """Return (height, width) in pixels as the header claims them, without decoding; raises as `decode_image`."""
+    with _pillow_errors(data), Image.open(io.BytesIO(data), formats=_formats(data)) as image:
+        return image.height, image.width
 
 
 def load_pixels(source: str | Path | bytes, size: tuple[int, int], fit: Fit = "squash") -> np.ndarray:

@@ -29,6 +29,7 @@ MAX_DISTANCE = 6  # of 64 bits
 MAX_COLOR_DIFFERENCE = 10.0  # mean absolute difference of the color grids, 0-255
 CONTRAST_SHARE = 0.25  # the same as a share of the grid's own mean deviation: pale images must agree better
 NOISE_DIFFERENCE = 1.5  # what saving again may change in any image
+RELIT = 1.6  # how much more contrast an image may have than the one that it was made from
 MAX_GROUP = 50  # images; larger groups are boilerplate, as images that more products share
 _GRAY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601 luma
 _CHUNK_CELLS = 1 << 24  # pairs compared at once
@@ -46,11 +47,14 @@ class ImageHashes:
         The image on a grid of 8 x 8 cells, RGB.
     flat : ndarray of bool, of shape (n_images,)
         Images without contrast: compared by color alone, and only with each other.
+    mirrored : ndarray of uint64, of shape (n_images,)
+        pHash of the image turned left to right; 0 for flat images.
     """
 
     bits: np.ndarray
     colors: np.ndarray
     flat: np.ndarray
+    mirrored: np.ndarray
 
     def __len__(self) -> int:
         return len(self.bits)
@@ -66,7 +70,7 @@ class NearDuplicates:
         Image numbers, the smaller first, in sorted order. Of images whose hash and grid are equal,
         each is paired with the first only.
     distances : ndarray of int64, of shape (n_pairs,)
-        Differing bits of each pair.
+        Differing bits of each pair; with mirrored images, of the better way round.
     groups : ndarray of int64, of shape (n_images,)
         Each image's group: the smallest image number that pairs connect it with (its own if none).
     """
@@ -101,19 +105,23 @@ class HashedImages:
     """Hashes of images' files, each made when it is first asked for and then remembered."""
 
     def __init__(self):
-        self._known: dict[Path, tuple[np.uint64, np.ndarray, np.bool_]] = {}
+        self._known: dict[Path, tuple[np.uint64, np.ndarray, np.bool_, np.uint64]] = {}
 
     def of(self, paths: Sequence[Path]) -> ImageHashes:
         """Return the hashes of images, in the order of `paths`."""
         new = [path for path in dict.fromkeys(paths) if path not in self._known]
         if new:
             made = hash_images(new)
-            self._known |= zip(new, zip(made.bits, made.colors, made.flat, strict=True), strict=True)
+            self._known |= zip(
+                new, zip(made.bits, made.colors, made.flat, made.mirrored, strict=True), strict=True
+            )
         known = [self._known[path] for path in paths]
+        bits, colors, flat, mirrored = zip(*known, strict=True) if known else ((), (), (), ())
         return ImageHashes(
-            np.array([bits for bits, _, _ in known], dtype=np.uint64),
-            np.array([colors for _, colors, _ in known], dtype=np.uint8).reshape(-1, GRID_SIDE, GRID_SIDE, 3),
-            np.array([flat for _, _, flat in known], dtype=bool),
+            np.array(bits, dtype=np.uint64),
+            np.array(colors, dtype=np.uint8).reshape(-1, GRID_SIDE, GRID_SIDE, 3),
+            np.array(flat, dtype=bool),
+            np.array(mirrored, dtype=np.uint64),
         )
 
 
@@ -135,20 +143,29 @@ def hash_pixels(pixels: np.ndarray) -> ImageHashes:
     """
     gray = pixels @ _GRAY
     frequencies = np.asarray(dctn(gray, axes=(1, 2), norm="ortho"))
-    low = frequencies[:, :GRID_SIDE, :GRID_SIDE].reshape(len(pixels), GRID_SIDE * GRID_SIDE)
-    signs = low > np.median(low[:, 1:], axis=1, keepdims=True)
+    low = frequencies[:, :GRID_SIDE, :GRID_SIDE]
     flat = gray.std(axis=(1, 2)) < FLAT_CONTRAST
-    bits = np.packbits(signs, axis=1).view(np.uint64).reshape(-1)
+    turned = low * np.where(
+        np.arange(GRID_SIDE) % 2, -1, 1
+    )  # mirroring changes the sign of the odd frequencies
     cell = HASH_SIDE // GRID_SIDE
     cells = pixels.reshape(len(pixels), GRID_SIDE, cell, GRID_SIDE, cell, 3)
     colors = cells.mean(axis=(2, 4)).round().astype(np.uint8)
-    return ImageHashes(np.where(flat, np.uint64(0), bits), colors, flat)
+    return ImageHashes(_signs(low, flat), colors, flat, _signs(turned, flat))
+
+
+def _signs(low: np.ndarray, flat: np.ndarray) -> np.ndarray:
+    """Pack the signs of frequencies (n_images, 8, 8) against their median, without the constant, into 64 bits."""
+    low = low.reshape(len(low), GRID_SIDE * GRID_SIDE)
+    signs = low > np.median(low[:, 1:], axis=1, keepdims=True)
+    return np.where(flat, np.uint64(0), np.packbits(signs, axis=1).view(np.uint64).reshape(-1))
 
 
 def near_duplicates(
     hashes: ImageHashes,
     max_distance: int = MAX_DISTANCE,
     max_color_difference: float = MAX_COLOR_DIFFERENCE,
+    augmented: bool = False,
 ) -> NearDuplicates:
     """Find all pairs of near-duplicates.
 
@@ -163,6 +180,8 @@ def near_duplicates(
     max_color_difference : float
         Largest mean absolute difference of the color grids, 0 to 255; in images of low contrast a
         quarter of the contrast, but 1.5 are always allowed.
+    augmented : bool
+        Whether images that were turned left to right, or made lighter or darker, count too.
 
     Returns
     -------
@@ -176,10 +195,17 @@ def near_duplicates(
     pairs = [np.stack([first_of[copies], copies], axis=1)]
     for flat in (False, True):
         rows = distinct[hashes.flat[distinct] == flat]
-        pairs.append(_close_pairs(hashes, rows, max_distance, max_color_difference))
-    found = np.concatenate(pairs).astype(np.int64)
-    found = found[np.lexsort((found[:, 1], found[:, 0]))]
-    distances = _count_bits(hashes.bits[found[:, 0]] ^ hashes.bits[found[:, 1]])
+        changed = (
+            augmented and not flat
+        )  # there is nothing to mirror in a plain image, and lightness is all it has
+        pairs.append(_close_pairs(hashes, rows, max_distance, max_color_difference, relit=changed))
+        if changed:
+            pairs.append(_close_pairs(hashes, rows, max_distance, max_color_difference, True, mirrored=True))
+    found = np.unique(np.concatenate(pairs).astype(np.int64), axis=0)
+    a, b = found[:, 0], found[:, 1]
+    distances = _count_bits(hashes.bits[a] ^ hashes.bits[b])
+    if augmented:
+        distances = np.minimum(distances, _count_bits(hashes.bits[a] ^ hashes.mirrored[b]))
     return NearDuplicates(found, distances.astype(np.int64), _groups(found, len(hashes)))
 
 
@@ -248,20 +274,31 @@ def _first_of_equals(hashes: ImageHashes) -> tuple[np.ndarray, np.ndarray]:
     return first[inverse], np.sort(first)
 
 
-def _close_pairs(hashes: ImageHashes, rows: np.ndarray, max_distance: int, max_color: float) -> np.ndarray:
+def _close_pairs(
+    hashes: ImageHashes,
+    rows: np.ndarray,
+    max_distance: int,
+    max_color: float,
+    relit: bool = False,
+    mirrored: bool = False,
+) -> np.ndarray:
     """Compare the images `rows` with each other; pairs of image numbers, of shape (n_pairs, 2)."""
     bits = hashes.bits[rows]
-    colors = hashes.colors[rows].reshape(len(rows), GRID_SIDE * GRID_SIDE * 3)
-    contrast = np.abs(hashes.colors[rows] - _mean_color(hashes.colors[rows])).mean(axis=(1, 2, 3))
+    others = hashes.mirrored[rows] if mirrored else bits
+    grids = hashes.colors[rows]
+    contrast = np.abs(grids - _mean_color(grids)).mean(axis=(1, 2, 3))
     allowed = np.clip(CONTRAST_SHARE * contrast, NOISE_DIFFERENCE, max(max_color, NOISE_DIFFERENCE))
+    cells = GRID_SIDE * GRID_SIDE * 3
+    colors = grids.astype(np.int16).reshape(len(rows), cells)
+    turned = grids[:, :, ::-1].astype(np.int16).reshape(len(rows), cells) if mirrored else colors
     step = max(1, _CHUNK_CELLS // max(1, len(rows)))
     found = [np.zeros((0, 2), dtype=np.int64)]
     for start in range(0, len(rows), step):
-        block = bits[start : start + step, None] ^ bits[None, start:]
+        block = bits[start : start + step, None] ^ others[None, start:]
         a, b = np.nonzero(_count_bits(block) <= max_distance)
         keep = b > a
         a, b = a[keep] + start, b[keep] + start
-        close = _color_difference(colors, a, b) <= np.minimum(allowed[a], allowed[b])
+        close = _color_difference(colors, turned, a, b, relit) <= np.minimum(allowed[a], allowed[b])
         found.append(np.stack([a[close], b[close]], axis=1))
     return rows[np.concatenate(found)]
 
@@ -270,11 +307,20 @@ def _mean_color(colors: np.ndarray) -> np.ndarray:
     return colors.mean(axis=(1, 2), keepdims=True, dtype=np.float32)
 
 
-def _color_difference(colors: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _color_difference(
+    colors: np.ndarray, turned: np.ndarray, a: np.ndarray, b: np.ndarray, relit: bool
+) -> np.ndarray:
+    """Compare grids `colors[a]` with `turned[b]`; of images that may be relit, lightness and contrast apart."""
     difference = np.zeros(len(a))
     for start in range(0, len(a), 50_000):
         part = slice(start, start + 50_000)
-        difference[part] = np.abs(colors[a[part]].astype(np.int16) - colors[b[part]]).mean(axis=1)
+        one, other = colors[a[part]], turned[b[part]]
+        difference[part] = np.abs(one - other).mean(axis=1)
+        if relit:
+            one, other = (grid - grid.mean(axis=1, keepdims=True, dtype=np.float32) for grid in (one, other))
+            gain = np.abs(one).mean(axis=1) / np.maximum(np.abs(other).mean(axis=1), 1e-6)
+            alike = np.abs(one - np.clip(gain, 1 / RELIT, RELIT)[:, None] * other).mean(axis=1)
+            difference[part] = np.minimum(difference[part], alike)
     return difference
 
 

@@ -10,7 +10,8 @@ import pandas as pd
 from aisles.data_prep.io.arrays import read_arrays
 from aisles.data_prep.io.errors import DataError
 
-from .manifest import Manifest, complete_table
+from .columns import complete_table, with_labels_from
+from .manifest import Manifest
 from .scan import ImageScan
 
 SUFFIXES = (".npz", ".parquet")
@@ -85,19 +86,24 @@ def read_features_table(path: str | Path, *, label_column: str = "label") -> Fea
             f"{path}: {len(bad):,} rows have NaN or infinite features, the first is row {bad[0]}."
         )
     table = pd.DataFrame({name: pd.Series(values).astype(str) for name, values in columns.items()})
-    if label_column != "label":
-        table = table.rename(columns={"label": "original_label"}).assign(label=table[label_column])
+    table = with_labels_from(table, label_column, str(path))
     if "file_name" not in table:
         table = table.assign(file_name=[f"row-{row}" for row in range(len(table))])
-    table, notes = complete_table(table, str(path))
+    table, notes, warnings = complete_table(table, str(path))
     hashes = np.array([hashlib.sha256(row.tobytes()).hexdigest() for row in vectors], dtype=object)
-    return FeaturesTable(Manifest(table, path.parent, tuple(notes)), vectors, _all_readable(hashes))
+    return FeaturesTable(
+        Manifest(table, path.parent, tuple(notes)).with_warnings(*warnings), vectors, _all_readable(hashes)
+    )
 
 
 def _all_readable(hashes: np.ndarray) -> ImageScan:
     nothing = pd.DataFrame({"file_name": [], "label": [], "reason": []}, dtype=str)
     return ImageScan(
-        readable=np.ones(len(hashes), dtype=bool), sha256=hashes, reasons=nothing, leaks=pd.DataFrame()
+        readable=np.ones(len(hashes), dtype=bool),
+        sha256=hashes,
+        reasons=nothing,
+        leaks=pd.DataFrame(),
+        tiny=np.zeros(len(hashes), dtype=bool),
     )
 
 

@@ -1,12 +1,13 @@
 """The manifest: one validated table with one row per image."""
 
-import csv
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+import posixpath
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -15,11 +16,13 @@ from aisles.data_prep.io.archive import open_tar, split_tar_path
 from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.files import path_from, write_whole
 
+from .columns import complete_table, shortened, with_labels_from
 from .decoding import IMAGE_SUFFIXES
-from .folders import SPLIT_ALIASES, list_class_folders
+from .folders import ClassFolders, list_class_folders, split_folders_with_tables
+from .listed import missing_columns, read_text_table
 
-TEXT_COLUMNS = ("file_name", "label", "product", "split", "source")
-COLUMNS = (*TEXT_COLUMNS, "similarity")
+Strict = Literal["images", "classes", "no"]
+"""What stops: an image that can't be read; a class or a folder whose images are all lost; nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,11 +38,18 @@ class Manifest:
         The folder that `file_name` is relative to.
     notes : tuple of str
         What was assumed or changed on the way, for a person to read.
+    warnings : tuple of str
+        Those of the notes that may tell of a mistake, for the first lines of whatever is shown.
+    coarse_only : DataFrame or None
+        Images of which a macro-category is known and no class, with the columns of `table` and an empty label; None
+        where no hierarchy column was asked for.
     """
 
     table: pd.DataFrame
     root: Path
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    coarse_only: pd.DataFrame | None = None
 
     def __len__(self) -> int:
         return len(self.table)
@@ -78,6 +88,10 @@ class Manifest:
         """Return the manifest with columns set, for example `split`, and with `notes` added."""
         return replace(self, table=self.table.assign(**columns), notes=(*self.notes, *notes))
 
+    def with_warnings(self, *warnings: str) -> "Manifest":
+        """Return the manifest with `warnings` added, to the notes too."""
+        return replace(self, notes=(*self.notes, *warnings), warnings=(*self.warnings, *warnings))
+
     def fingerprint(self, sha256: Sequence[str] | np.ndarray | None = None) -> str:
         """Hash what decides an experiment: file names, labels, products and splits, in order.
 
@@ -100,22 +114,33 @@ class Manifest:
 
 
 def read_manifest(
-    path: str | Path, *, label_column: str = "label", check_files: bool = True, min_classes: int = 2
+    path: str | Path,
+    *,
+    label_column: str = "label",
+    hierarchy_column: str | None = None,
+    check_files: bool = True,
+    min_classes: int = 2,
+    strict: Strict = "classes",
 ) -> Manifest:
     """Read a manifest, or make one from a folder of class folders.
 
     Parameters
     ----------
     path : str or Path
-        A manifest CSV; a folder with a `metadata.csv`; or a folder `<class>/<image>` or
-        `<split>/<class>/<image>`, where a split is called train, val (valid, validation) or test.
+        A manifest CSV; a folder with a `metadata.csv`; a folder of split folders with a `metadata.csv` each; or a
+        folder of class folders, as `folders.list_class_folders` reads them. A split is called train (training), val
+        (valid, validation, dev) or test (testing), in any case and with `set`, `data` and the like beside it.
     label_column : str
         The column with the class, for a manifest with several levels of labels. The column `label`,
         if there is another, is kept as `original_label`.
+    hierarchy_column : str, optional
+        The column with the macro-category. Rows that have one there and no class are `Manifest.coarse_only`.
     check_files : bool
         Whether a file that is not there is an error.
     min_classes : int
         How many classes there must be.
+    strict : {'classes', 'images', 'no'}
+        With 'no', class folders without an image that can be read are left out with a warning; else they are an error.
 
     Returns
     -------
@@ -130,15 +155,9 @@ def read_manifest(
     """
     path = Path(path)
     if path.is_dir():
-        listed = path / "metadata.csv"
-        if label_column != "label" and not listed.is_file():
-            raise DataError(
-                f"Only a manifest has columns to take labels from. Received: label column {label_column!r} for {path}, "
-                "a folder without metadata.csv, whose folders are the classes. Leave the label column out."
-            )
-        manifest = _from_csv(listed, label_column) if listed.is_file() else _from_folders(path)
+        manifest = _from_folder(path, label_column, hierarchy_column, strict)
     elif path.suffix.lower() == ".csv" and path.is_file():
-        manifest = _from_csv(path, label_column)
+        manifest = _from_csv(path, label_column, hierarchy_column)
     elif path.exists():
         raise DataError(
             f"{path} is neither a manifest (.csv) nor a folder. "
@@ -150,6 +169,22 @@ def read_manifest(
     if check_files:
         _check_files(manifest)
     return manifest
+
+
+def _from_folder(path: Path, label_column: str, hierarchy_column: str | None, strict: Strict) -> Manifest:
+    listed = path / "metadata.csv"
+    if listed.is_file():
+        manifest = _from_csv(listed, label_column, hierarchy_column, beside=_class_folders_of(path))
+        return _unlisted(manifest, path)
+    tables = split_folders_with_tables(path)
+    if tables:
+        return _from_split_tables(path, tables, label_column, hierarchy_column)
+    if label_column != "label":
+        raise DataError(
+            f"Only a manifest has columns to take labels from. Received: label column {label_column!r} for {path}, "
+            "a folder without metadata.csv, whose folders are the classes. Leave the label column out."
+        )
+    return _from_folders(path, strict)
 
 
 def write_manifest(manifest: Manifest, path: str | Path) -> Path:
@@ -175,174 +210,158 @@ def write_manifest(manifest: Manifest, path: str | Path) -> Path:
     return write_whole(path, table.to_csv(index=False, lineterminator="\n"))
 
 
-def complete_table(table: pd.DataFrame, where: str = "the manifest") -> tuple[pd.DataFrame, list[str]]:
-    """Check the columns of a manifest's table, fill in what may be missing and put them in order.
-
-    Parameters
-    ----------
-    table : DataFrame
-        With at least file_name and label.
-    where : str
-        What to call the table in messages.
-
-    Returns
-    -------
-    tuple of (DataFrame, list of str)
-        The table as `Manifest.table` wants it, and notes on what was filled in.
-
-    Raises
-    ------
-    DataError
-        As in `read_manifest`.
-    """
-    notes: list[str] = []
-    _check_columns(table, where)
-    if table.empty:
-        raise DataError(f"{where} has no rows: there are no images. Add one row per image.")
-    text = {str(name): _as_text(column) for name, column in table.items()}
-    text["file_name"] = text["file_name"].str.replace("\\", "/", regex=False)
-    for name in ("label", "product", "split", "source"):
-        text[name] = text[name].str.strip() if name in text else _blank(len(table))
-    _check_cells(text, where)
-    text["split"] = _known_splits(text["split"], where)
-    unnamed = np.asarray(text["product"] == "")
-    if unnamed.any():
-        which = "Every image" if unnamed.all() else f"Each of {unnamed.sum():,} images"
-        notes.append(f"{which} counts as its own product: {Path(where).name} names none.")
-        text["product"] = text["product"].where(~unnamed, text["file_name"])
-    similarity = _numbers(text.get("similarity", _blank(len(table))), where)
-    others = [name for name in text if name not in COLUMNS]
-    ordered = {**{name: text[name] for name in TEXT_COLUMNS}, "similarity": similarity}
-    return pd.DataFrame({**ordered, **{name: text[name] for name in others}}), notes
-
-
-def _as_text(column: pd.Series) -> pd.Series:
-    missing = column.isna().tolist()
-    texts = ["" if gone else str(value) for value, gone in zip(column, missing, strict=True)]
-    return pd.Series(texts, dtype=str)
-
-
-def _blank(n_rows: int) -> pd.Series:
-    return pd.Series([""] * n_rows, dtype=str)
-
-
 # ---- a CSV --------------------------------------------------------------------------------------
 
 
-def _from_csv(path: Path, label_column: str) -> Manifest:
-    table = _read_text_table(path)
-    if label_column != "label":
-        if label_column not in table:
+def _from_csv(
+    path: Path, label_column: str, hierarchy_column: str | None = None, beside: Collection[str] = ()
+) -> Manifest:
+    return _from_table(read_text_table(path), path, label_column, hierarchy_column, bool(beside))
+
+
+def _from_table(
+    table: pd.DataFrame, path: Path, label_column: str, hierarchy_column: str | None, beside: bool = False
+) -> Manifest:
+    table = with_labels_from(table, label_column, str(path))
+    if "file_name" in table:
+        table = table.assign(file_name=_spelled_once(table["file_name"].tolist(), path.parent))
+    coarse = None
+    if hierarchy_column is not None:
+        if hierarchy_column not in table:
             raise DataError(
-                f"{path}: there is no column {label_column!r} to take labels from. "
+                f"{path}: there is no column {hierarchy_column!r} to take macro-categories from. "
                 f"Found: {list(table.columns)}."
             )
-        if "label" in table:
-            table = table.rename(columns={"label": "original_label"})
-        table = table.assign(label=table[label_column])
-    table, notes = complete_table(table, str(path))
-    return Manifest(table, path.parent, tuple(notes))
-
-
-def _read_text_table(path: Path) -> pd.DataFrame:
-    """Read a CSV as text only; pandas would guess at types and pass over surplus cells."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            rows = [row for row in csv.reader(stream, strict=True) if row]
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: a manifest must be UTF-8 ({error}). Save it again as UTF-8.") from error
-    except csv.Error as error:
-        raise DataError(f"{path} is not a regular CSV: {error}. Save it again as CSV.") from error
-    if not rows:
-        raise DataError(f"{path} is empty. It needs a header with file_name and label.")
-    header, cells = [name.strip() for name in rows[0]], rows[1:]
-    if len(set(header)) < len(header):
-        raise DataError(f"{path}: column names must differ. Received: {header}.")
-    width = len(header)
-    for number, row in enumerate(cells, start=1):
-        if len(row) < width or any(row[width:]):
+        table, coarse = _coarse_apart(table, hierarchy_column)
+    table, notes, warnings = complete_table(table, str(path), beside)
+    if coarse is not None and len(coarse):
+        both = sorted(set(coarse["file_name"]) & set(table["file_name"]))
+        if both:
             raise DataError(
-                f"{path}: every row must have {width} cells as the header has. Row {number} of the data "
-                f"has {len(row)}; put names with commas in quotes."
+                f"{path}: files that stand with a class and without one: {shortened(both)}. Delete one."
             )
-    return pd.DataFrame([row[:width] for row in cells], columns=header, dtype=str)
+        notes.append(f"{len(coarse):,} images are known by their {hierarchy_column!r} alone and kept apart.")
+    return Manifest(table, path.parent, tuple(notes), coarse_only=coarse).with_warnings(*warnings)
 
 
-def _check_columns(table: pd.DataFrame, where: str) -> None:
-    missing = [name for name in ("file_name", "label") if name not in table]
-    if missing:
-        hint = " Separate columns by commas." if any(";" in str(name) for name in table.columns) else ""
-        raise DataError(
-            f"{where}: a manifest needs the columns file_name and label; missing: {missing}. "
-            f"Found: {list(table.columns)}.{hint}"
-        )
+def _coarse_apart(table: pd.DataFrame, column: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Part the rows that name a macro-category and no class from the others."""
+    if "label" not in table:
+        return table, table.iloc[:0]
+    coarse = (table["label"].str.strip() == "") & (table[column].str.strip() != "")
+    parts = (table.loc[np.flatnonzero(chosen)].reset_index(drop=True) for chosen in (~coarse, coarse))
+    others, alone = parts
+    return others, alone
 
 
-def _check_cells(text: dict[str, pd.Series], where: str) -> None:
-    for name in ("file_name", "label"):
-        empty = np.flatnonzero(text[name].str.strip() == "")
-        if len(empty):
-            raise DataError(
-                f"{where}: every row needs a {name}. Empty in {len(empty)} rows, the first is row "
-                f"{empty[0] + 1} of the data. Fill them in or delete the rows."
-            )
-    repeated = text["file_name"][text["file_name"].duplicated()]
-    if len(repeated):
-        raise DataError(
-            f"{where}: every file may be listed once. Repeated: {shortened(sorted(set(repeated)))}. "
-            "Delete the repetitions; a file with two labels can't be used for either."
-        )
+def _spelled_once(names: list[str], root: Path) -> list[str]:
+    """Return names of files with slashes and without detours (`./x.jpg`), so that a file has one name only.
+
+    A backslash stays where a file of that name is there; Windows has none.
+    """
+    found = []
+    above = os.path.abspath(root) + os.sep
+    for name in names:
+        if "\\" in name and not (root / name).is_file():
+            name = name.replace("\\", "/")
+        name = posixpath.normpath(name) if name.strip() else name
+        found.append(name.removeprefix(above))
+    return found
 
 
-def _known_splits(splits: pd.Series, where: str) -> pd.Series:
-    names = {**SPLIT_ALIASES, "": ""}
-    unknown = sorted({name for name in splits if name.lower() not in names})
-    if unknown:
-        raise DataError(f"{where}: a split is called train, val or test. Received: {shortened(unknown)}.")
-    known = splits.str.lower().map(names)
-    without = int((known == "").sum())
-    if 0 < without < len(known):
-        raise DataError(
-            f"{where}: {without} of {len(known)} rows have no split. Give every row one, or leave "
-            "the column out and have the split made."
-        )
-    return known.astype(str)
+def _from_split_tables(
+    path: Path, splits: dict[str, str], label_column: str, hierarchy_column: str | None
+) -> Manifest:
+    """Read the metadata.csv of each split folder."""
+    parts = []
+    for folder, split in splits.items():
+        listed = path / folder / "metadata.csv"
+        part = read_text_table(listed)
+        fault = missing_columns([*part.columns, *(["label"] if label_column in part else [])], str(listed))
+        if fault:
+            raise DataError(fault)
+        parts.append(part.assign(file_name=[f"{folder}/{name}" for name in part["file_name"]], split=split))
+    table = pd.concat(parts, ignore_index=True).fillna("")
+    manifest = _from_table(table, path / "metadata.csv", label_column, hierarchy_column)
+    told = ", ".join(f"{folder} ({split})" for folder, split in splits.items())
+    return replace(manifest, notes=(f"Read from the metadata.csv of each split: {told}.", *manifest.notes))
 
 
-def _numbers(column: pd.Series, where: str) -> np.ndarray:
-    numbers = np.full(len(column), np.nan)
-    for i, text in enumerate(column):
-        try:
-            numbers[i] = float(text) if text.strip() else np.nan
-        except ValueError:
-            raise DataError(f"{where}: similarity must be a number or empty. Received: {text!r}.") from None
-    return numbers
+def _class_folders_of(root: Path) -> list[str]:
+    """Name the folders beside a metadata.csv that hold images."""
+    folders = [entry for entry in sorted(root.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
+    return [
+        folder.name
+        for folder in folders
+        if any(os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES for name in os.listdir(folder))
+    ]
+
+
+def _unlisted(manifest: Manifest, root: Path) -> Manifest:
+    """Warn of images below the folder of a metadata.csv that it doesn't list."""
+    listed = {os.path.normpath(name) for name in manifest.table["file_name"]}
+    if manifest.coarse_only is not None:
+        listed |= {os.path.normpath(name) for name in manifest.coarse_only["file_name"]}
+    folders, missing = set(), []
+    known = {os.path.dirname(name) for name in listed}
+    for place, inner, files in os.walk(root):
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        here = os.path.relpath(place, root)
+        for name in sorted(files):
+            whole = name if here == "." else os.path.join(here, name)
+            if name.startswith(".") or os.path.splitext(name)[1].lower() not in IMAGE_SUFFIXES:
+                continue
+            if whole not in listed:
+                missing.append(whole)
+                folders |= {here} - known
+    if not missing:
+        return manifest
+    whole = f", among them all of {shortened(sorted(folders))}" if folders else ""
+    return manifest.with_warnings(
+        f"{len(missing):,} images below {root} are in no row of metadata.csv and are not used{whole}: "
+        f"{shortened(missing, 3)}."
+    )
 
 
 # ---- folders ------------------------------------------------------------------------------------
 
 
-def _from_folders(root: Path) -> Manifest:
+def _from_folders(root: Path, strict: Strict = "classes") -> Manifest:
     found = list_class_folders(root)
     if not found.n_folders:
         raise DataError(
             f"{root} has {found.n_passed_over} files, but no folders. Give a folder with one folder of "
             "images per class (<class>/<image> or <split>/<class>/<image>), or a metadata.csv."
         )
+    warnings = [*found.warnings, *_lost_folders(found, root, strict)]
     if not found.rows:
         raise DataError(
             f"{root} has {found.n_folders} folders, but no images in them "
             f"(looked for {', '.join(sorted(IMAGE_SUFFIXES))})."
         )
-    table, notes = complete_table(pd.DataFrame(found.rows), str(root))
-    if found.without_images:
-        notes.append(f"No images in: {shortened(found.without_images)}.")
+    table, notes, more = complete_table(pd.DataFrame(found.rows), str(root))
+    notes += found.notes
+    if found.empty:
+        notes.append(f"No images in: {shortened(found.empty)}.")
     if found.n_passed_over:
         notes.append(
             f"Files passed over in {root}: {found.n_passed_over:,} "
             "(no image by name, or not in a class folder)."
         )
-    return Manifest(table, root, tuple(notes))
+    return Manifest(table, root, tuple(notes)).with_warnings(*warnings, *more)
+
+
+def _lost_folders(found: ClassFolders, root: Path, strict: Strict) -> list[str]:
+    if not found.lost:
+        return []
+    told = (
+        f"{len(found.lost):,} folders in {root} hold no image that can be read: {', '.join(found.lost[:5])}."
+    )
+    if strict != "no":
+        raise DataError(
+            f"{told} Convert their files (to JPEG or PNG), move the folders away, or go on without them: --strict no."
+        )
+    return [told]
 
 
 # ---- checks -------------------------------------------------------------------------------------
@@ -377,9 +396,3 @@ def _moved(name: str, root: str, here: str) -> str:
     if os.path.isabs(name):
         return name
     return path_from(os.path.join(root, name), here)
-
-
-def shortened(names: Sequence[object], most: int = 5) -> str:
-    """Quote the first names of a list and count the others, for a message."""
-    shown = ", ".join(repr(name) for name in list(names)[:most])
-    return shown + (f" and {len(names) - most:,} more" if len(names) > most else "")

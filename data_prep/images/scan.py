@@ -12,8 +12,10 @@ import pandas as pd
 from aisles.data_prep.io.errors import UnreadableImage
 from aisles.data_prep.io.progress import progress
 
-from .decoding import check_image, read_image_bytes
+from .decoding import check_image, image_size, read_image_bytes
 from .manifest import Manifest
+
+TINY = 8  # pixels
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +33,15 @@ class ImageScan:
     leaks : DataFrame
         Readable files that are equal byte for byte and have different splits or labels, one row per
         group of copies: sha256, file_names, labels, splits (tuples), across_splits, across_labels.
+    tiny : ndarray of bool, of shape (n_images,)
+        Readable images with a side of fewer than `TINY` pixels: placeholders, not photographs.
     """
 
     readable: np.ndarray
     reasons: pd.DataFrame
     sha256: np.ndarray
     leaks: pd.DataFrame
+    tiny: np.ndarray
 
 
 def scan_images(manifest: Manifest, jobs: int | None = None, strict: bool = False) -> ImageScan:
@@ -64,8 +69,9 @@ def scan_images(manifest: Manifest, jobs: int | None = None, strict: bool = Fals
     paths = manifest.paths
     with ThreadPoolExecutor(jobs or processors()) as pool:
         results = list(progress(pool.map(_look, paths), "Checking images", len(paths)))
-    sha256 = np.array([digest for digest, _ in results], dtype=object)
-    reasons = np.array([reason for _, reason in results], dtype=object)
+    sha256 = np.array([digest for digest, _, _ in results], dtype=object)
+    reasons = np.array([reason for _, reason, _ in results], dtype=object)
+    tiny = np.array([0 < side < TINY for _, _, side in results], dtype=bool)
     readable = reasons == ""
     table = manifest.table.loc[~readable, ["file_name", "label"]].assign(reason=reasons[~readable])
     table = table.reset_index(drop=True)
@@ -76,7 +82,7 @@ def scan_images(manifest: Manifest, jobs: int | None = None, strict: bool = Fals
             f"{first['file_name']!r}, which {first['reason']}. "
             "Repair or remove them, or scan without `strict`."
         )
-    return ImageScan(readable, table, sha256, find_leaks(manifest, np.where(readable, sha256, "")))
+    return ImageScan(readable, table, sha256, find_leaks(manifest, np.where(readable, sha256, "")), tiny)
 
 
 def find_leaks(manifest: Manifest, sha256: np.ndarray) -> pd.DataFrame:
@@ -106,16 +112,16 @@ def find_leaks(manifest: Manifest, sha256: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(sorted(rows, key=lambda row: row[1]), columns=names)
 
 
-def _look(path: Path) -> tuple[str, str]:
-    """Return the hash and the reason why the image can't be decoded ("" if it can)."""
+def _look(path: Path) -> tuple[str, str, int]:
+    """Return the hash, the reason why the image can't be decoded ("" if it can), and its shorter side (0)."""
     digest = ""
     try:
         data = read_image_bytes(path)
         digest = hashlib.sha256(data).hexdigest()
         check_image(data)
+        return digest, "", min(image_size(data))
     except UnreadableImage as error:
-        return digest, str(error)
-    return digest, ""
+        return digest, str(error), 0
 
 
 def processors() -> int:

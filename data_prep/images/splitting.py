@@ -9,7 +9,8 @@ from scipy.sparse.csgraph import connected_components
 
 from aisles.data_prep.io.errors import DataError
 
-from .manifest import Manifest, shortened
+from .columns import shortened
+from .manifest import Manifest
 
 SHARES: Mapping[str, float] = {"train": 0.64, "val": 0.16, "test": 0.2}
 

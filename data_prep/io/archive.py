@@ -12,11 +12,11 @@ import numpy as np
 
 from .arrays import read_arrays
 from .files import cached_place, whole_file
-from .tar_headers import ArchiveError, TarIndex, scan_tar
+from .tar_headers import ArchiveError, TarIndex, member_at, safe_name, scan_tar
 
 log = logging.getLogger(__name__)
 
-INDEX_VERSION = 1
+INDEX_VERSION = 2
 
 
 class TarImages:
@@ -46,12 +46,14 @@ class TarImages:
         self._close = weakref.finalize(self, os.close, self._file)
         status = os.fstat(self._file)
         self._bytes = status.st_size
-        places = [Path(index_path)] if index_path is not None else default_index_places(self.path)
-        index = _load_or_scan(self._file, self.path, places, (status.st_size, status.st_mtime_ns))
-        self._offsets = index.offsets
-        self._sizes = index.sizes
+        self._places = [Path(index_path)] if index_path is not None else default_index_places(self.path)
+        self._renewing = threading.Lock()
+        self._take(_load_or_scan(self._file, self.path, self._places, (status.st_size, status.st_mtime_ns)))
+
+    def _take(self, index: TarIndex) -> None:
         # A repeated name means its last copy, as in every tar program.
-        self._rows = dict(zip(index.names, range(len(index.names)), strict=True))
+        rows = dict(zip(index.names, range(len(index.names)), strict=True))
+        self._index, self._rows = index, rows
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -69,15 +71,17 @@ class TarImages:
 
     def size(self, member: str) -> int:
         """Return the member's length in bytes."""
-        return int(self._sizes[self._row(member)])
+        return int(self._index.sizes[self._row(member)])
 
-    def read(self, member: str) -> bytes:
+    def read(self, member: str, limit: int | None = None) -> bytes:
         """Read one member whole.
 
         Parameters
         ----------
         member : str
             The member's name, with forward slashes and without a leading `./`.
+        limit : int, optional
+            The most bytes that it may have.
 
         Returns
         -------
@@ -87,11 +91,12 @@ class TarImages:
         Raises
         ------
         ArchiveError
-            If there is no such member, or the archive has become shorter since it was indexed.
+            If there is no such member, it is longer than `limit`, or the archive has become shorter.
         """
-        row = self._row(member)
-        size = int(self._sizes[row])
-        data = os.pread(self._file, size, int(self._offsets[row]))
+        offset, size = self._place(member)
+        if limit is not None and size > limit:
+            raise ArchiveError(f"{self.path}: {member!r} has {size:,} bytes; the limit is {limit:,}.")
+        data = os.pread(self._file, size, offset)
         if len(data) != size:
             raise ArchiveError(f"{self.path}: the archive ends inside {member!r}. Copy it here again.")
         return data
@@ -99,6 +104,30 @@ class TarImages:
     def close(self) -> None:
         """Close the archive; further reads fail."""
         self._close()
+
+    def _place(self, member: str) -> tuple[int, int]:
+        """Return a member's offset and size, checked with the header in front of it.
+
+        An index that was kept may have been changed, or be of another tar of the same size and time: it is made again.
+        """
+        told = self._told(member)
+        if told is None:
+            with self._renewing:
+                told = self._told(member)
+                if told is None:
+                    log.warning("The index of %s does not agree with it; it is made again.", self.path)
+                    self._take(_scan_and_keep(self._file, self.path, self._places))
+                    told = self._told(member)
+        if told is None:
+            raise ArchiveError(f"{self.path}: the archive has changed while it was read. Open it again.")
+        return told
+
+    def _told(self, member: str) -> tuple[int, int] | None:
+        """Return the offset and size that the index tells, None if the header there tells something else."""
+        index, row = self._index, self._row(member)
+        place = member, int(index.offsets[row]), int(index.sizes[row])
+        found = member_at(self._file, self.path, self._bytes, int(index.headers[row]))
+        return place[1:] if found == place else None
 
     def _row(self, member: str) -> int:
         try:
@@ -186,8 +215,13 @@ def _load_or_scan(file: int, path: Path, places: list[Path], key: tuple[int, int
         index = _load_index(place, key)
         if index is not None:
             return index
+    return _scan_and_keep(file, path, places)
+
+
+def _scan_and_keep(file: int, path: Path, places: list[Path]) -> TarIndex:
     log.info("Indexing %s", path)
-    index = scan_tar(file, path)
+    status = os.fstat(file)
+    index, key = scan_tar(file, path), (status.st_size, status.st_mtime_ns)
     for place in places:
         try:
             _save_index(place, index, key)
@@ -209,6 +243,7 @@ def _save_index(place: Path, index: TarIndex, key: tuple[int, int]) -> None:
             names=blob,
             offsets=index.offsets,
             sizes=index.sizes,
+            headers=index.headers,
         )
 
 
@@ -219,11 +254,18 @@ def _load_index(place: Path, key: tuple[int, int]) -> TarIndex | None:
         if int(stored["version"]) != INDEX_VERSION or tuple(stored["key"].tolist()) != key:
             return None
         text = stored["names"].tobytes().decode("utf-8", "surrogateescape")
-        offsets, sizes = stored["offsets"], stored["sizes"]
+        numbers = [np.asarray(stored[name], dtype=np.int64) for name in ("offsets", "sizes", "headers")]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     names = text.split("\0") if text else []
-    lengths_agree = len(names) == len(offsets) == len(sizes)
-    if not lengths_agree or (len(names) and int((offsets + sizes).max()) > key[0]):
+    if any(column.shape != (len(names),) or (len(names) and int(column.min()) < 0) for column in numbers):
         return None
-    return TarIndex(names, offsets, sizes)
+    offsets, sizes, headers = numbers
+    if len(names) and int((offsets + sizes).max()) > key[0]:
+        return None
+    try:
+        if any(safe_name(name, place) != name for name in names):
+            return None
+    except ArchiveError:
+        return None
+    return TarIndex(names, offsets, sizes, headers)

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,6 +43,32 @@ def write_whole(path: str | Path, data: bytes | str) -> Path:
     with whole_file(path) as part:
         part.write_bytes(data.encode("utf-8") if isinstance(data, str) else data)
     return Path(path)
+
+
+def image_limit() -> int:
+    """Return how many bytes an image file may have: 512 MiB, or AISLES_IMAGE_LIMIT_MB of the environment."""
+    told = os.environ.get("AISLES_IMAGE_LIMIT_MB", "")
+    return (int(told) if told.isdecimal() and int(told) else 512) << 20
+
+
+def read_regular(path: str | Path, limit: int) -> bytes:
+    """Read a regular file whole; pipes, devices and what links lead to them never block or flood.
+
+    Raises
+    ------
+    OSError
+        If it can't be opened or read, is not a regular file, or has more than `limit` bytes.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    with open(handle, "rb", buffering=0) as file:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(None, "it is not a regular file but a pipe, a device or a folder")
+        if status.st_size > limit:
+            raise OSError(
+                None, f"it has {status.st_size:,} bytes; the limit is {limit:,} (AISLES_IMAGE_LIMIT_MB)"
+            )
+        return file.readall()
 
 
 def sha256_of(path: str | Path) -> str:

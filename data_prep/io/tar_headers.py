@@ -41,11 +41,14 @@ class TarIndex:
         Member names with forward slashes.
     offsets, sizes : ndarray of int64
         Where each member's content begins and how long it is, in bytes.
+    headers : ndarray of int64
+        Where the first header that tells of the member begins: its own, or that of its long name.
     """
 
     names: list[str]
     offsets: np.ndarray
     sizes: np.ndarray
+    headers: np.ndarray
 
 
 def scan_tar(file: int, path: Path) -> TarIndex:
@@ -72,14 +75,15 @@ def scan_tar(file: int, path: Path) -> TarIndex:
     names: list[str] = []
     offsets: list[int] = []
     sizes: list[int] = []
-    for name, kind, start, size in _members(file, path, total):
+    headers: list[int] = []
+    for name, kind, start, size, header in _members(file, path, total):
         if kind in REFUSED_TYPES:
             raise ArchiveError(
                 f"{path}: member {name!r} is {REFUSED_TYPES[kind]}. Only regular files are read from "
                 "an archive; make it again without links and devices."
             )
         is_folder = kind == b"5" or name.endswith("/")
-        clean = _safe_name(name, path)
+        clean = safe_name(name, path)
         if is_folder:
             continue
         if kind not in FILE_TYPES:
@@ -87,12 +91,25 @@ def scan_tar(file: int, path: Path) -> TarIndex:
         names.append(clean)
         offsets.append(start)
         sizes.append(size)
-    return TarIndex(names, np.array(offsets, dtype=np.int64), np.array(sizes, dtype=np.int64))
+        headers.append(header)
+    return TarIndex(names, *(np.array(numbers, dtype=np.int64) for numbers in (offsets, sizes, headers)))
 
 
-def _members(file: int, path: Path, total: int) -> Iterator[tuple[str, bytes, int, int]]:
-    """Yield (name, type, offset of the content, size), with long names and pax headers applied."""
-    at = 0
+def member_at(file: int, path: Path, total: int, header: int) -> tuple[str, int, int] | None:
+    """Return (name, offset of the content, size) of the regular file whose first header begins at a byte.
+
+    None if no such header is there.
+    """
+    try:
+        name, kind, start, size, _ = next(_members(file, path, total, header))
+        return (safe_name(name, path), start, size) if kind in FILE_TYPES else None
+    except (ArchiveError, StopIteration, OSError):
+        return None
+
+
+def _members(file: int, path: Path, total: int, at: int = 0) -> Iterator[tuple[str, bytes, int, int, int]]:
+    """Yield (name, type, offset of the content, size, first header), with long names and pax headers applied."""
+    first = at
     always: dict[str, str] = {}
     once: dict[str, str] = {}
     while True:
@@ -116,6 +133,11 @@ def _members(file: int, path: Path, total: int) -> Iterator[tuple[str, bytes, in
                 once.update(_pax_records(content, path, at))
             elif kind == b"g":
                 always.update(_pax_records(content, path, at))
+                if always.keys() & {"path", "size"}:
+                    raise ArchiveError(
+                        f"{path}: the global header at byte {at} gives all members one name or size. "
+                        "Make the tar again."
+                    )
             at = start + _padded(size)
             continue
         if once or always:
@@ -125,8 +147,8 @@ def _members(file: int, path: Path, total: int) -> Iterator[tuple[str, bytes, in
         content_size = 0 if kind in b"123456" else size
         if start + content_size > total:
             raise _cut_off(path, at, total, name)
-        yield name, kind, start, content_size
-        at = start + _padded(content_size)
+        yield name, kind, start, content_size, first
+        at = first = start + _padded(content_size)
 
 
 def _parse_header(header: bytes, path: Path, at: int) -> tuple[str, bytes, int]:
@@ -167,14 +189,16 @@ def _number(field: bytes) -> int:
 def _pax_records(content: bytes, path: Path, at: int) -> dict[str, str]:
     """Read pax records: "LENGTH KEY=VALUE" and a line feed, LENGTH counting the whole record."""
     records: dict[str, str] = {}
-    while content.strip(b"\0"):
-        digits, _, _ = content.partition(b" ")
-        length = int(digits) if digits.isdigit() and len(digits) < 10 else 0
-        key, equals, value = content[len(digits) + 1 : max(length - 1, 0)].partition(b"=")
-        if not equals or length > len(content):
+    at_record, end = 0, len(content.rstrip(b"\0"))
+    while at_record < end:
+        blank = content.find(b" ", at_record, at_record + 10)
+        digits = content[at_record:blank] if blank > at_record else b""
+        after = at_record + (int(digits) if digits.isdigit() else 0)
+        key, equals, value = content[blank + 1 : max(after - 1, 0)].partition(b"=")
+        if not equals or after > len(content):
             raise ArchiveError(f"{path}: the pax header at byte {at} is damaged. Copy the tar again.")
         records[key.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
-        content = content[length:]
+        at_record = after
     return records
 
 
@@ -188,7 +212,7 @@ def _apply_extra(name: str, size: int, extra: dict[str, str], path: Path) -> tup
     return extra.get("path", name), int(text)
 
 
-def _safe_name(name: str, path: Path) -> str:
+def safe_name(name: str, path: Path) -> str:
     """Return the name without `./`, or refuse one that points out of the archive's folder."""
     if name.startswith("./") or "//" in name or "/./" in name or "\\" in name or "\0" in name:
         if "\0" in name:

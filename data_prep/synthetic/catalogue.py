@@ -133,33 +133,33 @@ def _write_images(tar: tarfile.TarFile, plan: Plan) -> int:
     n_images, rows = 0, []
     _add(tar, "LICENSE-CC0.txt", _LICENSE.encode())
     for image in progress(plan.images, "Drawing"):
-        drawn = draw_photo(image.kind, image.drawn, image.product, image.number)
+        rendered = draw_photo(image.kind, image.synthetic, image.product, image.number)
         if "no_row" not in image.traps:
             # As in ABO, the size is the original's, not that of the small file.
-            rows.append((image.image_id, 8 * drawn.height, 8 * drawn.width, image.path))
+            rows.append((image.image_id, 8 * rendered.height, 8 * rendered.width, image.path))
         if "no_file" not in image.traps:
-            _add(tar, f"images/small/{image.path}", _encode(drawn, image))
+            _add(tar, f"images/small/{image.path}", _encode(rendered, image))
             n_images += 1
     table = _csv(("image_id", "height", "width", "path"), sorted(rows))
     _add(tar, "images/metadata/images.csv.gz", _zipped(table.encode()))
     return n_images
 
 
-def _encode(drawn: Image.Image, image: PlannedImage) -> bytes:
+def _encode(rendered: Image.Image, image: PlannedImage) -> bytes:
     stream = io.BytesIO()
     if image.form == "png":
-        _cut_out(drawn).save(stream, "PNG") if "alpha" in image.traps else drawn.save(stream, "PNG")
+        _cut_out(rendered).save(stream, "PNG") if "alpha" in image.traps else rendered.save(stream, "PNG")
         return stream.getvalue()
     modes = {"cmyk": "CMYK", "gray": "L"}
-    drawn.convert(modes.get(image.form, "RGB")).save(stream, "JPEG", quality=85)
+    rendered.convert(modes.get(image.form, "RGB")).save(stream, "JPEG", quality=85)
     data = stream.getvalue()
     return data[: len(data) * 2 // 5] if image.form == "truncated" else data
 
 
-def _cut_out(drawn: Image.Image) -> Image.Image:
+def _cut_out(rendered: Image.Image) -> Image.Image:
     """Make what is nearly white transparent."""
-    alpha = drawn.convert("L").point([0 if v > 225 else 255 for v in range(256)])
-    cut = drawn.convert("RGBA")
+    alpha = rendered.convert("L").point([0 if v > 225 else 255 for v in range(256)])
+    cut = rendered.convert("RGBA")
     cut.putalpha(alpha)
     return cut
 
@@ -174,7 +174,7 @@ def _truth(plan: Plan) -> str:
         "missing_main",
         "unusable_main",
     }
-    kept_types = {drawn.name for drawn in TYPES}
+    kept_types = {synthetic.name for synthetic in TYPES}
     rows = []
     for image in plan.images:
         keep = (

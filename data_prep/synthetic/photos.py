@@ -1,4 +1,4 @@
-"""Photographs of drawn products: main images, other views, and what a catalogue has besides them."""
+"""Photographs of synthetic products: main images, other views, and what a catalogue has besides them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ SUPERSAMPLING = 2
 
 
 @dataclass(frozen=True)
-class DrawnType:
+class SyntheticType:
     """A product type: its name, its natural group, how a product is made and from where it is looked at."""
 
     name: str
@@ -25,51 +25,51 @@ class DrawnType:
     pitch: tuple[float, float] = (8.0, 32.0)
 
 
-TYPES: tuple[DrawnType, ...] = (
-    DrawnType("CHAIR", "seating", furniture.chair),
-    DrawnType("SOFA", "seating", furniture.sofa),
-    DrawnType("STOOL_SEATING", "seating", furniture.stool),
-    DrawnType("OTTOMAN", "seating", furniture.ottoman),
-    DrawnType("TABLE", "tables and storage", furniture.table),
-    DrawnType("DESK", "tables and storage", furniture.desk),
-    DrawnType("SHELF", "tables and storage", furniture.shelf),
-    DrawnType("CABINET", "tables and storage", furniture.cabinet),
-    DrawnType("RUG", "tables and storage", furniture.rug, 40, (40, 85)),
-    DrawnType("LAMP", "lighting", furniture.lamp, 50, (0, 25)),
-    DrawnType("LIGHT_FIXTURE", "lighting", furniture.light_fixture, 50, (-20, 15)),
-    DrawnType("LIGHT_BULB", "lighting", furniture.light_bulb, 50, (-10, 40)),
-    DrawnType("BACKPACK", "bags", goods.backpack, 50, (0, 25)),
-    DrawnType("HANDBAG", "bags", goods.handbag, 50, (0, 30)),
-    DrawnType("SUITCASE", "bags", goods.suitcase, 50, (0, 25)),
-    DrawnType("WALLET", "bags", goods.wallet, 45, (-10, 40)),
-    DrawnType("SHOES", "footwear", goods.shoe, 50, (5, 35)),
-    DrawnType("BOOT", "footwear", goods.boot, 50, (0, 25)),
-    DrawnType("SANDAL", "footwear", goods.sandal, 50, (10, 40)),
-    DrawnType("DRINKING_CUP", "kitchenware", goods.cup, 70, (0, 35)),
-    DrawnType("DISHWARE_BOWL", "kitchenware", goods.bowl, 70, (5, 45)),
-    DrawnType("SAUTE_FRY_PAN", "kitchenware", goods.pan, 60, (10, 55)),
-    DrawnType("PLANTER", "kitchenware", goods.planter, 70, (5, 30)),
-    DrawnType("RING", "jewelry", goods.ring, 60, (-5, 35)),
-    DrawnType("NECKLACE", "jewelry", goods.necklace, 40, (-10, 30)),
-    DrawnType("EARRING", "jewelry", goods.earring, 40, (-10, 30)),
+TYPES: tuple[SyntheticType, ...] = (
+    SyntheticType("CHAIR", "seating", furniture.chair),
+    SyntheticType("SOFA", "seating", furniture.sofa),
+    SyntheticType("STOOL_SEATING", "seating", furniture.stool),
+    SyntheticType("OTTOMAN", "seating", furniture.ottoman),
+    SyntheticType("TABLE", "tables and storage", furniture.table),
+    SyntheticType("DESK", "tables and storage", furniture.desk),
+    SyntheticType("SHELF", "tables and storage", furniture.shelf),
+    SyntheticType("CABINET", "tables and storage", furniture.cabinet),
+    SyntheticType("RUG", "tables and storage", furniture.rug, 40, (40, 85)),
+    SyntheticType("LAMP", "lighting", furniture.lamp, 50, (0, 25)),
+    SyntheticType("LIGHT_FIXTURE", "lighting", furniture.light_fixture, 50, (-20, 15)),
+    SyntheticType("LIGHT_BULB", "lighting", furniture.light_bulb, 50, (-10, 40)),
+    SyntheticType("BACKPACK", "bags", goods.backpack, 50, (0, 25)),
+    SyntheticType("HANDBAG", "bags", goods.handbag, 50, (0, 30)),
+    SyntheticType("SUITCASE", "bags", goods.suitcase, 50, (0, 25)),
+    SyntheticType("WALLET", "bags", goods.wallet, 45, (-10, 40)),
+    SyntheticType("SHOES", "footwear", goods.shoe, 50, (5, 35)),
+    SyntheticType("BOOT", "footwear", goods.boot, 50, (0, 25)),
+    SyntheticType("SANDAL", "footwear", goods.sandal, 50, (10, 40)),
+    SyntheticType("DRINKING_CUP", "kitchenware", goods.cup, 70, (0, 35)),
+    SyntheticType("DISHWARE_BOWL", "kitchenware", goods.bowl, 70, (5, 45)),
+    SyntheticType("SAUTE_FRY_PAN", "kitchenware", goods.pan, 60, (10, 55)),
+    SyntheticType("PLANTER", "kitchenware", goods.planter, 70, (5, 30)),
+    SyntheticType("RING", "jewelry", goods.ring, 60, (-5, 35)),
+    SyntheticType("NECKLACE", "jewelry", goods.necklace, 40, (-10, 30)),
+    SyntheticType("EARRING", "jewelry", goods.earring, 40, (-10, 30)),
 )
-FINE_TWIN = DrawnType("FINERING", "jewelry", goods.fine_ring, 60, (-5, 35))
+FINE_TWIN = SyntheticType("FINERING", "jewelry", goods.fine_ring, 60, (-5, 35))
 BELOW_MINIMUM = (
-    DrawnType("BED", "seating", furniture.bed),
-    DrawnType("BENCH", "seating", furniture.ottoman),
-    DrawnType("VASE", "kitchenware", goods.planter),
+    SyntheticType("BED", "seating", furniture.bed),
+    SyntheticType("BENCH", "seating", furniture.ottoman),
+    SyntheticType("VASE", "kitchenware", goods.planter),
 )
 _BY_GROUP = {group: [t for t in TYPES if t.group == group] for group in {t.group for t in TYPES}}
 
 
-def generic(name: str, groups: tuple[str, ...]) -> DrawnType:
+def generic(name: str, groups: tuple[str, ...]) -> SyntheticType:
     """Make a type that holds anything of some groups, as ABO's HOME and KITCHEN do."""
     choices = [kind for group in groups for kind in _BY_GROUP[group]]
 
     def anything(rng: Chance) -> Mesh:
         return choices[rng.integers(len(choices))].build(rng)
 
-    return DrawnType(name, groups[0], anything)
+    return SyntheticType(name, groups[0], anything)
 
 
 GENERICS = (
@@ -78,14 +78,14 @@ GENERICS = (
 )
 
 
-def draw_photo(kind: str, drawn: DrawnType, product: list[int], image: int) -> Image.Image:
+def draw_photo(kind: str, synthetic: SyntheticType, product: list[int], image: int) -> Image.Image:
     """Draw one image of one product.
 
     Parameters
     ----------
     kind : {"main", "view", "scene", "swatch", "chart", "text", "boilerplate"}
         What the image shows.
-    drawn : DrawnType
+    synthetic : SyntheticType
         The product's type.
     product : list of int
         The product's seed: the same numbers give the same product in all of its images.
@@ -97,17 +97,17 @@ def draw_photo(kind: str, drawn: DrawnType, product: list[int], image: int) -> I
     PIL.Image.Image
         RGB, 150 to 240 pixels on the longer side.
     """
-    mesh = drawn.build(np.random.default_rng(product))
+    mesh = synthetic.build(np.random.default_rng(product))
     rng = np.random.default_rng([*product, image])
-    if kind == "main" and drawn.name == "RUG" and rng.uniform() < 0.5:
-        return _finish(_rug_in_room(drawn, mesh, rng), rng)
-    return _finish(_PAINTERS[kind](drawn, mesh, rng), rng)
+    if kind == "main" and synthetic.name == "RUG" and rng.uniform() < 0.5:
+        return _finish(_rug_in_room(synthetic, mesh, rng), rng)
+    return _finish(_PAINTERS[kind](synthetic, mesh, rng), rng)
 
 
-def _camera(drawn: DrawnType, rng: Chance, **changes) -> Camera:
+def _camera(synthetic: SyntheticType, rng: Chance, **changes) -> Camera:
     pose = {
-        "yaw": rng.uniform(-drawn.yaw, drawn.yaw),
-        "pitch": rng.uniform(*drawn.pitch),
+        "yaw": rng.uniform(-synthetic.yaw, synthetic.yaw),
+        "pitch": rng.uniform(*synthetic.pitch),
         "roll": rng.normal(0, 4),
         "distance": rng.uniform(3, 9),
         "fill": rng.uniform(0.6, 0.97),
@@ -136,18 +136,18 @@ def _studio(rng: Chance) -> tuple[Image.Image, Color | None]:
     return canvas, shade(tint, 0.8)
 
 
-def _main(drawn: DrawnType, mesh: Mesh, rng: Chance) -> Image.Image:
+def _main(synthetic: SyntheticType, mesh: Mesh, rng: Chance) -> Image.Image:
     canvas, shadow = _studio(rng)
-    paint(canvas, mesh, _camera(drawn, rng), shadow=shadow)
+    paint(canvas, mesh, _camera(synthetic, rng), shadow=shadow)
     return canvas
 
 
-def _view(drawn: DrawnType, mesh: Mesh, rng: Chance) -> Image.Image:
+def _view(synthetic: SyntheticType, mesh: Mesh, rng: Chance) -> Image.Image:
     """Draw the product from elsewhere, one view in five as a close-up that leaves part of it out."""
     canvas, shadow = _studio(rng)
     close = rng.uniform() < 0.2
     shift = (rng.uniform(-0.12, 0.12), rng.uniform(-0.12, 0.12)) if close else (0.0, 0.0)
-    camera = _camera(drawn, rng, shift=shift, **({"fill": rng.uniform(1.05, 1.35)} if close else {}))
+    camera = _camera(synthetic, rng, shift=shift, **({"fill": rng.uniform(1.05, 1.35)} if close else {}))
     paint(canvas, mesh, camera, shadow=shadow)
     return canvas
 
@@ -184,28 +184,30 @@ def _furnish(canvas: Image.Image, line: int, rng: Chance, count: int) -> None:
         )
 
 
-def _scene(drawn: DrawnType, mesh: Mesh, rng: Chance) -> Image.Image:
+def _scene(synthetic: SyntheticType, mesh: Mesh, rng: Chance) -> Image.Image:
     """Draw a furnished room in which the product is small."""
     canvas, line = _room(rng)
     _furnish(canvas, line, rng, int(rng.integers(4, 7)))
     width, height = canvas.size
     size = width * rng.uniform(0.14, 0.26)
     x, bottom = rng.uniform(0.2, 0.8) * width, height * rng.uniform(0.8, 0.97)
-    paint(canvas, mesh, _camera(drawn, rng, fill=0.95), (x - size / 2, bottom - size, x + size / 2, bottom))
+    paint(
+        canvas, mesh, _camera(synthetic, rng, fill=0.95), (x - size / 2, bottom - size, x + size / 2, bottom)
+    )
     return canvas
 
 
-def _rug_in_room(drawn: DrawnType, mesh: Mesh, rng: Chance) -> Image.Image:
+def _rug_in_room(synthetic: SyntheticType, mesh: Mesh, rng: Chance) -> Image.Image:
     """Draw a room whose floor is mostly the rug, as many main photographs of rugs are."""
     canvas, line = _room(rng)
     width, height = canvas.size
-    camera = _camera(drawn, rng, pitch=rng.uniform(25, 40), roll=0.0, fill=0.98)
+    camera = _camera(synthetic, rng, pitch=rng.uniform(25, 40), roll=0.0, fill=0.98)
     paint(canvas, mesh, camera, (0, line, width, height))
     _furnish(canvas, line, rng, 2)
     return canvas
 
 
-def _swatch(drawn: DrawnType, mesh: Mesh, rng: Chance) -> Image.Image:
+def _swatch(synthetic: SyntheticType, mesh: Mesh, rng: Chance) -> Image.Image:
     """Fill the image with the product's color: plain, woven, grained or striped."""
     color = mesh[-1].color
     canvas = _canvas(rng, color)
@@ -250,7 +252,7 @@ def _phrase(rng: Chance, words: int) -> str:
     return " ".join(_WORDS[k] for k in rng.integers(len(_WORDS), size=words))
 
 
-def _chart(drawn: DrawnType, mesh: Mesh, rng: Chance) -> Image.Image:
+def _chart(synthetic: SyntheticType, mesh: Mesh, rng: Chance) -> Image.Image:
     """Draw a size chart: a table of numbers under a heading."""
     canvas = _canvas(rng)
     width, height = canvas.size
@@ -273,7 +275,7 @@ def _chart(drawn: DrawnType, mesh: Mesh, rng: Chance) -> Image.Image:
     return canvas
 
 
-def _text(drawn: DrawnType, mesh: Mesh, rng: Chance) -> Image.Image:
+def _text(synthetic: SyntheticType, mesh: Mesh, rng: Chance) -> Image.Image:
     """Draw an advertising panel: a colored band with a heading, bullets and lines of words."""
     color = cloth(rng)
     canvas = _canvas(rng, shade(color, 1.7) if rng.uniform() < 0.5 else (255, 255, 255))
@@ -289,7 +291,7 @@ def _text(drawn: DrawnType, mesh: Mesh, rng: Chance) -> Image.Image:
     return canvas
 
 
-def _boilerplate(drawn: DrawnType, mesh: Mesh, rng: Chance) -> Image.Image:
+def _boilerplate(synthetic: SyntheticType, mesh: Mesh, rng: Chance) -> Image.Image:
     """Draw the notice that hangs on everything the seller sells."""
     canvas = Image.new("RGB", (400, 400), (250, 250, 250))
     pen = ImageDraw.Draw(canvas)
@@ -300,7 +302,7 @@ def _boilerplate(drawn: DrawnType, mesh: Mesh, rng: Chance) -> Image.Image:
     return canvas
 
 
-_PAINTERS: dict[str, Callable[[DrawnType, Mesh, Chance], Image.Image]] = {
+_PAINTERS: dict[str, Callable[[SyntheticType, Mesh, Chance], Image.Image]] = {
     "main": _main, "view": _view, "scene": _scene, "swatch": _swatch,
     "chart": _chart, "text": _text, "boilerplate": _boilerplate,
 }  # fmt: skip

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .photos import BELOW_MINIMUM, FINE_TWIN, GENERICS, TYPES, DrawnType
+from .photos import BELOW_MINIMUM, FINE_TWIN, GENERICS, TYPES, SyntheticType
 
 BOILERPLATE_PRODUCTS = 60  # more than the 50 that one image may be shared by
 # How many times `products_per_type` each type gets, in turn: as in ABO, no two alike; one exceeds every cap.
@@ -28,7 +28,7 @@ class PlannedImage:
 
     image_id: str
     kind: str
-    drawn: DrawnType
+    synthetic: SyntheticType
     product: list[int]
     number: int
     form: str = "jpg"
@@ -48,7 +48,7 @@ class Product:
     """One product of one type: its images and the domains that sell it."""
 
     item_id: str
-    drawn: DrawnType
+    synthetic: SyntheticType
     main: PlannedImage | None
     others: list[PlannedImage]
     n_domains: int = 1
@@ -67,13 +67,13 @@ def plan_catalogue(products_per_type: int, seed: int) -> Plan:
     """Decide on every product, image and trap; nothing is drawn yet."""
     rng = np.random.default_rng([seed, 7])
     products: list[Product] = []
-    for number, (drawn, count) in enumerate(_counts(products_per_type)):
-        products += [_product(drawn, [seed, number, k], rng) for k in range(count)]
+    for number, (synthetic, count) in enumerate(_counts(products_per_type)):
+        products += [_product(synthetic, [seed, number, k], rng) for k in range(count)]
     _lay_image_traps(products)
     _lay_sharing_traps(products)
     _lay_id_traps(products)
-    listings = [(p, domain, p.drawn.name) for p in products for domain in range(p.n_domains)]
-    two_types = next(p for p in products[::-1] if p.drawn.name == "TABLE" and not _trapped(p))
+    listings = [(p, domain, p.synthetic.name) for p in products for domain in range(p.n_domains)]
+    two_types = next(p for p in products[::-1] if p.synthetic.name == "TABLE" and not _trapped(p))
     listings.append((two_types, 1, "DESK"))
     for product, _, kind in listings:
         for image in _images(product):
@@ -102,23 +102,23 @@ def listing_line(product: Product, domain: int, kind: str, number: int) -> bytes
     return json.dumps(listing, ensure_ascii=True).encode("ascii")
 
 
-def _counts(products_per_type: int) -> list[tuple[DrawnType, int]]:
+def _counts(products_per_type: int) -> list[tuple[SyntheticType, int]]:
     counts = [
-        (drawn, max(2, round(products_per_type * _ABUNDANCE[k % len(_ABUNDANCE)])))
-        for k, drawn in enumerate(TYPES)
+        (synthetic, max(2, round(products_per_type * _ABUNDANCE[k % len(_ABUNDANCE)])))
+        for k, synthetic in enumerate(TYPES)
     ]
     counts = [(d, 2 * n if d.name == "SHOES" else n) for d, n in counts]
     counts += [(d, products_per_type) for d in (FINE_TWIN, *GENERICS)]
     return counts + [(d, max(2, products_per_type // 5)) for d in BELOW_MINIMUM]
 
 
-def _product(drawn: DrawnType, seed: list[int], rng: np.random.Generator) -> Product:
+def _product(synthetic: SyntheticType, seed: list[int], rng: np.random.Generator) -> Product:
     kinds = ["main", *(kind for kind, share in _OTHER_KINDS if rng.uniform() < share)]
     images = [
         PlannedImage(
             _image_id([*seed, n]),
             kind,
-            drawn,
+            synthetic,
             seed,
             n,
             "png" if kind == "main" and seed[2] % 17 == 5 else "jpg",
@@ -126,7 +126,7 @@ def _product(drawn: DrawnType, seed: list[int], rng: np.random.Generator) -> Pro
         for n, kind in enumerate(kinds)
     ]
     n_domains = int(rng.choice([1, 2, 3], p=[0.85, 0.1, 0.05]))
-    product = Product(_item_id(seed), drawn, images[0], images[1:], n_domains)
+    product = Product(_item_id(seed), synthetic, images[0], images[1:], n_domains)
     if n_domains > 1:
         _mark(product, "several_domains")
     return product
@@ -158,7 +158,7 @@ def _trapped(product: Product) -> bool:
 
 def _untouched(products: list[Product], name: str, count: int) -> list[Product]:
     """Take the first products of a type without any trap so far, so that traps don't hide each other."""
-    found = [p for p in products if p.drawn.name == name and not _trapped(p)]
+    found = [p for p in products if p.synthetic.name == name and not _trapped(p)]
     return found[:count]
 
 

@@ -44,7 +44,7 @@ def save_bundles(
     )
     flat_model = flat.on(trunk, flat_temperature)
     facts = {
-        "data": {k: v for k, v in data_facts(prepared).items() if k != "notes"},
+        "data": {k: v for k, v in data_facts(prepared).items() if k not in ("notes", "warnings")},
         "settings": {"head": settings.training.head, "seed": 0, "hierarchy": found.origin},
     }
     rule, test = settings.comparison.primary, prepared.rows("test")

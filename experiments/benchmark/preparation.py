@@ -9,10 +9,17 @@ from typing import cast
 import numpy as np
 import pandas as pd
 
+from aisles.data_prep.images.columns import COLUMNS
 from aisles.data_prep.images.features_table import is_features_table, read_features_table
-from aisles.data_prep.images.manifest import COLUMNS, Manifest, read_manifest
+from aisles.data_prep.images.manifest import Manifest, read_manifest
 from aisles.data_prep.images.scan import find_leaks, scan_images
-from aisles.data_prep.images.splitting import connected_products, crossing_products, ensure_splits
+from aisles.data_prep.images.screening import (
+    joined_copies,
+    readable_images,
+    without_contradictions,
+    without_repeated_tests,
+)
+from aisles.data_prep.images.splitting import crossing_products, ensure_splits
 from aisles.data_prep.io.errors import DataError
 from aisles.experiments.settings.benchmark import BackboneSettings, DataSettings, HierarchySettings
 from aisles.hierarchy.class_tree import ClassTree
@@ -40,7 +47,8 @@ class PreparedData:
     unreadable : DataFrame
         file_name, label, reason of what was left out.
     leaks : DataFrame
-        Groups of equal files under several splits or labels, as `scan.find_leaks` gives them.
+        Groups of equal files under several splits or labels that were found, as `scan.find_leaks` gives them; those
+        that are repeated are left out, unless splits by image are asked for.
     vectors : ndarray of shape (n_images, dimension), or None
         Features that were given in place of images.
     """
@@ -66,27 +74,32 @@ class PreparedData:
         return np.flatnonzero(self.manifest.splits == split)
 
 
-def prepare_data(data: str | Path, settings: DataSettings) -> PreparedData:
+def prepare_data(
+    data: str | Path, settings: DataSettings, hierarchy_column: str | None = None
+) -> PreparedData:
     """Read, check and split the images.
 
     Raises
     ------
     DataError
-        If the data can't be used; see `read_manifest`, `scan_images` and `ensure_splits`.
+        If the data can't be used; see `read_manifest`, `scan_images`, `screening` and `ensure_splits`.
     """
     given = read_features_table(data, label_column=settings.label_column) if is_features_table(data) else None
-    manifest = given.manifest if given else read_manifest(data, label_column=settings.label_column)
-    scan = given.scan if given else scan_images(manifest, strict=settings.strict)
+    manifest = given.manifest if given else _read(data, settings, hierarchy_column)
+    scan = given.scan if given else scan_images(manifest, strict=settings.strict == "images")
     for file_name, reason in zip(scan.reasons["file_name"], scan.reasons["reason"], strict=True):
         logger.warning("Left out %s: %s", file_name, reason)
-    kept = manifest.keep(scan.readable)
-    if len(kept.classes) < 2:
-        raise DataError(
-            f"There must be at least 2 classes with readable images. {len(scan.reasons)} of {len(manifest)} images "
-            "can't be read. Repair them (the messages above say what is wrong)."
-        )
+    kept = readable_images(manifest, scan, settings.strict)
     sha256 = scan.sha256[scan.readable]
-    split = _split(_equal_files_joined(kept, sha256, settings), settings)
+    leaks = find_leaks(kept, sha256)
+    brings = _brings_splits(kept, settings)
+    leaky = settings.split_by != "product"
+    kept, sha256 = without_contradictions(kept, sha256, settings.strict)
+    if brings and not leaky and not crossing_products(kept.products, kept.splits):  # those are refused below
+        kept, sha256 = without_repeated_tests(kept, sha256)
+    if not leaky:
+        kept = joined_copies(kept, sha256, None if given else kept.paths, join=not brings)
+    split = _split(kept, settings)
     if settings.min_similarity is not None:
         enough = similar_enough(split, settings.min_similarity)
         split, sha256 = (
@@ -94,12 +107,7 @@ def prepare_data(data: str | Path, settings: DataSettings) -> PreparedData:
             sha256[enough],
         )
     for note in split.notes:
-        logger.info("%s", note)
-    leaks = find_leaks(split, sha256)
-    if len(leaks):
-        logger.warning(
-            "%d groups of files are equal byte for byte and stand in several splits or classes.", len(leaks)
-        )
+        logger.log(logging.WARNING if note in split.warnings else logging.INFO, "%s", note)
     if not (split.splits == "val").any():
         raise DataError(
             f"Validation images are needed to choose epochs and temperatures, and {len(split)} images of "
@@ -109,14 +117,13 @@ def prepare_data(data: str | Path, settings: DataSettings) -> PreparedData:
     return PreparedData(split, sha256, scan.reasons, leaks, vectors)
 
 
-def _equal_files_joined(manifest: Manifest, sha256: np.ndarray, settings: DataSettings) -> Manifest:
-    """Make one product of files that are equal byte for byte, where the splits are still to be made by product."""
-    given = _brings_splits(manifest, settings)
-    copies = len(sha256) - len(set(sha256))
-    if given or not copies or settings.split_by != "product":
-        return manifest
-    note = f"{copies} files are copies of others; copies count as one product, so that none crosses a split."
-    return manifest.with_columns(note, product=connected_products(manifest.products, sha256))
+def _read(data: str | Path, settings: DataSettings, hierarchy_column: str | None) -> Manifest:
+    return read_manifest(
+        data,
+        label_column=settings.label_column,
+        hierarchy_column=hierarchy_column,
+        strict=settings.strict,
+    )
 
 
 def _brings_splits(manifest: Manifest, settings: DataSettings) -> bool:

@@ -145,7 +145,7 @@ def run_benchmark(
     settings, output = settings or BenchmarkSettings(), Path(output).absolute()
     check_apart(Path(data), output)
     with run_folder(output):
-        prepared = prepare_data(data, settings.data)
+        prepared = prepare_data(data, settings.data, settings.hierarchy.column)
         log_counts(prepared)
         check_hierarchy(prepared, settings.hierarchy)
         trunk, features = prepare_features(prepared, settings.backbone, cache, backbone)

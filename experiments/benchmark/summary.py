@@ -16,6 +16,7 @@ def summary(result: BenchmarkResult) -> str:
     width = 2 + max(8, *(len(name) for name in (*metrics["methods"], *metrics["failed"])))
     interval = f"{level:g} % interval"
     lines = [
+        *(f"Mind: {warning}" for warning in metrics["data"].get("warnings", ())),
         f"{metrics['n_test']} test images, {len(metrics['classes'])} classes, {len(metrics['macros'])} macros "
         f"({metrics['hierarchy']['origin']}), {len(metrics['seeds'])} seeds, trained on {images['train']} + "
         f"{images['val']} images",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aisles.data_prep.images.manifest import shortened
+from aisles.data_prep.images.columns import shortened
 from aisles.data_prep.io.arrays import read_arrays
 from aisles.data_prep.io.errors import DataError
 

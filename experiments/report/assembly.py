@@ -58,7 +58,8 @@ def study_document(run: Run) -> Document:
 def _facts(run: Run) -> str:
     images = run.metrics.get("data", {}).get("images", {})
     trained = f", trained on {images['train']} and {images['val']} images" if "train" in images else ""
-    note = run.settings.get("data", {}).get("note", "")
+    said = [run.settings.get("data", {}).get("note", ""), *run.metrics.get("data", {}).get("warnings", ())]
+    note = " ".join(filter(None, said))
     return (
         f"{run.metrics['n_test']} test images, {len(run.classes)} classes in {run.hierarchy.n_macros} macros, "
         f"{seeds_in_words(run.metrics)}{trained}." + (f" {note}" if note else "")

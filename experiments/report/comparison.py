@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from aisles.data_prep.images.manifest import shortened
+from aisles.data_prep.images.columns import shortened
 from aisles.data_prep.io.errors import DataError
 from aisles.experiments.report.plots.verdict import difference_plot
 from aisles.experiments.report.render.document import Block, Column, Document, Plot, Section, Table, Text

@@ -12,7 +12,7 @@ from zipfile import BadZipFile
 import numpy as np
 import pandas as pd
 
-from aisles.data_prep.images.manifest import shortened
+from aisles.data_prep.images.columns import shortened
 from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.tables import rows as table_rows
 from aisles.hierarchy.class_tree import ClassTree

@@ -148,6 +148,7 @@ def data_facts(prepared: "PreparedData") -> dict[str, Any]:
         "unreadable": len(prepared.unreadable),
         "equal_files_across_splits_or_classes": len(prepared.leaks),
         "notes": list(prepared.manifest.notes),
+        "warnings": list(prepared.manifest.warnings),
     }
 
 

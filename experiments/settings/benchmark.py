@@ -18,7 +18,11 @@ class DataSettings(Section):
         default="",
         description="What readers must know about the images; the report says it under the verdict.",
     )
-    strict: bool = Field(default=False, description="Fail on unreadable images instead of leaving them out.")
+    strict: Literal["images", "classes", "no"] = Field(
+        default="classes",
+        description="What stops: every image that can't be read, a class or folder that loses all its images, or "
+        "nothing; what is left out is said in the first lines.",
+    )
     split_seed: int = Field(default=0, description="Which products go to which split.")
     split_by: Literal["product", "image"] = Field(
         default="product",

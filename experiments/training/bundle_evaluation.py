@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from aisles.data_prep.images.manifest import Manifest, read_manifest, shortened
+from aisles.data_prep.images.columns import shortened
+from aisles.data_prep.images.manifest import Manifest, read_manifest
 from aisles.data_prep.images.scan import scan_images
 from aisles.data_prep.images.splitting import crossing_products
 from aisles.data_prep.io.errors import DataError

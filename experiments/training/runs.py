@@ -89,7 +89,7 @@ def train_classifier(
     """
     settings, output = settings or TrainSettings(), Path(output)
     with run_folder(output):
-        prepared = prepare_data(data, settings.data)
+        prepared = prepare_data(data, settings.data, settings.hierarchy.column)
         if settings.classifier.model == "two-stage":
             check_hierarchy(prepared, settings.hierarchy)
         backbone = backbone or start_backbone(settings)

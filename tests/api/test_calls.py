@@ -21,7 +21,7 @@ MINE = aisles.Hierarchy(("plants", "others"), (("lime", "moss"), ("apple", "cher
     [
         ({"macros": 3, "seeds": 5}, {"hierarchy.macros": 3, "comparison.seeds": 5}),
         ({"methods": ["soft", "hie"], "alpha": 0.1}, {"comparison.methods": ["soft", "hie"], "comparison.alpha": 0.1}),
-        ({"label_column": "type", "strict": True}, {"data.label_column": "type", "data.strict": True}),
+        ({"label_column": "type", "strict": "no"}, {"data.label_column": "type", "data.strict": "no"}),
         ({"hierarchy": MINE}, {"hierarchy.given": MINE}),
         ({"hierarchy": {"a": ["b"], "c": ["d"]}}, {"hierarchy.given": {"a": ["b"], "c": ["d"]}}),
         ({"hierarchy": Path("mine.json")}, {"hierarchy.file": "mine.json"}),

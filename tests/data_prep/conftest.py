@@ -12,25 +12,25 @@ from aisles.data_prep.synthetic.catalogue import write_sample
 
 
 @pytest.fixture(scope="session")
-def drawn(tmp_path_factory):
+def synthetic(tmp_path_factory):
     """Draw a catalogue of eight products a type; nobody writes into it."""
-    return write_sample(tmp_path_factory.mktemp("drawn"), products_per_type=8)
+    return write_sample(tmp_path_factory.mktemp("synthetic"), products_per_type=8)
 
 
 @pytest.fixture(scope="session")
-def truth(drawn):
+def truth(synthetic):
     """Return the rows of truth.csv by image id."""
-    with drawn.truth.open(newline="") as file:
+    with synthetic.truth.open(newline="") as file:
         return {row["image_id"]: row for row in csv.DictReader(file)}
 
 
 @pytest.fixture
-def catalogue(drawn, tmp_path):
-    """Return the drawn archives in a folder of the test's own."""
+def catalogue(synthetic, tmp_path):
+    """Return the synthetic archives in a folder of the test's own."""
     folder = tmp_path / "catalogue"
     folder.mkdir()
     for name in ("abo-listings.tar", "abo-images-small.tar"):
-        (folder / name).hardlink_to(drawn.directory / name)
+        (folder / name).hardlink_to(synthetic.directory / name)
     return folder
 
 

@@ -146,11 +146,17 @@ def _leaks(run: Run) -> list[str]:
     items = []
     leaks = data.get("equal_files_across_splits_or_classes")
     if leaks is not None:
+        kept = run.settings.get("data", {}).get("split_by") == "image"
+        then = (
+            "accuracy is flattered, or labels contradict each other"
+            if kept
+            else "they were left out, or joined"
+        )
         items.append(
-            "No file stands byte for byte in several splits or classes; near-duplicates were not looked for here."
+            "No file stands byte for byte in several splits or classes."
             if not leaks
             else f"{leaks} groups of files are equal byte for byte across splits or classes (leaks.csv lists them): "
-            "accuracy is flattered, or labels contradict each other."
+            f"{then}."
         )
     if data.get("unreadable"):
         items.append(

@@ -13,6 +13,8 @@ import pytest
 from PIL import Image
 
 from aisles.cli.lines import _json_line, find_images, print_predictions
+from aisles.cli.names import read_names
+from aisles.data_prep.io.files import image_limit
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.models.prediction.two_stage import TwoStageClassifier
 
@@ -154,12 +156,6 @@ def test_names_that_end_in_nul_may_hold_anything_else(classifier, odd, monkeypat
     assert list(find_images(["-"], null=True)) == many
 
 
-def test_names_that_end_in_nul_without_the_option_are_refused_not_lost(monkeypatch):
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"a.png\0b.png\0")))
-    with pytest.raises(click.UsageError, match=r"end in NUL.*-0 \(--null\)"):
-        list(find_images(["-"]))
-
-
 def test_unreadable_files_are_reported_and_counted_and_the_rest_goes_on(classifier, folder, capsys, caplog):
     sources = [folder / "broken.jpg", folder / "missing.png", folder / "a.png"]
     counts, out = printed(classifier, sources, capsys)
@@ -216,3 +212,74 @@ def test_a_page_gets_every_image_that_could_be_read(classifier, folder, capsys):
     pages = Pages()
     printed(classifier, [folder], capsys, page=pages)
     assert [path.name for path in pages] == ["[x].png", "a.png", "b.JPG", "c.png", "d.png"]
+
+
+def given(data):
+    """Return standard input that holds these bytes."""
+    return io.TextIOWrapper(io.BytesIO(data), encoding="utf-8")
+
+
+NAMES = ["a.jpg", "with blank é.jpg", "日本.png"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_names_are_read_in_the_encodings_that_shells_write(encoding, end):
+    assert list(read_names(given(end.join([*NAMES, ""]).encode(encoding)))) == NAMES
+    assert list(read_names(given(end.join(NAMES).encode(encoding)))) == NAMES
+
+
+def test_names_that_end_with_a_zero_byte_may_hold_line_breaks():
+    data = b"a.jpg\0two\nlines.jpg\0caf\xe9.jpg\0" + b"x" * 70_000 + b"\0last"
+    names = list(read_names(given(data), null=True))
+    assert [os.fsencode(name) for name in names] == [name for name in data.split(b"\0") if name]
+
+
+def test_zero_bytes_between_lines_are_refused_with_the_option_for_them():
+    for data in (b"a.jpg\0b.jpg\0", "a.jpg\nb.jpg\n".encode("utf-16-le")):
+        with pytest.raises(click.UsageError, match="Give -0"):
+            list(read_names(given(data)))
+
+
+def test_folders_behind_links_are_searched_and_circles_end(folder, tmp_path_factory):
+    store = tmp_path_factory.mktemp("store")
+    Image.new("RGB", (4, 4)).save(store / "e.png")
+    (folder / "deep/link").symlink_to(store, target_is_directory=True)
+    (folder / "deep/circle").symlink_to(folder, target_is_directory=True)
+    assert names([folder / "deep"], folder) == [
+        "deep/c.png", "deep/circle/[x].png", "deep/circle/a.png", "deep/circle/b.JPG", "deep/circle/broken.jpg",
+        "deep/deeper/d.png", "deep/link/e.png",
+    ]  # fmt: skip
+
+
+def test_an_address_keeps_its_slashes_and_the_message_says_what_to_do(classifier, folder, capsys, caplog):
+    counts, out = printed(classifier, ["https://example.com/a.jpg", folder / "a.png"], capsys)
+    assert (counts.total, counts.read) == (2, 1)
+    assert "https://example.com/a.jpg is an address; images are read from files" in caplog.text
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_special_and_huge_files_are_reported_and_the_others_answered(
+    classifier, folder, capsys, caplog, monkeypatch
+):
+    os.mkfifo(folder / "pipe.jpg")
+    (folder / "zero.jpg").symlink_to("/dev/zero")
+    with (folder / "huge.jpg").open("wb") as file:
+        file.truncate(30 << 30)
+    counts, out = printed(classifier, [folder], capsys)
+    assert counts.unreadable == 4 and len(out.splitlines()) == 5
+    assert caplog.text.count("not a regular file") == 2
+    assert "32,212,254,720 bytes; the limit is 536,870,912" in caplog.text
+    monkeypatch.setenv("AISLES_IMAGE_LIMIT_MB", "40000")
+    (folder / "huge.jpg").unlink()
+    assert image_limit() == 40_000 << 20
+
+
+@pytest.mark.parametrize("form", ["text", "json", "csv"])
+def test_a_code_page_that_lacks_letters_costs_no_answer(form, classifier, folder, monkeypatch):
+    os.link(folder / "a.png", folder / "日本.png")
+    written = io.BytesIO()
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(written, encoding="cp1252"))
+    counts = print_predictions(classifier, find_images([str(folder / "日本.png")]), form=form)
+    assert counts.read == 1
+    assert ("\\u65e5\\u672c" if form == "text" else "日本") in written.getvalue().decode("utf-8")

@@ -100,7 +100,7 @@ def test_only_unreadable_images_are_refused(tmp_path):
 def test_strict_refuses_one_unreadable_image(tmp_path, image_folder):
     shutil.copytree(image_folder, tmp_path / "data")
     (tmp_path / "data" / "sky" / "text.jpg").write_text("no image")
-    benchmark_refuses(tmp_path / "data", tmp_path, "text.jpg", "--strict")
+    benchmark_refuses(tmp_path / "data", tmp_path, "text.jpg", "--strict", "images")
 
 
 def test_missing_weights_exit_with_4(tmp_path, image_folder, monkeypatch):

@@ -68,7 +68,8 @@ def test_all_settings_are_listed_with_their_options():
         listed["hierarchy.macros"]["option"] == "--macros" and listed["hierarchy.macros"]["default"] == "auto"
     )
     assert "names each image's macro-category" in listed["hierarchy.column"]["meaning"]
-    assert listed["hierarchy.column"]["option"] is None
+    assert listed["hierarchy.column"]["option"] == "--hierarchy-column"
+    assert listed["hierarchy.given"]["option"] is None
     text = call("settings", "train").stdout
     assert 'classifier.sharing = "fine-tuned"  (--sharing)' in text and "comparison.seeds" not in text
 

@@ -23,10 +23,10 @@ from aisles.data_prep.io.errors import DataError
 
 
 @pytest.fixture(scope="module")
-def curated(drawn, small_recipe, embed, tmp_path_factory):
+def curated(synthetic, small_recipe, embed, tmp_path_factory):
     """Curate the synthetic catalogue once."""
     folder = tmp_path_factory.mktemp("curated")
-    (folder / "catalogue").symlink_to(drawn.directory)
+    (folder / "catalogue").symlink_to(synthetic.directory)
     return curate(folder / "catalogue", folder / "out", small_recipe, embed, sheets=False)
 
 

@@ -1,8 +1,10 @@
 import gzip
 import io
 import json
+import os
 import shutil
 import tarfile
+import time
 
 import pytest
 
@@ -128,12 +130,12 @@ def test_malformed_lines_are_counted_and_a_byte_order_mark_costs_no_listing(tmp_
     assert [line.split(",")[1] for line in bad] == ["2", "4"] and "not a list of ids" in bad[0]
 
 
-def test_malformed_lines_are_listed_with_file_and_line_and_nothing_else_is_lost(drawn, catalogue):
+def test_malformed_lines_are_listed_with_file_and_line_and_nothing_else_is_lost(synthetic, catalogue):
     found = index_catalogue(catalogue)
-    assert (found.n_listings, found.n_files) == (drawn.n_listings, 16)
+    assert (found.n_listings, found.n_files) == (synthetic.n_listings, 16)
     lines = (found.folder / "malformed.csv").read_text().splitlines()[1:]
     assert [line.split(",")[:2] for line in lines] == [
-        [name.rpartition("/")[2], str(number)] for name, number in drawn.malformed
+        [name.rpartition("/")[2], str(number)] for name, number in synthetic.malformed
     ]
 
 
@@ -303,3 +305,61 @@ def test_real_listings_are_read(shared):
     assert (row["item_id"], row["product_type"], row["country"]) == ("B06X9STHNG", "SHOES", "NL")
     assert row["other_image_id"].split() == ["91mIRxgziUL", "91eqBkW06wL", "A1BHZSKNbkL"]
     assert parse_listing(second)[3] == "CAKE"
+
+
+LISTINGS = [{"item_id": f"B{i}", "item_name": [{"value": f"Name, {i}\nmore"}]} for i in range(3)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        json.dumps(LISTINGS),
+        json.dumps(LISTINGS, indent=2),
+        "[\n" + ",\n".join(map(json.dumps, LISTINGS)) + "\n]",
+        "\n".join(json.dumps(listing, indent=1) for listing in LISTINGS),
+        "\ufeff\n" + json.dumps(LISTINGS),
+    ],
+    ids=["one line", "indented", "one per line in brackets", "indented objects", "byte order mark"],
+)
+def test_listings_as_one_json_array_or_written_over_lines_are_read(tmp_path, text):
+    found = index_catalogue(write_catalogue(tmp_path, [text.encode()]))
+    assert read_listings(found.folder)["item_id"].tolist() == ["B0", "B1", "B2"]
+    assert found.n_malformed == 0
+
+
+def test_a_catalogue_without_one_listing_is_refused(tmp_path):
+    with pytest.raises(DataError, match="none of 1 files holds a listing.*line 1: no item_id"):
+        index_catalogue(write_catalogue(tmp_path, [b"{}"]))
+
+
+def test_product_types_of_ones_own_keep_blanks_and_accents(tmp_path):
+    assert parsed(product_type="Café  tables")["product_type"] == "Café tables"
+    assert parsed(product_type=[{"value": "Cafe\u0301"}])["product_type"] == "Café"
+    with pytest.raises(ValueError, match="product_type"):
+        parsed(product_type={"value": ["x"]})
+
+
+def test_odd_rows_of_the_image_table_cost_no_other_row(tmp_path):
+    odd = IMAGES + b"a,1,1,aa/1\r.jpg\n" + b'b,1,1,"aa/' + b"x" * 140_000 + b'.jpg"\n' + b"c,1,1,aa/c.jpg\n"
+    found = index_catalogue(write_catalogue(tmp_path, [b'{"item_id": "B1"}'], odd))
+    assert read_images(found.folder)["image_id"].tolist() == ["00123", "c"]
+    assert found.n_malformed == 2
+
+
+@pytest.mark.parametrize("line", [b"\n", b"{}\n", b" \r\n"])
+def test_a_small_file_of_millions_of_empty_lines_is_refused_at_once(tmp_path, line):
+    folder = write_catalogue(tmp_path, [b"{}"])
+    (folder / "listings" / "metadata" / "listings_0.json.gz").write_bytes(gzip.compress(line * 5_000_000))
+    start = time.process_time()
+    with pytest.raises(DataError, match="consists of nearly empty lines"):
+        index_catalogue(folder)
+    assert time.process_time() - start < 2
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_in_place_of_listings_is_refused(tmp_path):
+    folder = write_catalogue(tmp_path, [b"{}"])
+    (folder / "listings/metadata/listings_0.json.gz").unlink()
+    os.mkfifo(folder / "listings/metadata/listings_0.json")
+    with pytest.raises(DataError, match="not a regular file"):
+        index_catalogue(folder)

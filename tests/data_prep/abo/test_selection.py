@@ -157,7 +157,13 @@ def test_images_without_row_file_or_main_image_are_dropped_with_the_reason():
     assert reasons == {"a": "not in images.csv", "b": "no main image to compare it with", "c": "no such file"}
 
 
-@pytest.mark.parametrize("name", ["../evil", "A/B", "", ".hidden"])
+@pytest.mark.parametrize("name", ["Café tables", "Stühle, klein", "MEN'S SHOES", "靴"])
+def test_a_type_of_ones_own_may_have_blanks_and_accents(name):
+    types = select_classes(listings(("1", name, "a", ""), ("2", "HAT", "b", "")), Selecting(minimum=1))
+    assert set(types["label"]) == {"HAT", name}
+
+
+@pytest.mark.parametrize("name", ["../evil", "A/B", "", ".hidden", " x", "x ", "x.", "a:b", "a\\b", "a\tb"])
 def test_a_type_whose_name_can_not_be_a_folder_is_no_class(name):
     types = select_classes(listings(("1", name, "a", ""), ("2", "HAT", "b", "")), Selecting(minimum=1))
     assert set(types["label"]) <= {"HAT", ""}

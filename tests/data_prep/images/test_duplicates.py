@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pandas import DataFrame
 from PIL import Image, ImageDraw
 
+from aisles.data_prep.images.columns import complete_table
 from aisles.data_prep.images.decoding import decode_image
 from aisles.data_prep.images.duplicates import (
     HashedImages,
@@ -19,7 +20,7 @@ from aisles.data_prep.images.duplicates import (
     near_duplicates,
 )
 from aisles.data_prep.images.fitting import Fitting
-from aisles.data_prep.images.manifest import Manifest, complete_table
+from aisles.data_prep.images.manifest import Manifest
 
 
 def drawn(seed, color=(180, 40, 40)):
@@ -65,6 +66,37 @@ def test_a_changed_copy_is_a_near_duplicate(change):
     assert groups_of(originals + copies) == [*range(8), *range(8)]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+        lambda image: saved_again(image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)).resize((128, 96)),
+        lambda image: image.point(lambda value: int(value * 0.8)),
+        lambda image: image.point(lambda value: min(255, value + 25)),
+    ],
+    ids=["mirrored", "mirrored and recompressed", "darker", "lighter"],
+)
+def test_an_augmented_copy_is_a_near_duplicate_if_asked_for(change):
+    originals = [drawn(seed) for seed in range(8)]
+    copies = [change(image) for image in originals]
+    assert groups_of(originals + copies, augmented=True) == [*range(8), *range(8)]
+    assert groups_of(originals + copies) != [*range(8), *range(8)]
+
+
+def test_augmentation_joins_no_different_images_color_variants_or_plain_ones():
+    plain = [Image.new("RGB", (64, 64), color) for color in ("white", "black", (128, 128, 128), "blue")]
+    variants = [drawn(100, (180, 40, 40)), drawn(100, (40, 40, 180))]
+    images = [*(drawn(seed) for seed in range(60)), *variants, *plain]
+    assert groups_of(images, augmented=True) == list(range(len(images)))
+
+
+def test_the_hash_of_a_mirrored_image_is_told_without_mirroring():
+    images = [drawn(seed) for seed in range(12)]
+    turned = hashed([image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) for image in images])
+    differing = np.bitwise_xor(hashed(images).mirrored, turned.bits)
+    assert max(bin(int(bits)).count("1") for bits in differing) <= 1
+
+
 def test_different_images_are_not():
     assert groups_of([drawn(seed) for seed in range(60)]) == list(range(60))
 
@@ -90,7 +122,9 @@ def test_a_plain_image_is_no_duplicate_of_a_small_thing_on_it():
 
 def test_thousands_of_equal_images_make_no_millions_of_pairs():
     one = hashed([drawn(1), Image.new("RGB", (8, 8), "white")])
-    many = ImageHashes(*(np.repeat(part, 5000, axis=0) for part in (one.bits, one.colors, one.flat)))
+    many = ImageHashes(
+        *(np.repeat(part, 5000, axis=0) for part in (one.bits, one.colors, one.flat, one.mirrored))
+    )
     found = near_duplicates(many)
     assert len(found.pairs) == 9998
     assert set(found.groups) == {0, 5000}
@@ -102,7 +136,7 @@ def test_pairs_equal_brute_force(values, distance):
     bits = np.array(values, dtype=np.uint64)
     n = len(values)
     colors = np.random.default_rng(0).integers(0, 256, (n, 8, 8, 3)) // 128
-    hashes = ImageHashes(bits, colors.astype(np.uint8), np.zeros(n, dtype=bool))
+    hashes = ImageHashes(bits, colors.astype(np.uint8), np.zeros(n, dtype=bool), bits)
     found = near_duplicates(hashes, distance)
     expected = {
         (i, j): bin(values[i] ^ values[j]).count("1")
@@ -129,7 +163,7 @@ def test_files_are_hashed_in_order(tmp_path):
 
 
 def test_pairs_across_splits_and_labels_are_listed():
-    table, _ = complete_table(
+    table, _, _ = complete_table(
         DataFrame(
             {
                 "file_name": list("abcdef"),

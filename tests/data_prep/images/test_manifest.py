@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from aisles.data_prep.images.manifest import COLUMNS, Manifest, complete_table, read_manifest, write_manifest
+from aisles.data_prep.images.columns import COLUMNS, complete_table
+from aisles.data_prep.images.manifest import Manifest, read_manifest, write_manifest
 from aisles.data_prep.io.errors import DataError
 
 
@@ -239,7 +240,7 @@ def test_keeping_rows_numbers_them_anew_and_notes_why(tmp_path):
 
 def test_a_table_from_elsewhere_is_completed():
     frame = pd.DataFrame({"file_name": ["a", "b"], "label": [1, 2], "source": ["main", None]}, index=[5, 9])
-    table, notes = complete_table(frame)
+    table, notes, _ = complete_table(frame)
     assert table["label"].tolist() == ["1", "2"]
     assert table["source"].tolist() == ["main", ""]
     assert table.index.tolist() == [0, 1]

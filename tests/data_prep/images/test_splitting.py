@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pandas import DataFrame
 
-from aisles.data_prep.images.manifest import Manifest, complete_table
+from aisles.data_prep.images.columns import complete_table
+from aisles.data_prep.images.manifest import Manifest
 from aisles.data_prep.images.splitting import (
     SHARES,
     connected_products,
@@ -29,7 +30,7 @@ def make_manifest(labels, splits=None, products=None):
         frame["split"] = list(splits)
     if products is not None:
         frame["product"] = list(products)
-    table, notes = complete_table(DataFrame(frame))
+    table, notes, _ = complete_table(DataFrame(frame))
     return Manifest(table, Path("."), tuple(notes))
 
 

@@ -2,6 +2,7 @@ import io
 import os
 import tarfile
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -238,3 +239,78 @@ def test_only_a_tar_file_splits_a_path(tmp_path):
     assert split_tar_path(path / "x/y.jpg") == (str(path), "x/y.jpg")
     assert split_tar_path(tmp_path / "folder.tar/x.jpg") is None
     assert split_tar_path("plain/x.jpg") is None
+
+
+def test_an_index_with_swapped_offsets_is_made_again(tmp_path, caplog):
+    path = write_tar(
+        tmp_path / "a.tar", {"a.jpg": b"a" * 600, "b.jpg": b"b" * 600, "c" * 150 + ".jpg": b"c" * 600}
+    )
+    TarImages(path)
+    index = tmp_path / "a.tar.index.npz"
+    with np.load(index) as stored:
+        parts = {name: stored[name].copy() for name in stored.files}
+    for swapped in (["offsets"], ["offsets", "headers"], ["sizes"]):
+        changed = {n: v[[1, 0, 2]] if n in swapped and n != "sizes" else v for n, v in parts.items()}
+        if "sizes" in swapped:
+            changed["sizes"] = parts["sizes"] - 1
+        np.savez(index, **changed)
+        caplog.clear()
+        tar = TarImages(path)
+        assert tar.read("a.jpg") == b"a" * 600 and tar.read("c" * 150 + ".jpg") == b"c" * 600
+        assert caplog.text.count("does not agree") == 1
+        assert TarImages(path).read("b.jpg") == b"b" * 600 and caplog.text.count("does not agree") == 1
+
+
+def test_a_tar_replaced_by_one_of_the_same_size_and_time_is_read_right(tmp_path):
+    path = write_tar(tmp_path / "a.tar", {"a.jpg": b"old", "b.jpg": b"two"})
+    status = path.stat()
+    TarImages(path)
+    write_tar(path, {"b.jpg": b"new", "a.jpg": b"one"})
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert path.stat().st_size == status.st_size
+    assert (TarImages(path).read("a.jpg"), TarImages(path).read("b.jpg")) == (b"one", b"new")
+
+
+@pytest.mark.parametrize("name", ["../../x", "/etc/x", "a\0b", "./a.jpg"])
+def test_an_index_with_names_that_no_tar_may_have_is_not_believed(tmp_path, name):
+    path = write_tar(tmp_path / "a.tar", {"a.jpg": b"1"})
+    TarImages(path)
+    index = tmp_path / "a.tar.index.npz"
+    with np.load(index) as stored:
+        parts = {key: stored[key] for key in stored.files}
+    np.savez(index, **(parts | {"names": np.frombuffer(name.encode(), dtype=np.uint8)}))
+    assert TarImages(path).names == ("a.jpg",)
+
+
+def test_a_member_above_the_limit_is_refused(tmp_path):
+    tar = TarImages(write_tar(tmp_path / "a.tar", {"a.jpg": b"1" * 11}))
+    assert tar.read("a.jpg", 11) == b"1" * 11
+    with pytest.raises(ArchiveError, match="'a.jpg' has 11 bytes; the limit is 10"):
+        tar.read("a.jpg", 10)
+
+
+def test_a_global_header_that_names_all_members_is_refused(tmp_path):
+    records = b"13 path=evil\n"
+    member = tarfile.TarInfo("x")
+    member.type, member.size = b"g", len(records)
+    path = tmp_path / "a.tar"
+    path.write_bytes(member.tobuf(tarfile.USTAR_FORMAT) + records.ljust(512, b"\0") + bytes(1024))
+    with pytest.raises(ArchiveError, match="global header at byte 0 gives all members one name"):
+        TarImages(path)
+
+
+def test_a_pax_header_of_many_records_takes_time_in_proportion(tmp_path):
+    def seconds(n_records):
+        records = b"".join(b"%d %06d=\n" % (11, i) for i in range(n_records))
+        member = tarfile.TarInfo("x")
+        member.type, member.size = b"x", len(records)
+        padded = records.ljust((len(records) + 511) // 512 * 512, b"\0")
+        path = tmp_path / f"{n_records}.tar"
+        image = tarfile.TarInfo("a.jpg").tobuf()
+        path.write_bytes(member.tobuf(tarfile.USTAR_FORMAT) + padded + image + bytes(1024))
+        start = time.process_time()
+        assert TarImages(path).names == ("a.jpg",)
+        return time.process_time() - start
+
+    seconds(1000)
+    assert seconds(90_000) < 30 * max(seconds(9_000), 0.005)

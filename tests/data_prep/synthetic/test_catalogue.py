@@ -24,43 +24,43 @@ def members(path):
         return {m.name: tar.extractfile(m).read() for m in tar.getmembers()}
 
 
-def raw(drawn, row):
-    return read_image_bytes(drawn.directory / "abo-images-small.tar" / "images" / "small" / row["path"])
+def raw(synthetic, row):
+    return read_image_bytes(synthetic.directory / "abo-images-small.tar" / "images" / "small" / row["path"])
 
 
 def trapped(truth, trap):
     return [row for row in truth.values() if trap in row["trap"].split()]
 
 
-def test_the_same_seed_gives_the_same_bytes(drawn, tmp_path):
+def test_the_same_seed_gives_the_same_bytes(synthetic, tmp_path):
     again = write_sample(tmp_path, products_per_type=8)
     for name in ("abo-listings.tar", "abo-images-small.tar", "truth.csv"):
-        assert (tmp_path / name).read_bytes() == (drawn.directory / name).read_bytes(), name
-    assert again.n_images == drawn.n_images
+        assert (tmp_path / name).read_bytes() == (synthetic.directory / name).read_bytes(), name
+    assert again.n_images == synthetic.n_images
 
 
-def test_the_listings_are_written_as_amazon_writes_them(drawn):
-    files = members(drawn.directory / "abo-listings.tar")
+def test_the_listings_are_written_as_amazon_writes_them(synthetic):
+    files = members(synthetic.directory / "abo-listings.tar")
     names = [f"listings/metadata/listings_{digit}.json.gz" for digit in "0123456789abcdef"]
     assert set(files) == {*names, "listings/README.md", "LICENSE-CC0.txt"}
     forms, n_lines = set(), 0
     for name in names:
         for number, line in enumerate(gzip.decompress(files[name]).splitlines(), start=1):
-            if (name, number) in drawn.malformed:
+            if (name, number) in synthetic.malformed:
                 continue
             listing = json.loads(line)
             assert line.isascii() and all(listing.values())
             forms.add(type(listing["product_type"]))
             n_lines += 1
-    assert forms == {str, list} and n_lines == drawn.n_listings
+    assert forms == {str, list} and n_lines == synthetic.n_listings
 
 
-def test_the_images_are_stored_as_amazon_stores_them(drawn, truth):
-    files = members(drawn.directory / "abo-images-small.tar")
+def test_the_images_are_stored_as_amazon_stores_them(synthetic, truth):
+    files = members(synthetic.directory / "abo-images-small.tar")
     table = gzip.decompress(files.pop("images/metadata/images.csv.gz")).decode().splitlines()
     assert table[0] == "image_id,height,width,path"
     files.pop("LICENSE-CC0.txt")
-    assert len(files) == drawn.n_images
+    assert len(files) == synthetic.n_images
     for name in files:
         match = re.fullmatch(r"images/small/([0-9a-f]{2})/([0-9a-f]{8})\.(jpg|png)", name)
         assert match and match[2].startswith(match[1])
@@ -74,7 +74,7 @@ def test_every_trap_is_laid_whatever_the_seed():
         assert {trap for image in plan.images for trap in image.traps} == TRAPS
 
 
-def test_the_truth_tells_what_each_image_is(drawn, truth):
+def test_the_truth_tells_what_each_image_is(synthetic, truth):
     assert {row["kind"] for row in truth.values()} == {
         "main", "view", "scene", "swatch", "chart", "text", "boilerplate",
     }  # fmt: skip
@@ -88,17 +88,17 @@ def test_the_truth_tells_what_each_image_is(drawn, truth):
     assert {"00123456789", "51234567890", "71000000e11"} <= set(truth)
 
 
-def test_images_in_unusual_forms_are_really_in_them(drawn, truth):
+def test_images_in_unusual_forms_are_really_in_them(synthetic, truth):
     for trap, mode in (("cmyk", "CMYK"), ("gray", "L"), ("alpha", "RGBA")):
         for row in trapped(truth, trap):
-            assert Image.open(io.BytesIO(raw(drawn, row))).mode == mode
-            assert decode_image(raw(drawn, row)).mode == "RGB"
+            assert Image.open(io.BytesIO(raw(synthetic, row))).mode == mode
+            assert decode_image(raw(synthetic, row)).mode == "RGB"
     for row in trapped(truth, "truncated"):
         with pytest.raises(UnreadableImage):
-            decode_image(raw(drawn, row))
+            decode_image(raw(synthetic, row))
     for row in trapped(truth, "no_file"):
         with pytest.raises(UnreadableImage, match="no member"):
-            raw(drawn, row)
+            raw(synthetic, row)
 
 
 def test_too_few_products_for_all_traps_are_refused(tmp_path):

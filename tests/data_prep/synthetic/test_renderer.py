@@ -66,8 +66,8 @@ def test_solids_have_the_faces_that_they_should():
 
 @pytest.mark.parametrize("kind", ["main", "view", "scene", "swatch", "chart", "text", "boilerplate"])
 def test_every_kind_of_image_can_be_drawn_of_every_type(kind):
-    for number, drawn in enumerate(TYPES[:: 1 if kind == "main" else 6]):
-        image = draw_photo(kind, drawn, [3, number, 0], 1)
+    for number, synthetic in enumerate(TYPES[:: 1 if kind == "main" else 6]):
+        image = draw_photo(kind, synthetic, [3, number, 0], 1)
         assert image.mode == "RGB" and 100 <= max(image.size) <= 256
 
 

@@ -38,8 +38,8 @@ SLOW = "import sys, time; from pathlib import Path; out = Path(sys.argv[1]); out
 CAREFUL = SLOW + "time.sleep(.3); (out / '.part-x').write_text('d'); (out / '.part-x').rename(out / 'x')"
 APPENDS = SLOW + "f = open(out / 'x', 'a', 1); [(f.write('line\\n'), time.sleep(.02)) for _ in range(20)]"
 LEAVES = (
-    SLOW
-    + "(out / f'.part-{time.time()}').touch(); time.sleep(.3); (out / 'x').touch(); [p.unlink() for p in list(out.glob('.part*'))[-1:]]"
+    SLOW + "(out / f'.part-{time.time()}').touch(); time.sleep(.3); (out / 'x').touch(); "
+    "[p.unlink() for p in list(out.glob('.part*'))[-1:]]"
 )
 
 
