@@ -1,10 +1,8 @@
 """The commands `predict` and `export`."""
 
 import logging
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -82,8 +80,8 @@ def predict(
     """Return which class each of IMAGES shows, and by which path.
 
     IMAGES are files, folders (with everything in them), patterns such as 'photos/**/*.jpg', or - for file names on
-    standard input, one per line. Answers appear as batches finish. Files that can't be read are reported and left out;
-    the exit code is 3 if there was none that could.
+    standard input, one per line (with -0, ended by NUL). Answers appear as batches finish. Files that can't be read are
+    reported and left out; the exit code is 3 if there was none that could.
 
     Example: aisles predict run/bundles/two-stage chair.jpg photos --json
     """
@@ -97,6 +95,8 @@ def predict(
         raise click.UsageError(
             "Missing argument 'IMAGES...'. Give files, folders, patterns, or - for standard input."
         )
+    if null and "-" not in images:
+        raise click.UsageError("-0 (--null) is about names on standard input: give - among IMAGES, too.")
     if json_ and csv_:
         raise click.UsageError("--json and --csv exclude each other: the answers are printed once.")
     if only and only_from is not None:
@@ -105,11 +105,9 @@ def predict(
         )
     if explain is not None and (only or only_from is not None):
         raise click.UsageError("--explain shows answers over all classes: leave --only out.")
-    if sys.stdout is None:
-        raise click.ClickException("Standard output is closed: there is no place for the answers.")
     possible = (list(only) or None) if only_from is None else read_possible(only_from, only_column)
     classifier = load_bundle(bundle, resident=resident)
-    with ExitStack() as stack, _closed_pipe():
+    with ExitStack() as stack:
         page = None
         if explain is not None:
             from aisles.experiments.report.explanation_page import open_page
@@ -146,16 +144,6 @@ def predict(
         if not counts.total:
             logger.warning("No images found in %s.", ", ".join(images))
         sys.exit(3)
-
-
-@contextmanager
-def _closed_pipe() -> Iterator[None]:
-    """End quietly when whoever reads our output has seen enough, as `| head` does."""
-    try:
-        yield
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
 
 
 @click.command(cls=ModelCommand)
