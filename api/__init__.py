@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 _PLACES = {
+    "FeaturesTable": "aisles.data_prep.images.features_table",
     "FlatClassifier": "aisles.models.prediction.two_stage",
     "HierarchicalEstimator": "aisles.models.sklearn_estimator",
     "HierarchicalPrediction": "aisles.models.prediction.two_stage",
@@ -15,7 +16,7 @@ _PLACES = {
     "build_backbone": "aisles.models.backbones.registry",
     "compare": "aisles.experiments.judge.judgement",
     "evaluate": "aisles.experiments.training.bundle_evaluation",
-    "load": "aisles.models.bundles.bundle",
+    "load": "aisles.models.bundles.saving",
     "load_plugins": "aisles.hierarchy.registry",
     "read_manifest": "aisles.data_prep.images.manifest",
     "register_backbone": "aisles.models.backbones.definitions",
@@ -24,18 +25,17 @@ _PLACES = {
     "register_method": "aisles.experiments.methods.registry",
     "register_metric": "aisles.experiments.metrics.registry",
     "register_rule": "aisles.hierarchy.rules",
-    "save": "aisles.models.bundles.bundle",
+    "save": "aisles.models.bundles.saving",
     "train": "aisles.calls",
     "wrap_backbone": "aisles.models.backbones.registry",
 }
 _OTHER_NAMES = {
     "Settings": "BenchmarkSettings",
     "evaluate": "evaluate_bundle",
-    "load": "load_bundle",
-    "save": "save_bundle",
 }
 
 __all__ = [
+    "FeaturesTable",
     "FlatClassifier",
     "HierarchicalEstimator",
     "HierarchicalPrediction",
@@ -63,6 +63,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from aisles.calls import benchmark, train
+    from aisles.data_prep.images.features_table import FeaturesTable
     from aisles.data_prep.images.manifest import read_manifest
     from aisles.experiments.judge.judgement import compare
     from aisles.experiments.methods.registry import MethodResult, register_method
@@ -75,8 +76,7 @@ if TYPE_CHECKING:
     from aisles.hierarchy.rules import register_rule
     from aisles.models.backbones.definitions import register_backbone
     from aisles.models.backbones.registry import build_backbone, wrap_backbone
-    from aisles.models.bundles.bundle import load_bundle as load
-    from aisles.models.bundles.bundle import save_bundle as save
+    from aisles.models.bundles.saving import load, save
     from aisles.models.heads.registry import register_head
     from aisles.models.prediction.two_stage import FlatClassifier, HierarchicalPrediction, TwoStageClassifier
     from aisles.models.sklearn_estimator import HierarchicalEstimator

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from aisles.data_prep.images.features_table import FeaturesTable
     from aisles.experiments.benchmark.run import BenchmarkResult
     from aisles.experiments.training.runs import TrainResult
 
@@ -13,9 +14,13 @@ GIVEN = "hierarchy.given"
 
 
 def benchmark(
-    data: str | Path,
+    data: "str | Path | FeaturesTable | Any",
     output: str | Path,
     *,
+    y: Any = None,
+    products: Any = None,
+    splits: Any = None,
+    file_names: Any = None,
     settings: Any = None,
     preset: str | None = None,
     backbone: Any = None,
@@ -33,10 +38,12 @@ def benchmark(
 
     Parameters
     ----------
-    data : path
-        A manifest or a folder of class folders.
+    data : path, FeaturesTable or array-like of shape (n, d)
+        A manifest, a folder of class folders or a features table; or features, one row per image, with `y`.
     output : path
         The run folder.
+    y, products, splits, file_names : array-like of shape (n,), optional
+        With features: classes, and what `aisles.FeaturesTable.from_arrays` takes beside them.
     settings : Settings, mapping or path, optional
         `aisles.Settings`, a mapping of `section.key` (or of sections) to values, or a TOML file.
     preset : str, optional
@@ -72,6 +79,7 @@ def benchmark(
     from aisles.experiments.settings.benchmark import BenchmarkSettings
 
     own, named = _own_backbone(backbone, named)
+    data = _features(data, y, products=products, splits=splits, file_names=file_names)
     return run_benchmark(
         data, output, make_settings(BenchmarkSettings, settings, named, preset=preset), backbone=own, cache=cache,
         jobs=jobs, scheduler=scheduler, sweep=sweep, resume=resume, replace=replace,
@@ -111,6 +119,26 @@ def train(
     own, named = _own_backbone(backbone, named)
     chosen = make_settings(TrainSettings, settings, named, preset=preset)
     return train_classifier(data, output, chosen, backbone=own, cache=cache)
+
+
+def _features(data: Any, y: Any, **columns: Any) -> Any:
+    """Make a features table of arrays; a path or a table is data already."""
+    from aisles.data_prep.images.features_table import FeaturesTable
+
+    named = [name for name, values in {"y": y, **columns}.items() if values is not None]
+    if isinstance(data, str | Path | FeaturesTable):
+        if named:
+            raise ValueError(
+                f"`{named[0]}` goes with features as an array. Received with it: {type(data).__name__}, which holds "
+                "its own columns."
+            )
+        return data
+    if y is None:
+        raise ValueError(
+            f"`data` is a path, a FeaturesTable, or features of shape (n, d) with their classes as `y`. Received: "
+            f"{type(data).__name__} and no y."
+        )
+    return FeaturesTable.from_arrays(data, y, **columns)
 
 
 def make_settings(kind: Any, settings: Any, named: Mapping[str, Any], *, preset: str | None = None) -> Any:

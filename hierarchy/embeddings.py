@@ -83,7 +83,7 @@ def centered_embeddings(
     weighing = weighing.tocsr()
     total = np.asarray(weighing.sum(axis=0)).ravel()
     counted = total > 0
-    x = sparse.csr_matrix(features, dtype=np.float64) if sparse.issparse(features) else features
+    x: Any = sparse.csr_matrix(features, dtype=np.float64) if sparse.issparse(features) else features
     mean = _column_means(x, total)
     if sparse.issparse(x):
         inside = x[counted]

@@ -55,7 +55,8 @@ def fit_stage(estimator: Any, X: Any, labels: np.ndarray, weights: np.ndarray | 
     """
     if len(np.unique(labels)) < 2:
         return None
-    return clone(estimator).fit(X, labels, **_weights_for(estimator, weights))
+    model: Any = clone(estimator)
+    return model.fit(X, labels, **_weights_for(estimator, weights))
 
 
 def stage_probs(model: Any, X: Any, n_labels: int) -> np.ndarray:

@@ -1,8 +1,10 @@
-"""Features that were computed elsewhere, in place of images: `.npz` or `.parquet`, one row per image."""
+"""Features that were computed elsewhere, in place of images: `.npz`, `.parquet` or arrays, one row per image."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,6 +35,45 @@ class FeaturesTable:
     manifest: Manifest
     vectors: np.ndarray
     scan: ImageScan
+
+    @classmethod
+    def from_arrays(
+        cls,
+        X: Any,
+        y: Any,
+        *,
+        products: Any = None,
+        splits: Any = None,
+        file_names: Any = None,
+        columns: Mapping[str, Any] | None = None,
+    ) -> "FeaturesTable":
+        """Make a features table of arrays, lists or data frame columns, one entry per image.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Features; finite.
+        y : array-like of shape (n,)
+            Classes, named by `str`.
+        products : array-like of shape (n,), optional
+            The product on each image: no product is in two splits. Each image is its own unless given.
+        splits : array-like of shape (n,), optional
+            train, val or test; made by product unless given.
+        file_names : array-like of shape (n,), optional
+            Names of the images, each once; row-0, row-1, ... unless given.
+        columns : mapping of str to array-like of shape (n,), optional
+            Further columns, such as one of macro-categories for `hierarchy_column`.
+
+        Raises
+        ------
+        DataError
+            If shapes don't fit, a class is missing, or a feature is not finite.
+        """
+        named = {"label": y, "product": products, "split": splits, "file_name": file_names, **(columns or {})}
+        given = {name: np.asarray(values) for name, values in named.items() if values is not None}
+        if hasattr(X, "toarray"):
+            X = X.toarray()
+        return _table(given | {"features": np.asarray(X)}, "X", Path(), "label")
 
     def vectors_of(self, manifest: Manifest) -> np.ndarray:
         """Return the vectors of some of the rows, in a manifest's order."""
@@ -66,34 +107,49 @@ def read_features_table(path: str | Path, *, label_column: str = "label") -> Fea
         columns = read_arrays(path) if path.suffix.lower() == ".npz" else _read_parquet(path)
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path} can't be read: {error}. {_WHAT}") from error
+    return _table(columns, str(path), path.parent, label_column)
+
+
+def _table(columns: dict[str, np.ndarray], source: str, root: Path, label_column: str) -> FeaturesTable:
     vectors = np.asarray(columns.pop("features", None))
     if vectors.ndim != 2 or vectors.dtype.kind not in "fiu" or label_column not in columns:
         raise DataError(
-            f"{path}: features must be numbers of shape (n, d), beside {label_column!r}. Received: {vectors.shape} and "
-            f"{sorted(columns)}. {_WHAT}"
+            f"{source}: features must be numbers of shape (n, d), beside {label_column!r}. Received: "
+            f"{vectors.dtype} of shape {vectors.shape} and {sorted(columns)}. {_WHAT}"
         )
     odd = {
         name: np.shape(values) for name, values in columns.items() if np.shape(values) != vectors.shape[:1]
     }
     if odd:
         raise DataError(
-            f"{path}: every column must have one value per row of {vectors.shape}. Received: {odd}."
+            f"{source}: every column must have one value per row of {vectors.shape}. Received: {odd}."
         )
-    vectors = np.ascontiguousarray(vectors, dtype=np.float32)
+    with np.errstate(over="ignore"):  # what float32 can't hold is infinite, and refused
+        vectors = np.ascontiguousarray(vectors, dtype=np.float32)
     bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
     if len(bad):
         raise DataError(
-            f"{path}: {len(bad):,} rows have NaN or infinite features, the first is row {bad[0]}."
+            f"{source}: {len(bad):,} rows have NaN or infinite features, the first is row {bad[0]}."
         )
-    table = pd.DataFrame({name: pd.Series(values).astype(str) for name, values in columns.items()})
-    table = with_labels_from(table, label_column, str(path))
+    unnamed = np.flatnonzero(pd.isna(pd.Series(columns[label_column])))
+    if len(unnamed):
+        raise DataError(
+            f"{source}: {len(unnamed):,} rows have no class, the first is row {unnamed[0]}. Name it, or leave them out."
+        )
+    table = pd.DataFrame({name: _as_text(values) for name, values in columns.items()})
+    table = with_labels_from(table, label_column, source)
     if "file_name" not in table:
         table = table.assign(file_name=[f"row-{row}" for row in range(len(table))])
-    table, notes, warnings = complete_table(table, str(path))
+    table, notes, warnings = complete_table(table, source)
     hashes = np.array([hashlib.sha256(row.tobytes()).hexdigest() for row in vectors], dtype=object)
-    return FeaturesTable(
-        Manifest(table, path.parent, tuple(notes)).with_warnings(*warnings), vectors, _all_readable(hashes)
-    )
+    manifest = Manifest(table, root, tuple(notes)).with_warnings(*warnings)
+    return FeaturesTable(manifest, vectors, _all_readable(hashes))
+
+
+def _as_text(values: np.ndarray) -> pd.Series:
+    """Write a column as text, missing values as nothing."""
+    column = pd.Series(values)
+    return column.astype(str).where(column.notna(), "")
 
 
 def _all_readable(hashes: np.ndarray) -> ImageScan:

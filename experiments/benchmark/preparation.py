@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from aisles.data_prep.images.columns import COLUMNS
-from aisles.data_prep.images.features_table import is_features_table, read_features_table
+from aisles.data_prep.images.features_table import FeaturesTable, is_features_table, read_features_table
 from aisles.data_prep.images.manifest import Manifest, read_manifest
 from aisles.data_prep.images.scan import find_leaks, scan_images
 from aisles.data_prep.images.screening import (
@@ -75,17 +75,21 @@ class PreparedData:
 
 
 def prepare_data(
-    data: str | Path, settings: DataSettings, hierarchy_column: str | None = None
+    data: str | Path | FeaturesTable, settings: DataSettings, hierarchy_column: str | None = None
 ) -> PreparedData:
-    """Read, check and split the images.
+    """Read, check and split the images, or a table of features.
 
     Raises
     ------
     DataError
         If the data can't be used; see `read_manifest`, `scan_images`, `screening` and `ensure_splits`.
     """
-    given = read_features_table(data, label_column=settings.label_column) if is_features_table(data) else None
-    manifest = given.manifest if given else _read(data, settings, hierarchy_column)
+    if isinstance(data, FeaturesTable):
+        given = data
+    else:
+        column = settings.label_column
+        given = read_features_table(data, label_column=column) if is_features_table(data) else None
+    manifest = given.manifest if given else _read(cast("str | Path", data), settings, hierarchy_column)
     scan = given.scan if given else scan_images(manifest, strict=settings.strict == "images")
     for file_name, reason in zip(scan.reasons["file_name"], scan.reasons["reason"], strict=True):
         logger.warning("Left out %s: %s", file_name, reason)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from aisles.data_prep.images.features_table import FeaturesTable
 from aisles.data_prep.io.files import write_whole
 from aisles.experiments.judge.methods_table import methods_table
 from aisles.experiments.methods.head_jobs import Trainer, flat_job, router_job, two_stage_jobs
@@ -92,7 +93,7 @@ class BenchmarkResult:
 
 
 def run_benchmark(
-    data: str | Path,
+    data: str | Path | FeaturesTable,
     output: str | Path,
     settings: BenchmarkSettings | None = None,
     *,
@@ -111,8 +112,8 @@ def run_benchmark(
 
     Parameters
     ----------
-    data : path
-        A manifest or a folder of class folders; see `aisles.data_prep.images.manifest.read_manifest`.
+    data : path or FeaturesTable
+        A manifest or a folder of class folders; see `aisles.data_prep.images.manifest.read_manifest`. Or features.
     output : path
         The run folder.
     settings : BenchmarkSettings, optional
@@ -143,11 +144,14 @@ def run_benchmark(
         If the run folder holds another study, flat or the primary rule can't be trained, or the cluster can't be used.
     """
     settings, output = settings or BenchmarkSettings(), Path(output).absolute()
-    check_apart(Path(data), output)
+    if not isinstance(data, FeaturesTable):
+        check_apart(Path(data), output)
     with run_folder(output):
         prepared = prepare_data(data, settings.data, settings.hierarchy.column)
         log_counts(prepared)
         check_hierarchy(prepared, settings.hierarchy)
+        # Before features are extracted, which takes longest; whether the backbone is the same, its key tells.
+        check_resumable(output, settings, {"data": prepared.fingerprint}, resume=resume, replace=replace)
         trunk, features = prepare_features(prepared, settings.backbone, cache, backbone)
         facts = {"data": prepared.fingerprint, "backbone": trunk.key}
         another = check_resumable(output, settings, facts, resume=resume, replace=replace)

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from aisles.data_prep.images.features_table import is_features_table
 from aisles.data_prep.images.manifest import write_manifest
+from aisles.data_prep.io.errors import DataError
 from aisles.experiments.benchmark.preparation import (
     PreparedData,
     check_hierarchy,
@@ -88,6 +90,12 @@ def train_classifier(
     TrainResult
     """
     settings, output = settings or TrainSettings(), Path(output)
+    if is_features_table(data):
+        raise DataError(
+            f"{data} is a features table. What aisles train makes predicts images, and nothing says which network made "
+            "these features of them. Compare on them: aisles benchmark. Or train on them in Python, and save it: "
+            "aisles.save(aisles.HierarchicalEstimator().fit(X, y), 'model')."
+        )
     with run_folder(output):
         prepared = prepare_data(data, settings.data, settings.hierarchy.column)
         if settings.classifier.model == "two-stage":

@@ -211,6 +211,10 @@ def _read_json(folder: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         inside = [folder / name for name in INSIDE if (folder / name / "bundle.json").is_file()]
         meant = f"It holds {' and '.join(map(str, inside))}: give one of them." if inside else ""
+        if (folder / "estimator.json").is_file():
+            meant = (
+                "It holds an estimator on features, which predicts no images. In Python: aisles.load(folder)."
+            )
         raise BundleError(
             f"{folder} is no bundle: it has no bundle.json. "
             f"{meant or 'Give a bundle that `aisles train` or `aisles benchmark` has written: RUN/bundles/two-stage.'}"

@@ -2,16 +2,19 @@
 
 import json
 import tomllib
+from unittest import mock
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from aisles.data_prep.images.features_table import read_features_table
+import aisles
+from aisles.data_prep.images.features_table import FeaturesTable, read_features_table
 from aisles.data_prep.io.errors import DataError
 from aisles.experiments.benchmark.preparation import prepare_data, prepare_features
 from aisles.experiments.benchmark.run import run_benchmark
 from aisles.experiments.settings.benchmark import BenchmarkSettings, DataSettings
+from aisles.experiments.training.runs import train_classifier
 
 
 def arrays(n_classes=6, each=30):
@@ -94,3 +97,69 @@ def test_features_tables_that_do_not_fit_are_refused(tmp_path, change, message):
     np.savez(tmp_path / "given.npz", **(arrays() | change))
     with pytest.raises(DataError, match=message):
         read_features_table(tmp_path / "given.npz")
+
+
+def test_arrays_make_the_table_that_their_file_makes(tmp_path):
+    given = arrays()
+    np.savez(tmp_path / "given.npz", **given, aisle=np.char.add("of ", given["label"]))
+    read = read_features_table(tmp_path / "given.npz")
+    made = FeaturesTable.from_arrays(
+        pd.DataFrame(given["features"]),
+        pd.Series(given["label"]),
+        products=list(given["product"]),
+        splits=given["split"],
+        file_names=given["file_name"],
+        columns={"aisle": [f"of {label}" for label in given["label"]]},
+    )
+    pd.testing.assert_frame_equal(made.manifest.table, read.manifest.table)
+    np.testing.assert_array_equal(made.vectors, read.vectors)
+    np.testing.assert_array_equal(made.scan.sha256, read.scan.sha256)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"y": ["A"] * 179}, "one value per row"),
+        ({"y": [None] * 180}, "180 rows have no class, the first is row 0"),
+        ({"X": [["a", "b"]] * 180}, "features must be numbers"),
+        ({"X": np.full((180, 3), 1e300)}, "NaN or infinite"),
+        ({"products": ["P"]}, "one value per row"),
+        ({"splits": ["somewhere"] * 180}, "split"),
+        ({"file_names": ["a.jpg"] * 180}, "a.jpg"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(change, message):
+    given = {"X": np.ones((180, 3)), "y": np.repeat(list("ABC"), 60)} | change
+    with pytest.raises(DataError, match=message):
+        FeaturesTable.from_arrays(given.pop("X"), given.pop("y"), **given)
+
+
+def test_training_on_a_features_table_is_refused_with_what_does_it(tmp_path):
+    np.savez(tmp_path / "given.npz", **arrays())
+    with pytest.raises(DataError, match="predicts images.*aisles benchmark.*HierarchicalEstimator"):
+        train_classifier(tmp_path / "given.npz", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.keras
+def test_python_benchmarks_arrays_and_another_k_is_refused_before_anything_is_made(tmp_path):
+    given = arrays()
+    words = {"y": given["label"], "products": given["product"], "splits": given["split"]}
+    options = {"seeds": 1, "methods": ["soft"], "settings": {"training.epochs": 2, "hierarchy.macros": 2}}
+    result = aisles.benchmark(given["features"], tmp_path / "run", **words, **options)
+    assert result.metrics["backbone"] == "given features" and result.metrics["data"]["images"]["test"] == 72
+    options["settings"] |= {"hierarchy.macros": 3}
+    with (
+        mock.patch(
+            "aisles.experiments.benchmark.run.prepare_features", side_effect=AssertionError("too late")
+        ),
+        pytest.raises(ValueError, match="holds a study that differs in .*macros"),
+    ):
+        aisles.benchmark(given["features"], tmp_path / "run", **words, **options)
+
+
+def test_python_says_what_goes_with_what(tmp_path):
+    with pytest.raises(ValueError, match="no y"):
+        aisles.benchmark(np.ones((5, 2)), tmp_path / "run")
+    with pytest.raises(ValueError, match="`y` goes with features as an array"):
+        aisles.benchmark("photos", tmp_path / "run", y=["A"])
