@@ -25,6 +25,7 @@ _PLACES = {
     "register_method": "aisles.experiments.methods.registry",
     "register_metric": "aisles.experiments.metrics.registry",
     "register_rule": "aisles.hierarchy.rules",
+    "rollup": "aisles.experiments.judge.rollup",
     "save": "aisles.models.bundles.saving",
     "train": "aisles.calls",
     "wrap_backbone": "aisles.models.backbones.registry",
@@ -56,6 +57,7 @@ __all__ = [
     "register_method",
     "register_metric",
     "register_rule",
+    "rollup",
     "save",
     "train",
     "wrap_backbone",
@@ -66,6 +68,7 @@ if TYPE_CHECKING:
     from aisles.data_prep.images.features_table import FeaturesTable
     from aisles.data_prep.images.manifest import read_manifest
     from aisles.experiments.judge.judgement import compare
+    from aisles.experiments.judge.rollup import rollup
     from aisles.experiments.methods.registry import MethodResult, register_method
     from aisles.experiments.metrics.registry import register_metric
     from aisles.experiments.settings.benchmark import BenchmarkSettings as Settings

@@ -221,15 +221,28 @@ def fit_prediction_sets(
     check_share(coverage, "coverage")
     probs = check_distributions(calibration_probs, "calibration_probs", None)
     labels = _checked_labels(labels, *probs.shape)
-    rank = int(np.ceil((len(probs) + 1) * coverage - 1e-9))
-    if rank > len(probs):
+    true_scores = _scores(probs, method)[np.arange(len(labels)), labels]
+    return SetRule(coverage, method, conformal_quantile(true_scores, coverage), len(probs))
+
+
+def conformal_quantile(true_scores: np.ndarray, coverage: float) -> float:
+    """Return the ceil((n + 1) coverage)-th smallest of the true classes' scores, of shape (n,).
+
+    Raises
+    ------
+    ValueError
+        If `coverage` is no share, or there are too few scores for it.
+    """
+    check_share(coverage, "coverage")
+    n = len(true_scores)
+    rank = int(np.ceil((n + 1) * coverage - 1e-9))
+    if rank > n:
         needed = int(np.ceil(coverage / (1 - coverage) - 1e-9))
         raise ValueError(
             f"Sets with a coverage of {coverage} need at least {needed} calibration images. "
-            f"Received: {len(probs)}. Bring more, or lower the coverage."
+            f"Received: {n}. Bring more, or lower the coverage."
         )
-    true_scores = _scores(probs, method)[np.arange(len(labels)), labels]
-    return SetRule(coverage, method, float(np.sort(true_scores)[rank - 1]), len(probs))
+    return float(np.sort(true_scores)[rank - 1])
 
 
 def _scores(probs: np.ndarray, method: str) -> np.ndarray:

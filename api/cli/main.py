@@ -19,6 +19,7 @@ from .data import data as data_group
 from .options import BENCHMARK, setting_options
 from .predict import export, predict
 from .report import audit_labels, cite, report
+from .rollup import rollup
 from .settings import settings
 from .train import evaluate, train
 
@@ -124,6 +125,7 @@ main.add_command(export)
 main.add_command(report)
 main.add_command(compare)
 main.add_command(cite)
+main.add_command(rollup)
 main.add_command(audit_labels)
 main.add_command(train)
 main.add_command(evaluate)

@@ -84,11 +84,7 @@ def prepare_data(
     DataError
         If the data can't be used; see `read_manifest`, `scan_images`, `screening` and `ensure_splits`.
     """
-    if isinstance(data, FeaturesTable):
-        given = data
-    else:
-        column = settings.label_column
-        given = read_features_table(data, label_column=column) if is_features_table(data) else None
+    given = _given_features(data, settings.label_column)
     manifest = given.manifest if given else _read(cast("str | Path", data), settings, hierarchy_column)
     scan = given.scan if given else scan_images(manifest, strict=settings.strict == "images")
     for file_name, reason in zip(scan.reasons["file_name"], scan.reasons["reason"], strict=True):
@@ -119,6 +115,12 @@ def prepare_data(
         )
     vectors = given.vectors_of(split) if given else None
     return PreparedData(split, sha256, scan.reasons, leaks, vectors)
+
+
+def _given_features(data: str | Path | FeaturesTable, label_column: str) -> FeaturesTable | None:
+    if isinstance(data, FeaturesTable):
+        return data
+    return read_features_table(data, label_column=label_column) if is_features_table(data) else None
 
 
 def _read(data: str | Path, settings: DataSettings, hierarchy_column: str | None) -> Manifest:

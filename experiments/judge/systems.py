@@ -97,7 +97,7 @@ def join(
     if true is None:
         raise DataError("No table holds the truth. Add a column truth, or name a file with it: --truth FILE.")
     if by_column:
-        hierarchy = _hierarchy_of(true, facts["coarse"])
+        hierarchy = hierarchy_of_column(true, facts["coarse"])
     answers = {name: _answers(table) for name, table in tables.items()}
     classes = _classes(true, answers, tables, hierarchy)
     place = {label: index for index, label in enumerate(classes)}
@@ -218,6 +218,20 @@ def _answers(table: PredictionsTable) -> pd.Categorical:
     )
 
 
+def checked_probabilities(table: PredictionsTable) -> np.ndarray:
+    """Return a table's probabilities, float64 of shape (n_rows, n_columns), rows sum to 1.
+
+    Raises
+    ------
+    DataError
+        If they are none.
+    """
+    assert table.probs is not None
+    _check_probabilities(table, table.probs)
+    found = table.probs.astype(np.float64).clip(0)
+    return found / found.sum(axis=1, keepdims=True)
+
+
 def _check_probabilities(table: PredictionsTable, probs: np.ndarray) -> None:
     if len(set(table.classes)) < len(table.classes):
         raise DataError(
@@ -291,7 +305,18 @@ def _is_number(label: str) -> bool:
     return label.lstrip("-").replace(".", "", 1).isdigit()
 
 
-def _hierarchy_of(true: pd.Categorical, coarse: pd.Categorical | None) -> Hierarchy:
+def hierarchy_of_column(true: pd.Categorical | None, coarse: pd.Categorical | None) -> Hierarchy:
+    """Read a hierarchy off the true classes and the macros of the same rows.
+
+    Raises
+    ------
+    DataError
+        If there is no such column, no truth beside it, or a class has several macros.
+    """
+    if true is None:
+        raise DataError(
+            "A hierarchy is read off a column beside the true classes. Add a column truth, or name a file."
+        )
     if coarse is None:
         raise DataError("No table has the column that --hierarchy names. Name a column or a JSON file.")
     pairs = pd.DataFrame({"label": true, "macro": coarse}).drop_duplicates()

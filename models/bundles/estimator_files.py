@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.random import RandomState
@@ -89,7 +89,7 @@ def save_estimator(estimator: HierarchicalEstimator, folder: str | Path) -> Path
     }
     writer.arrays["probes"] = _probed(estimator)
     with whole_folder(folder) as part:
-        np.savez_compressed(part / ARRAYS, **writer.arrays)
+        np.savez_compressed(part / ARRAYS, **cast(dict[str, Any], writer.arrays))
         content["arrays_sha256"] = sha256_of(part / ARRAYS)
         content["sha256"] = _own_hash(content)
         (part / DESCRIPTION).write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")

@@ -12,11 +12,9 @@ if TYPE_CHECKING:
     from aisles.hierarchy.class_tree import ClassTree
     from aisles.models.prediction.two_stage import FlatClassifier, TwoStageClassifier
 
-    AnyClassifier = FlatClassifier | TwoStageClassifier | HierarchicalEstimator
-
 
 def save(
-    classifier: "AnyClassifier",
+    classifier: "FlatClassifier | TwoStageClassifier | HierarchicalEstimator",
     folder: str | Path,
     *,
     facts: Mapping[str, Any] | None = None,
