@@ -68,8 +68,12 @@ def result_table(metrics: dict[str, Any]) -> str:
 
 
 def result_sentence(metrics: dict[str, Any]) -> str:
-    """Return the first comparison in words: difference, interval, test, power and protocol."""
-    first = metrics["comparisons"][0]
+    """Return the comparison that decides in words: difference, interval, test, power and protocol.
+
+    A benchmark's is the primary method's against the flat method that validation images prefer, else the first one.
+    """
+    strongest = metrics.get("best_flat")
+    first = (strongest or metrics)["comparisons"][0]
     a, b = _escaped(first["a"]), _escaped(first["b"])
     said = {
         "better": f"{b} is more accurate than {a}",
