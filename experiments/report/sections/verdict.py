@@ -57,7 +57,7 @@ COSTS = (
 
 
 def opening(run: Run) -> tuple[Block, ...]:
-    """Return the plots that carry the verdict: against the strongest flat method, and against flat if that is another."""
+    """Return the plots that carry the verdict: against the strongest flat method, then against flat itself."""
     comparisons = [c for c in run.metrics["comparisons"] if not is_control(c["b"], run.metrics)]
     strongest = run.metrics.get("best_flat", {"name": FLAT})
     if strongest["name"] == FLAT:
