@@ -31,7 +31,9 @@ from aisles.models.heads.registry import HEADS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-BLOCK = re.compile(r"^(?:<!-- not run: (?P<why>[^\n]+) -->\n)?```(?P<language>\w+)\n(?P<code>.*?)^```", re.M | re.S)
+BLOCK = re.compile(
+    r"^(?:<!-- not run: (?P<why>[^\n]+) -->\n)?```(?P<language>\w+)\n(?P<code>.*?)^```", re.M | re.S
+)
 NOT_RUN_AT_MOST = 8
 FAST_EMBEDDED = "--seeds 1 --set training.epochs=2 --set 'comparison.methods=[\"soft\"]'"
 FAST = f"{FAST_EMBEDDED} --weights none --set 'backbone.input_size=[32, 32]'"
@@ -80,7 +82,7 @@ def type_in(line: str) -> str:
 
 @pytest.fixture(scope="module")
 def readers_folder(tmp_path_factory, image_folder):
-    """Make what pages take for granted: `photos`, `chair.jpg`, `mine.json`, `forest.py` and the run of `photos`."""
+    """Make what pages take for granted: photographs, a few small files, and the run of the photographs."""
     folder = tmp_path_factory.mktemp("reader")
     for path in image_folder.rglob("*.png"):
         photo = folder / "photos" / path.parent.name / f"{path.stem}.jpg"
@@ -90,6 +92,8 @@ def readers_folder(tmp_path_factory, image_folder):
     shutil.copy(folder / "photos" / "sky" / "01.jpg", folder / "chair.jpg")
     mine = {"macros": {"plants": ["lime", "moss"], "others": ["apple", "cherry", "sea", "sky"]}}
     (folder / "mine.json").write_text(json.dumps(mine))
+    shelves = "".join(f"{path.relative_to(folder)},apple|lime\n" for path in sorted(folder.rglob("*.jpg")))
+    (folder / "shelves.csv").write_text("file_name,shelf\n" + shelves)
     forest = next(block.code for block in blocks(ROOT / "docs" / "extend.md") if block.language == "python")
     (folder / "forest.py").write_text(forest, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:

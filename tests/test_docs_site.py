@@ -29,7 +29,9 @@ def site(tmp_path_factory):
 
 
 def pages(site):
-    return {path.relative_to(site).as_posix(): path.read_text(encoding="utf-8") for path in site.rglob("*.html")}
+    return {
+        path.relative_to(site).as_posix(): path.read_text(encoding="utf-8") for path in site.rglob("*.html")
+    }
 
 
 def test_the_site_loads_nothing_from_elsewhere(site):
@@ -39,7 +41,9 @@ def test_the_site_loads_nothing_from_elsewhere(site):
         assert loaded
         assert not [url for url in loaded if re.match(r"(https?:)?//", url)], page
     for style in site.rglob("*.css"):
-        assert not re.search(r"url\(['\"]?https?:|@import\s+['\"]?(url\()?https?:", style.read_text("utf-8")), style
+        assert not re.search(
+            r"url\(['\"]?https?:|@import\s+['\"]?(url\()?https?:", style.read_text("utf-8")
+        ), style
 
 
 def test_links_inside_the_site_lead_somewhere(site):

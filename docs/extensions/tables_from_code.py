@@ -107,7 +107,9 @@ def heads() -> str:
     """List the heads."""
     from aisles.models.heads.registry import HEADS
 
-    return "\n".join(_table(("head", "what it is"), ((f"`{name}`", HEADS[name].description) for name in HEADS)))
+    return "\n".join(
+        _table(("head", "what it is"), ((f"`{name}`", HEADS[name].description) for name in HEADS))
+    )
 
 
 def backbones() -> str:
