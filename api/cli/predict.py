@@ -108,7 +108,10 @@ def predict(
     if explain is not None and (only or only_from is not None):
         raise click.UsageError("--explain shows answers over all classes: leave --only out.")
     possible = (list(only) or None) if only_from is None else read_possible(only_from, only_column)
-    classifier = load_bundle(bundle, resident=resident, engine=engine)
+    try:
+        classifier = load_bundle(bundle, resident=resident, engine=engine)
+    except ImportError as error:
+        raise click.ClickException(str(error)) from error
     with ExitStack() as stack:
         page = None
         if explain is not None:

@@ -76,7 +76,7 @@ def onnx_pass(forward: Callable[[Any], Any], size: tuple[int, int], key: str) ->
     ------
     ImportError
         If the extra `onnx` is not installed.
-    RuntimeError
+    ValueError
         If the network can't be converted, or the converted one disagrees with Keras.
     """
     check_engine("onnx")
@@ -116,13 +116,13 @@ def _convert(forward: Callable[[Any], Any], size: tuple[int, int], key: str) -> 
             with quiet_conversion():
                 network.export(part, format="onnx", verbose=False, input_signature=signature)
         except Exception as error:  # whatever the converter meets
-            raise RuntimeError(
+            raise ValueError(
                 f"The network can't be converted for onnxruntime: {error}. Use --engine tensorflow."
             ) from error
         found = _session(part)(pixels)
         off = float(np.abs(found - wanted).max() / max(1.0, float(np.abs(wanted).max())))
         if not off <= TOLERANCE:
-            raise RuntimeError(
+            raise ValueError(
                 f"The converted network differs from Keras' by {off:.2g} of its largest output, more than "
                 f"{TOLERANCE}. Use --engine tensorflow, and report this."
             )

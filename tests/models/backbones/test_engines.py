@@ -88,7 +88,7 @@ def test_a_damaged_conversion_is_made_again(make_trunk, images, cache, conversio
 def test_a_conversion_that_differs_is_refused(make_trunk, monkeypatch, cache):
     session = engines._session
     monkeypatch.setattr(engines, "_session", lambda path: lambda pixels: session(path)(pixels) + 1)
-    with pytest.raises(RuntimeError, match="differs from Keras'"):
+    with pytest.raises(ValueError, match="differs from Keras'"):
         in_engine(make_trunk(), "onnx").runner()
     assert list(cache.iterdir()) == []
 
