@@ -252,10 +252,10 @@ def _truth_frame(frame: pd.DataFrame, source: str, columns: ColumnNames) -> Pred
 
 def _hierarchy(given: Any) -> tuple[Hierarchy | None, str | None]:
     """Return a hierarchy, or the column that it is read off."""
-    if given is None or isinstance(given, Hierarchy):
-        return given, None
-    if isinstance(given, Mapping):
-        return Hierarchy(tuple(given), tuple(tuple(names) for names in given.values())), None
+    if given is None:
+        return None, None
+    if isinstance(given, Hierarchy | Mapping):
+        return Hierarchy.of(given), None
     if Path(given).suffix.lower() == ".json" or Path(given).is_file():
         try:
             return Hierarchy.read(given), None
