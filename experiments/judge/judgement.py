@@ -13,6 +13,7 @@ from aisles.data_prep.images.columns import shortened
 from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.tables import columns as table_columns
 from aisles.data_prep.io.tables import rows
+from aisles.experiments.runs.schema import COMPARE, SCHEMA
 from aisles.experiments.stats.verdict import Comparison, as_json, compare_family
 from aisles.experiments.stats.verdict import compare as judge_pair
 from aisles.hierarchy.hierarchy import Hierarchy
@@ -192,7 +193,8 @@ def judge(
         )
     hierarchy = systems.hierarchy
     metrics = {
-        "kind": "compare",
+        "schema": SCHEMA,
+        "kind": COMPARE,
         "n_test": len(systems.truth),
         "n_products": first.n_products,
         "seeds": list(systems.seeds),
