@@ -183,7 +183,7 @@ def load_bundle(folder: str | Path, *, resident: int | None = None) -> FlatClass
         If `resident` is no whole number of 1 or more.
     """
     residents = Residents(resident)
-    folder, content = Path(folder), read_bundle(folder)
+    folder, content = Path(folder).absolute(), read_bundle(folder)  # the working directory may change
     try:
         return _Loader(folder, content).classifier(residents)
     except BundleError:
