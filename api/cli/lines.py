@@ -20,6 +20,7 @@ from .names import read_names
 
 if TYPE_CHECKING:
     from aisles.data_prep.io.errors import UnreadableImage
+    from aisles.models.prediction.restriction import Only
     from aisles.models.prediction.two_stage import Classifier, HierarchicalPrediction
 
 logger = logging.getLogger(__name__)
@@ -81,6 +82,7 @@ def print_predictions(
     images: Iterable[Path | str],
     *,
     rule: str | None = None,
+    only: "Only | None" = None,
     top: int = 5,
     form: str = "text",
     calibrated: bool = True,
@@ -94,7 +96,7 @@ def print_predictions(
     classifier : Classifier
     images : iterable of Path
         Taken a few batches ahead, never all at once.
-    rule, top, calibrated, batch_size
+    rule, only, top, calibrated, batch_size
         As in `Classifier.predict`.
     form : {'text', 'json', 'csv'}
     page : Page, optional
@@ -107,6 +109,7 @@ def print_predictions(
     answers = classifier.iter_predict(
         _remembered(images, names),
         rule=rule,
+        only=only,
         top=top,
         calibrated=calibrated,
         batch_size=batch_size,

@@ -22,6 +22,20 @@ FORMATS = ("keras", "saved_model", "onnx", "litert")
     help="Routing rule: soft, hard, beam:2, threshold:0.1, climb:0.8, climb, implied, hie, masked.  "
     "[default: the bundle's]",
 )
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="NAME",
+    help="A class or macro that is possible here; may be repeated. Probabilities are conditioned on these.",
+)
+@click.option(
+    "--only-from",
+    type=click.Path(path_type=Path),
+    help="CSV that says per image what is possible: columns file_name and only (names joined by |; none: all).",
+)
+@click.option(
+    "--only-column", default="only", show_default=True, help="The column of --only-from that holds the names."
+)
 @click.option("--top", default=5, show_default=True, type=click.IntRange(0), help="How many classes to list.")
 @click.option("--json", "json_", is_flag=True, help="Print one JSON object a line for each image.")
 @click.option("--csv", "csv_", is_flag=True, help="Print CSV.")
@@ -47,6 +61,9 @@ def predict(
     bundle: Path,
     images: tuple[str, ...],
     rule: str | None,
+    only: tuple[str, ...],
+    only_from: Path | None,
+    only_column: str,
     top: int,
     json_: bool,
     csv_: bool,
@@ -72,6 +89,7 @@ def predict(
     from aisles.models.bundles.bundle import load_bundle
 
     from .lines import find_images, print_predictions
+    from .possible import read_possible
 
     if not images:
         raise click.UsageError(
@@ -81,6 +99,13 @@ def predict(
         raise click.UsageError("-0 (--null) is about names on standard input: give - among IMAGES, too.")
     if json_ and csv_:
         raise click.UsageError("--json and --csv exclude each other: the answers are printed once.")
+    if only and only_from is not None:
+        raise click.UsageError(
+            "--only and --only-from exclude each other: one list for all images, or one per image."
+        )
+    if explain is not None and (only or only_from is not None):
+        raise click.UsageError("--explain shows answers over all classes: leave --only out.")
+    possible = (list(only) or None) if only_from is None else read_possible(only_from, only_column)
     classifier = load_bundle(bundle, resident=resident)
     with ExitStack() as stack:
         page = None
@@ -104,6 +129,7 @@ def predict(
             classifier,
             progress(find_images(images, null=null), "Predicting"),
             rule=rule,
+            only=possible,
             top=top,
             form="json" if json_ else "csv" if csv_ else "text",
             calibrated=not uncalibrated,

@@ -11,9 +11,9 @@ from aisles.data_prep.io.files import write_whole
 from aisles.experiments.report.render.document import Document, Table
 from aisles.experiments.report.render.html import html_page
 from aisles.experiments.report.render.markdown import markdown_page
+from aisles.experiments.runs.reader import read_run
 
 from .assembly import study_document
-from .run import read_run
 
 logger = logging.getLogger(__name__)
 

@@ -141,6 +141,35 @@ def test_a_reader_who_has_seen_enough_ends_the_run_quietly(place, tmp_path):
     assert "Traceback" not in said and "Broken pipe" not in said
 
 
+def test_only_names_what_is_possible_for_all_images_or_for_each(place, tmp_path):
+    result = run("predict", place / "bundle", place / "photos", "--json", "--only", "n", "--only", "a")
+    for row in map(json.loads, result.stdout.splitlines()):
+        assert {name for name, _ in row["top"]} == {"a", "c", "d"}
+        assert sum(probability for _, probability in row["top"]) == pytest.approx(1)
+    table = place / "photos" / "shelves.csv"
+    table.write_text("file_name,shelf\n0.png,a|b\n1.png,c\n2.png,\nbroken.png,\n")
+    result = run(
+        "predict",
+        place / "bundle",
+        place / "photos",
+        "--json",
+        "--only-from",
+        table,
+        "--only-column",
+        "shelf",
+    )
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [len(row["top"]) for row in rows] == [2, 1, 4] and rows[1]["label"] == "c"
+    table.write_text("file_name,only\n0.png,a\n")
+    assert (
+        "1.png has no row"
+        in run("predict", place / "bundle", place / "photos", "--only-from", table, expect=3).output
+    )
+    arguments = ["predict", place / "bundle", place / "photos", "--only"]
+    assert "Unknown: ['shoe']" in run(*arguments, "shoe", expect=1).output
+    run(*arguments, "a", "--only-from", table, expect=2)
+
+
 def started(arguments, **options):
     command = [sys.executable, "-m", "aisles", "predict", *map(str, arguments)]
     return subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False, **options)
