@@ -157,9 +157,17 @@ def predict(
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), help="File or folder to write.  [default: by format]"
 )
+@click.option(
+    "--input",
+    "input_",
+    type=click.Choice(("fixed", "any")),
+    default="fixed",
+    show_default=True,
+    help="any: the resize goes into the model (onnx, saved_model), and images of any size go in.",
+)
 @click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
-def export(bundle: Path, format_: str, output: Path | None, json_: bool) -> None:
-    """Write BUNDLE as one model: uint8 images in, the class distribution out (soft routing, calibrated).
+def export(bundle: Path, format_: str, output: Path | None, input_: str, json_: bool) -> None:
+    """Write BUNDLE as one model: uint8 images in, class and macro probabilities out (soft routing, calibrated).
 
     The written model is run and compared with the bundle before the command ends. onnx and litert need extras:
     python -m pip install 'aisles[onnx]' or 'aisles[litert]'.
@@ -175,14 +183,14 @@ def export(bundle: Path, format_: str, output: Path | None, json_: bool) -> None
 
     output = output or default_output(bundle, format_)
     try:
-        result = export_classifier(load_bundle(bundle), output, format_)
+        result = export_classifier(load_bundle(bundle), output, format_, input=input_)
     except (ImportError, RuntimeError) as error:
         raise click.ClickException(str(error)) from error
     if json_:
         click.echo(as_json(asdict(result)))
         return
-    height, width = result.input_size
+    sides = "height, width" if input_ == "any" else "{}, {}".format(*result.input_size)
     click.echo(
-        f"{result.path}: uint8 (n, {height}, {width}, 3) to float32 (n, {result.n_classes}); differs from the bundle "
+        f"{result.path}: uint8 (n, {sides}, 3) to float32 (n, {result.n_classes}); differs from the bundle "
         f"by at most {result.largest_difference:.1e} on {result.n_compared} images. See {result.description_file}"
     )
