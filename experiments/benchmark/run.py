@@ -87,7 +87,7 @@ class BenchmarkResult:
         return f"{shown}<p>{escape(self.metrics['verdict'])}</p>"
 
     def __repr__(self) -> str:
-        first = self.metrics["comparisons"][0]
+        first = self.metrics["best_flat"]["comparisons"][0]
         verdict = (
             f"{first['b']} against {first['a']}: {100 * first['difference']:+.1f} points, {first['verdict']}"
         )
@@ -157,7 +157,7 @@ def run_benchmark(
         check_hierarchy(prepared, settings.hierarchy)
         trunk, features = prepare_features(prepared, settings.backbone, cache, backbone)
         facts = {"data": prepared.fingerprint, "backbone": trunk.key}
-        another = check_resumable(output, settings, facts, resume=resume, replace=replace)
+        another = check_resumable(output, settings, facts, prepared.manifest, resume=resume, replace=replace)
 
         def confusion() -> np.ndarray:
             trainer = Trainer(output / "models", prepared, features, trunk.key, settings.training, jobs)
