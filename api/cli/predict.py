@@ -37,13 +37,13 @@ FORMATS = ("keras", "saved_model", "onnx", "litert")
     "--only-column", default="only", show_default=True, help="The column of --only-from that holds the names."
 )
 @click.option("--top", default=5, show_default=True, type=click.IntRange(0), help="How many classes to list.")
-@click.option("--json", "json_", is_flag=True, help="Print one JSON object a line for each image.")
+@click.option("--json", "json_", is_flag=True, help="Print one JSON object per line and image.")
 @click.option("--csv", "csv_", is_flag=True, help="Print CSV.")
 @click.option(
     "--null", "-0", "null", is_flag=True, help="Names on standard input end with a zero byte: find -print0."
 )
 @click.option("--uncalibrated", is_flag=True, help="Leave the temperatures out.")
-@click.option("--batch-size", default=32, show_default=True, type=click.IntRange(1), help="Images a pass.")
+@click.option("--batch-size", default=32, show_default=True, type=click.IntRange(1), help="Images per pass.")
 @click.option(
     "--resident", type=click.IntRange(1), help="How many networks may be in memory at once.  [default: all]"
 )
@@ -85,7 +85,9 @@ def predict(
     standard input, one per line (with -0, ended by NUL). Answers appear as batches finish. Files that can't be read are
     reported and left out; the exit code is 3 if there was none that could.
 
+    Example: aisles predict run/bundles/two-stage chair.jpg
     Example: aisles predict run/bundles/two-stage chair.jpg photos --json
+    Example: aisles predict run/bundles/two-stage photos --rule climb:0.8 --csv
     """
     from aisles.data_prep.io.progress import progress
     from aisles.models.bundles.bundle import load_bundle
