@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from .help_pages import write_commands, write_options, write_text
 from .options import read_given
 
 QUIET = "Say nothing but results, warnings and errors."
@@ -35,6 +36,14 @@ class Command(click.Command):
     def load(self) -> None:
         """Load what the command needs."""
 
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples first."""
+        write_text(self, formatter)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options in groups."""
+        write_options(self, ctx, formatter)
+
 
 class ModelCommand(Command):
     """A command that needs TensorFlow, which is loaded once the arguments are found right, and without its logs."""
@@ -50,6 +59,19 @@ class Commands(click.Group):
     """A group that turns the library's errors into one line and an exit code."""
 
     command_class = Command
+
+    def __init__(self, *args: Any, sections: dict[str, tuple[str, ...]] | None = None, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.sections = sections or {}
+
+    def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples first."""
+        write_text(self, formatter)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands, those that most people need first, then the options."""
+        write_commands(self, ctx, formatter, self.sections)
+        write_options(self, ctx, formatter)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; a mistake of the user's is explained, not traced, and no answer is lost silently."""

@@ -52,7 +52,8 @@ def compare(
     named p:CLASS, or both; product and seed if there are any. Rows are joined by name. A column method holds several
     systems in one file. The first system is the baseline. No network is loaded.
 
-    Example: aisles compare flat.csv two-stage.csv --hierarchy macro
+    Example: aisles compare flat.csv two-stage.csv
+    Example: aisles compare flat.csv two-stage.csv --hierarchy macro --output compared
     """
     from aisles.experiments.judge.judgement import compare as judge
 

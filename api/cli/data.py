@@ -218,7 +218,7 @@ def calibrate(
 @click.option("--seed", default=0, show_default=True, help="The same number draws the same catalogue.")
 @json_option
 def sample(directory: Path, products: int, seed: int, json_: bool) -> None:
-    """Draw a catalogue in ABO's formats and write it to DIRECTORY, with ABO's traps and a truth.csv.
+    """Make a synthetic catalogue in ABO's formats in DIRECTORY, with ABO's traps and a truth.csv.
 
     Example: aisles data sample shop
     """

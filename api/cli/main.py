@@ -16,6 +16,7 @@ from .ablate import ablate
 from .commands import QUIET, Commands, ModelCommand, as_json, plugin_option, typed
 from .compare import compare
 from .data import data as data_group
+from .help_pages import SECTIONS, first_screen, versions
 from .options import BENCHMARK, setting_options
 from .predict import export, predict
 from .report import audit_labels, cite, report
@@ -26,11 +27,30 @@ from .train import evaluate, train
 EPILOG = "Exit codes: 0 done, 1 failed, 2 wrong usage, 3 bad input data, 4 pretrained weights missing."
 
 
-@click.group(cls=Commands, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="aisles", prog_name="aisles")
+def _say_versions(context: click.Context, _option: click.Parameter, asked: bool) -> None:
+    if asked and not context.resilient_parsing:
+        click.echo(versions())
+        context.exit()
+
+
+@click.group(
+    cls=Commands,
+    sections=SECTIONS,
+    epilog=EPILOG,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_say_versions,
+    help="Show the versions that matter and exit.",
+)  # fmt: skip
 @click.option("--quiet", is_flag=True, help=QUIET)
-def main(quiet: bool) -> None:
+@click.pass_context
+def main(context: click.Context, quiet: bool) -> None:
     """Route a product photograph to its aisle, then to its shelf, and see whether that beats one flat model."""
+    if context.invoked_subcommand is None:
+        click.echo(first_screen())
+        return
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
@@ -44,8 +64,8 @@ def main(quiet: bool) -> None:
 @setting_options(BENCHMARK)
 @click.option("--full", is_flag=True, help="Add ensemble, random partitions and every routing rule.")
 @click.option("--sweep", is_flag=True, help="Also try 2 to 12 macros.")
-@click.option("--resume", is_flag=True, help="Go on with the study in RUN; refuse to begin one.")
-@click.option("--replace", is_flag=True, help="Replace a study of other settings or images in RUN.")
+@click.option("--resume", is_flag=True, help="Go on with the benchmark in RUN; refuse to begin one.")
+@click.option("--replace", is_flag=True, help="Replace what other settings or images gave in RUN.")
 @click.option(
     "--scheduler", metavar="ADDRESS", help="Train heads on this Dask cluster, e.g. tcp://10.0.0.5:8786."
 )
@@ -65,10 +85,13 @@ def benchmark(
 ) -> None:
     """Compare flat and two-stage on DATA and give the verdict.
 
-    DATA is a manifest CSV (file_name, label; product and split if there are any), a folder with a metadata.csv, or a
-    folder of class folders. Run it again to go on after an interruption: what is done is not done again.
+    DATA is a folder of class folders, a folder with a metadata.csv, a manifest CSV (file_name, label; product and split
+    if there are any), or a file of embeddings (npz or Parquet). Run it again to go on after an interruption: what is
+    done is not done again.
 
-    Example: aisles benchmark photos --output run --macros 5
+    Example: aisles benchmark photos --output run
+    Example: aisles benchmark embeddings.npz --output run --macros 5 --seeds 5
+    Example: aisles benchmark photos --output run --hierarchy mine.json --full
     """
     from aisles.experiments.benchmark.run import run_benchmark
     from aisles.experiments.benchmark.summary import summary
@@ -110,7 +133,7 @@ def weights(json_: bool) -> None:
 @click.option("--seed", default=0, show_default=True, help="For the synthetic catalogue.")
 @click.option("--json", "json_", is_flag=True, help="Print metrics.json instead of the table.")
 def quickstart(output: Path, seed: int, json_: bool) -> None:
-    """Draw a small catalogue in ABO's format and run everything on it, offline.
+    """Make a small synthetic catalogue in ABO's format and run everything on it, offline.
 
     Example: aisles quickstart --output aisles-quickstart
     """

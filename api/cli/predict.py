@@ -37,13 +37,13 @@ FORMATS = ("keras", "saved_model", "onnx", "litert")
     "--only-column", default="only", show_default=True, help="The column of --only-from that holds the names."
 )
 @click.option("--top", default=5, show_default=True, type=click.IntRange(0), help="How many classes to list.")
-@click.option("--json", "json_", is_flag=True, help="Print one JSON object a line for each image.")
+@click.option("--json", "json_", is_flag=True, help="Print one JSON object per line and image.")
 @click.option("--csv", "csv_", is_flag=True, help="Print CSV.")
 @click.option(
     "--null", "-0", "null", is_flag=True, help="Names on standard input end with a zero byte: find -print0."
 )
 @click.option("--uncalibrated", is_flag=True, help="Leave the temperatures out.")
-@click.option("--batch-size", default=32, show_default=True, type=click.IntRange(1), help="Images a pass.")
+@click.option("--batch-size", default=32, show_default=True, type=click.IntRange(1), help="Images per pass.")
 @click.option(
     "--resident", type=click.IntRange(1), help="How many networks may be in memory at once.  [default: all]"
 )
@@ -85,7 +85,9 @@ def predict(
     standard input, one per line (with -0, ended by NUL). Answers appear as batches finish. Files that can't be read are
     reported and left out; the exit code is 3 if there was none that could.
 
+    Example: aisles predict run/bundles/two-stage chair.jpg
     Example: aisles predict run/bundles/two-stage chair.jpg photos --json
+    Example: aisles predict run/bundles/two-stage photos --rule climb:0.8 --csv
     """
     from aisles.data_prep.io.progress import progress
     from aisles.models.bundles.bundle import load_bundle
@@ -157,9 +159,17 @@ def predict(
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), help="File or folder to write.  [default: by format]"
 )
+@click.option(
+    "--input",
+    "input_",
+    type=click.Choice(("fixed", "any")),
+    default="fixed",
+    show_default=True,
+    help="any: the resize goes into the model (onnx, saved_model), and images of any size go in.",
+)
 @click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
-def export(bundle: Path, format_: str, output: Path | None, json_: bool) -> None:
-    """Write BUNDLE as one model: uint8 images in, the class distribution out (soft routing, calibrated).
+def export(bundle: Path, format_: str, output: Path | None, input_: str, json_: bool) -> None:
+    """Write BUNDLE as one model: uint8 images in, class and macro probabilities out (soft routing, calibrated).
 
     The written model is run and compared with the bundle before the command ends. onnx and litert need extras:
     python -m pip install 'aisles[onnx]' or 'aisles[litert]'.
@@ -175,14 +185,14 @@ def export(bundle: Path, format_: str, output: Path | None, json_: bool) -> None
 
     output = output or default_output(bundle, format_)
     try:
-        result = export_classifier(load_bundle(bundle), output, format_)
+        result = export_classifier(load_bundle(bundle), output, format_, input=input_)
     except (ImportError, RuntimeError) as error:
         raise click.ClickException(str(error)) from error
     if json_:
         click.echo(as_json(asdict(result)))
         return
-    height, width = result.input_size
+    sides = "height, width" if input_ == "any" else "{}, {}".format(*result.input_size)
     click.echo(
-        f"{result.path}: uint8 (n, {height}, {width}, 3) to float32 (n, {result.n_classes}); differs from the bundle "
+        f"{result.path}: uint8 (n, {sides}, 3) to float32 (n, {result.n_classes}); differs from the bundle "
         f"by at most {result.largest_difference:.1e} on {result.n_compared} images. See {result.description_file}"
     )

@@ -35,13 +35,14 @@ def _command(context: click.Context, command: click.Command) -> Iterator[str]:
 
 
 def _prose(text: str) -> Iterator[str]:
-    for paragraph in inspect.cleandoc(text).replace("\b\n", "\b").split("\n\n"):
-        if paragraph.startswith(("\b", "Example")):
-            lines = paragraph.removeprefix("\b").splitlines()
-            shown = [line.strip().removeprefix("Example: ") for line in lines if line.strip() != "Examples:"]
-            yield "```text\n" + "\n".join(shown) + "\n```\n"
-        else:
-            yield _escaped(" ".join(paragraph.split())) + "\n"
+    from aisles.cli.help_pages import EXAMPLE
+
+    text = inspect.cleandoc(text)
+    shown = EXAMPLE.findall(text)
+    if shown:
+        yield "```text\n" + "\n".join(shown) + "\n```\n"
+    for paragraph in EXAMPLE.sub("", text).strip().split("\n\n"):
+        yield _escaped(" ".join(paragraph.split())) + "\n"
 
 
 def benchmark_settings() -> str:

@@ -104,6 +104,17 @@ BENCHMARKS = (
         "prediction_speed:file_ratios",
     ),
     Benchmark(
+        "engines",
+        "rate of predicting JPEG files in onnxruntime and in TensorFlow over a plain onnxruntime script, and how far "
+        "probabilities are apart",
+        "engine_speed:engine_ratios",
+    ),
+    Benchmark(
+        "growth",
+        "time an image and peak memory of predicting 10,000 images over 1,000",
+        "engine_speed:growth_ratios",
+    ),
+    Benchmark(
         "frozen",
         "seven models trained by `fit` through the frozen network (a few steps, scaled) over the same heads trained "
         "on features, extraction included",

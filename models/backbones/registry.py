@@ -205,7 +205,7 @@ def build_backbone(
         return replace(network, fitting=fitting)
     if file is not None:
         _load_weights(network, file, definition)
-    model = _with_preprocessing(network, definition.normalization, color)
+    model = with_preprocessing(network, definition.normalization, color)
     source = str(weights) if str(weights) in ("imagenet", "none") else Path(weights).name
     return Backbone(name, model, definition.normalization, color, source, fitting=fitting)
 
@@ -258,7 +258,7 @@ def wrap_backbone(
         raise ValueError(
             f"A backbone takes images of a fixed size, (n, height, width, 3). Received: {shape}."
         )
-    model = _with_preprocessing(network, preprocessing, color)
+    model = with_preprocessing(network, preprocessing, color)
     return Backbone(name, model, preprocessing, color, fitting=cast(Fitting, fitting))
 
 
@@ -298,7 +298,7 @@ def in_precision(backbone: Any, precision: str) -> Any:
 
     network = convert(backbone.network)
     network.set_weights(backbone.network.get_weights())
-    model = _with_preprocessing(network, backbone.preprocessing, backbone.color)
+    model = with_preprocessing(network, backbone.preprocessing, backbone.color)
     return replace(backbone, model=model, precision=precision)
 
 
@@ -384,7 +384,8 @@ PREPROCESSING: dict[str, Callable] = {
 }
 
 
-def _with_preprocessing(network: keras.Model, preprocessing: str, color: str) -> keras.Model:
+def with_preprocessing(network: keras.Model, preprocessing: str, color: str) -> keras.Model:
+    """Put a key of `PREPROCESSING` and the color in front of a network, and the mean over maps behind it."""
     if preprocessing not in PREPROCESSING:
         raise ValueError(
             f"preprocessing must be one of {', '.join(PREPROCESSING)}. Received: {preprocessing!r}."

@@ -6,29 +6,27 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 from PIL import Image
 
-from aisles.data_prep.images.fitting import EXTREME
+from aisles.data_prep.images.fitting import EXTREME, Fitting
 from aisles.data_prep.io.files import write_whole
 from aisles.models.backbones.engines import quiet_conversion
+from aisles.models.backbones.normalization import NORMALIZATIONS
+from aisles.models.prediction.images import ImageInput
 from aisles.models.prediction.predictor import Classifier
-from aisles.models.prediction.stacks import compiled
 from aisles.models.prediction.two_stage import TwoStageClassifier
 
-from .soft_network import input_fitting, soft_network
+from .formats import ANY_SIZE, ENDINGS, FORMATS, run_exported, write_exported
+from .soft_network import CLASSES, MACROS, input_fitting, soft_network
 
 logger = logging.getLogger(__name__)
-FORMATS = ("keras", "saved_model", "onnx", "litert")
-ENDINGS = {"keras": ".keras", "saved_model": "", "onnx": ".onnx", "litert": ".tflite"}
 TOLERANCE = 1e-4
 N_COMPARED = 5
 _NEEDS = {"onnx": ("tf2onnx", "onnx", "onnxruntime"), "litert": ("ai_edge_litert",)}
@@ -61,12 +59,16 @@ class ExportResult:
     n_compared: int
 
 
-def export_classifier(classifier: Classifier, path: str | Path, format: str) -> ExportResult:
+def export_classifier(
+    classifier: Classifier, path: str | Path, format: str, *, input: str = "fixed"
+) -> ExportResult:
     """Write a classifier as one model, run that, and compare.
 
-    The model takes uint8 images (n, height, width, 3), RGB, and gives float32 (n, n_classes): soft's distribution
-    with all temperatures applied (a flat classifier's own distribution). Beside it goes `<path>.json`
-    with everything that another program must know; see `description`.
+    The model takes uint8 images (n, height, width, 3), RGB, and gives float32 `class_probabilities` (n, n_classes),
+    soft's distribution with all temperatures applied (a flat classifier's own distribution), and with a hierarchy
+    `macro_probabilities` (n, n_macros). Beside it goes `<path>.json` with everything that another program must know;
+    see `description`. ONNX files and SavedModels hold the same JSON. A SavedModel has a second signature, `encoded`,
+    from the bytes of JPEG and PNG files.
 
     Parameters
     ----------
@@ -74,33 +76,37 @@ def export_classifier(classifier: Classifier, path: str | Path, format: str) -> 
     path : path
         `.keras`, `.onnx` or `.tflite` file, or the folder of a SavedModel. What is there is replaced.
     format : {'keras', 'saved_model', 'onnx', 'litert'}
+    input : {'fixed', 'any'}
+        Whether images must be fitted to the model's size, or the model does that itself (onnx, saved_model): then the
+        images of one call may be of any size, the same for all of them.
 
     Raises
     ------
     ValueError
-        For an unknown format, a path with another ending, or a classifier that can't be one model.
+        For an unknown format or input, a path with another ending, or a classifier that can't be one model.
     ImportError
         If the format's extra is not installed.
     RuntimeError
         If what was written disagrees with the classifier by more than 1e-4; nothing is left behind then.
     """
     path = Path(path)
-    _check_request(path, format)
+    _check_request(path, format, input)
     exact = precise(classifier) if format in ("onnx", "litert") else classifier
     network = soft_network(classifier, precision="float32" if exact is not classifier else None)
     size = network.input_shape[1:3]
     fitting = input_fitting(classifier)
     raw = test_images((size[0] + 7, size[1] + 19))  # so that the crop is compared, too
-    images = np.stack([fitting.pixels(Image.fromarray(image)) for image in raw])
-    wanted = soft_probabilities(exact, raw)
+    images = raw if input == "any" else np.stack([fitting.pixels(Image.fromarray(image)) for image in raw])
+    wanted = soft_outputs(exact, raw)
+    about = json.dumps(description(classifier, format, input), ensure_ascii=False, indent=1) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".part-{path.name}-", dir=path.parent))
     try:
         part = aside / f"model{ENDINGS[format]}"
         with quiet_conversion():
-            _WRITERS[format](network, part)
+            write_exported(network, part, format, fitting, input == "any", about)
             found = run_exported(part, format, images)
-        difference = float(np.abs(found - wanted).max())
+        difference = max(float(np.abs(found[name] - wanted[name]).max()) for name in wanted)
         if not difference <= TOLERANCE:
             raise RuntimeError(
                 f"The exported model differs from the bundle by {difference:.2g}, more than {TOLERANCE}. "
@@ -109,22 +115,22 @@ def export_classifier(classifier: Classifier, path: str | Path, format: str) -> 
         _put(part, path)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    about = path.with_name(f"{path.name}.json")
-    write_whole(about, json.dumps(description(classifier, format), ensure_ascii=False, indent=1) + "\n")
+    beside = write_whole(path.with_name(f"{path.name}.json"), about)
     return ExportResult(
-        str(path), format, size, len(classifier.classes_), str(about), difference, len(images)
+        str(path), format, size, len(classifier.classes_), str(beside), difference, len(images)
     )
 
 
-def description(classifier: Classifier, format: str) -> dict[str, Any]:
+def description(classifier: Classifier, format: str, input: str = "fixed") -> dict[str, Any]:
     """Return what another program must know to run an exported model.
 
     Returns
     -------
     dict
         `classes` in the order of the outputs; `macros` and `members`; `input`: how an image becomes the pixels,
-        step by step (`orientation`, `color`, `jpeg_draft`, `size`, `fit`, `crop_share`, `filter`, `extreme`), pixels
-        being uint8 RGB, since normalization is inside; `rule`, `temperatures`, `versions`.
+        step by step (`orientation`, `color`, `jpeg_draft`, `size`, `fit`, `crop_share`, `filter`, `extreme`, `steps` in
+        words), pixels being uint8 RGB, since normalization is inside; `resize`: `before` the model or `inside`;
+        `output`: the outputs by name; `backbones` with their normalization; `rule`, `temperatures`, `versions`.
     """
     fitting, hierarchy = input_fitting(classifier), classifier.hierarchy
     two_stage = isinstance(classifier, TwoStageClassifier)
@@ -143,17 +149,60 @@ def description(classifier: Classifier, format: str) -> dict[str, Any]:
             "jpeg_draft": fitting.enough,
             "extreme": EXTREME if fitting.fit == "crop" else None,
             "pixels": "uint8 (n, height, width, 3), RGB, 0-255; normalization is inside the model",
+            "resize": "inside" if input == "any" else "before",
+            "steps": _steps(fitting),
         },
-        "output": "class probabilities, float32 (n, n_classes)",
+        "output": {
+            CLASSES: "float32 (n, n_classes), columns as in classes, rows sum to 1",
+            **({MACROS: "float32 (n, n_macros), columns as in macros"} if hierarchy else {}),
+        },
+        "backbones": _backbones(models.values()),
         "rule": "soft" if two_stage else None,
         "temperatures": {name: model.temperature for name, model in models.items()},
         "versions": {name: version(name) for name in ("aisles", "keras", "tensorflow", "numpy", "pillow")},
     }
 
 
-def run_exported(path: str | Path, format: str, images: np.ndarray) -> np.ndarray:
-    """Run an exported model: uint8 (n, height, width, 3) to float32 (n, n_classes)."""
-    return _RUNNERS[format](Path(path), images)
+def _steps(fitting: Fitting) -> list[str]:
+    """Say in words what happens to an image before the network."""
+    height, width = fitting.size
+    resize = f"resize once with Pillow's {fitting.filter} filter (antialiased) to {width} x {height}"
+    shapes = {
+        "squash": [f"{resize} (width x height), whatever the shape"],
+        "pad": [f"{resize} at most, keeping the shape, and center it on white"],
+        "crop": [
+            f"take the center box in the shape of {width} x {height} that has {fitting.crop_share:g} of the largest "
+            "such box's sides; fractions of a pixel count",
+            f"{resize} (width x height)",
+            f"an image whose shape is {EXTREME:g} or more times as wide or as high as the result's is not cropped but "
+            "fitted whole onto white",
+        ],
+    }
+    return [
+        "turn the image as its EXIF orientation says",
+        "convert its color profile to sRGB, lay transparency over white",
+        f"a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size while its shorter side keeps {fitting.enough} pixels "
+        "(Pillow's draft)",
+        *shapes[fitting.fit],
+    ]
+
+
+def _backbones(models: Iterable[Any]) -> list[dict[str, Any]]:
+    """Say which networks are inside, and how they normalize pixels: numbers = pixels @ matrix + offset."""
+    found: dict[int, dict[str, Any]] = {}
+    for model in models:
+        trunk = getattr(model, "trunk", None)
+        if trunk is not None:
+            matrix, offset = NORMALIZATIONS[trunk.preprocessing]
+            found[id(trunk)] = {
+                "name": trunk.name,
+                "weights": trunk.weights,
+                "color": trunk.color,
+                "normalization": trunk.preprocessing,
+                "matrix": matrix.tolist(),
+                "offset": offset.tolist(),
+            }
+    return list(found.values())
 
 
 def default_output(bundle: str | Path, format: str) -> Path:
@@ -174,10 +223,14 @@ def test_images(size: tuple[int, int], n: int = N_COMPARED) -> np.ndarray:
 test_images.__test__ = False  # type: ignore[attr-defined]  # not a test, whatever its name
 
 
-def soft_probabilities(classifier: Classifier, images: np.ndarray) -> np.ndarray:
-    """Return what an export has to give."""
+def soft_outputs(classifier: Classifier, images: Iterable[ImageInput]) -> dict[str, np.ndarray]:
+    """Return what an export has to give, by the names of its outputs."""
+    images = list(images)
     rule = "soft" if isinstance(classifier, TwoStageClassifier) else None
-    return classifier.predict_proba(images, rule=rule)
+    wanted = {CLASSES: classifier.predict_proba(images, rule=rule)}
+    if classifier.hierarchy is not None:
+        wanted[MACROS] = classifier.predict_macro_proba(images)
+    return wanted
 
 
 def precise(classifier: Classifier) -> Classifier:
@@ -187,7 +240,14 @@ def precise(classifier: Classifier) -> Classifier:
     return in_float32(classifier)
 
 
-def _check_request(path: Path, format: str) -> None:
+def _check_request(path: Path, format: str, input: str) -> None:
+    if input not in ("fixed", "any"):
+        raise ValueError(f"input must be 'fixed' or 'any'. Received: {input!r}.")
+    if input == "any" and format in FORMATS and format not in ANY_SIZE:
+        raise ValueError(
+            f"{' and '.join(ANY_SIZE)} can hold the resize, {format} can't. Leave --input any out, and fit images as "
+            "the JSON beside the model says."
+        )
     if format not in FORMATS:
         raise ValueError(f"format must be one of {', '.join(FORMATS)}. Received: {format!r}.")
     if ENDINGS[format] and path.suffix != ENDINGS[format]:
@@ -210,59 +270,3 @@ def _put(part: Path, path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)
     os.replace(part, path)
-
-
-def _write_saved_model(network: keras.Model, path: Path) -> None:
-    network.export(path, format="tf_saved_model", verbose=False)
-
-
-def _write_onnx(network: keras.Model, path: Path) -> None:
-    network(np.zeros((1, *network.input_shape[1:]), np.uint8))  # Keras refuses to export what never ran
-    network.export(path, format="onnx", verbose=False)
-
-
-def _write_litert(network: keras.Model, path: Path) -> None:
-    network.export(path, format="litert", verbose=False)
-
-
-def _run_keras(path: Path, images: np.ndarray) -> np.ndarray:
-    network: Any = keras.saving.load_model(path, compile=False, safe_mode=True)
-    return compiled(lambda pixels: network(pixels, training=False), images.shape[1:3])(images)
-
-
-def _run_saved_model(path: Path, images: np.ndarray) -> np.ndarray:
-    loaded: Any = tf.saved_model.load(str(path))
-    return loaded.serve(tf.convert_to_tensor(images)).numpy()
-
-
-def _run_onnx(path: Path, images: np.ndarray) -> np.ndarray:
-    import onnxruntime  # pyright: ignore[reportMissingImports]
-
-    session: Any = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return session.run(None, {session.get_inputs()[0].name: images})[0]
-
-
-def _run_litert(path: Path, images: np.ndarray) -> np.ndarray:
-    from ai_edge_litert.interpreter import Interpreter  # pyright: ignore[reportMissingImports]
-
-    interpreter = Interpreter(str(path))
-    place = interpreter.get_input_details()[0]["index"]
-    interpreter.resize_tensor_input(place, images.shape)
-    interpreter.allocate_tensors()
-    interpreter.set_tensor(place, images)
-    interpreter.invoke()
-    return interpreter.get_tensor(interpreter.get_output_details()[0]["index"])
-
-
-_WRITERS: dict[str, Callable[[keras.Model, Path], None]] = {
-    "keras": lambda network, path: network.save(path),
-    "saved_model": _write_saved_model,
-    "onnx": _write_onnx,
-    "litert": _write_litert,
-}
-_RUNNERS: dict[str, Callable[[Path, np.ndarray], np.ndarray]] = {
-    "keras": _run_keras,
-    "saved_model": _run_saved_model,
-    "onnx": _run_onnx,
-    "litert": _run_litert,
-}

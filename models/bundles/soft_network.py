@@ -17,6 +17,8 @@ from aisles.models.prediction.predictor import Classifier
 from aisles.models.prediction.stored import StoredTrunk, opened
 from aisles.models.prediction.two_stage import FlatClassifier, TwoStageClassifier
 
+CLASSES, MACROS = "class_probabilities", "macro_probabilities"
+
 
 def soft_network(classifier: Classifier, *, precision: str | None = None) -> keras.Model:
     """Build the network.
@@ -31,7 +33,9 @@ def soft_network(classifier: Classifier, *, precision: str | None = None) -> ker
     Returns
     -------
     keras.Model
-        From uint8 (n, height, width, 3), RGB, 0-255, to float32 (n, n_classes), columns in the order of `classes_`.
+        From uint8 (n, height, width, 3), RGB, 0-255, to float32 `class_probabilities` (n, n_classes), columns in the
+        order of `classes_`, and with a hierarchy `macro_probabilities` (n, n_macros): the router's, or a flat model's
+        sums.
 
     Raises
     ------
@@ -42,14 +46,19 @@ def soft_network(classifier: Classifier, *, precision: str | None = None) -> ker
     size = _common_fitting(parts).size
     pixels = keras.Input((*size, 3), dtype="uint8", name="pixels")
     build = _Builder(layers.Rescaling(1.0, dtype="float32", name="as_numbers")(pixels), pixels, precision)
-    outputs = [build.probabilities(model) for model in parts]
+    found = [build.probabilities(model) for model in parts]
+    outputs, hierarchy = {CLASSES: found[0]}, classifier.hierarchy
     if isinstance(classifier, TwoStageClassifier):
-        probs = _mixed(outputs[0], outputs[1:], classifier.hierarchy)
-    else:
-        probs = outputs[0]
-    return keras.Model(
-        pixels, layers.Activation("linear", name="probabilities", dtype="float32")(probs), name="aisles"
-    )
+        outputs = {CLASSES: _mixed(found[0], found[1:], classifier.hierarchy), MACROS: found[0]}
+    elif hierarchy is not None:
+        holds = np.zeros((hierarchy.n_classes, hierarchy.n_macros))
+        holds[hierarchy.slot_class, hierarchy.slot_macro] = 1
+        outputs[MACROS] = _fixed(holds, "sum_macros")(found[0])
+    named = {
+        name: layers.Activation("linear", name=name, dtype="float32")(probs)
+        for name, probs in outputs.items()
+    }
+    return keras.Model(pixels, named, name="aisles")
 
 
 def _parts(classifier: Classifier) -> list[AnyModel]:

@@ -31,13 +31,13 @@ def test_every_help_ends_with_an_example_that_parses(name):
     command = commands()[name]
     for words, leaf in _leaves(name, command):
         text = (leaf.help or "").strip()
-        match = re.search(r"Example: aisles (.+)$", text)
-        assert match, f"{words} lacks an example"
-        typed = match.group(1).split()
-        assert typed[: len(words.split())] == words.split()
-        leaf.make_context(words, typed[len(words.split()) :], resilient_parsing=True)
-        options = {option for parameter in leaf.params for option in parameter.opts}
-        assert {word for word in typed if word.startswith("--")} <= options
+        assert re.search(r"Example: aisles (.+)$", text), f"{words} lacks an example"
+        for example in re.findall(r"^Example: aisles (.+)$", text, re.M):
+            typed = example.split()
+            assert typed[: len(words.split())] == words.split()
+            leaf.make_context(words, typed[len(words.split()) :], resilient_parsing=True)
+            options = {option for parameter in leaf.params for option in parameter.opts}
+            assert {word for word in typed if word.startswith("--")} <= options
 
 
 def _leaves(words, command):

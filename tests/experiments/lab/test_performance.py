@@ -115,3 +115,20 @@ def test_the_command_hands_options_over_and_fails_when_a_limit_is_not_kept(monke
     assert heard == {"photos": tmp_path, "clock": performance.CLOCKS["cpu"]}
     assert performance.main(["--only", "one"]) == 1
     assert "NOT KEPT" in capsys.readouterr().out
+
+
+def test_engines_are_measured_beside_a_plain_script_and_agree(image_folder, tmp_path, monkeypatch):
+    pytest.importorskip("tf2onnx")
+    pytest.importorskip("onnxruntime")
+    from experiments.lab import engine_speed
+
+    monkeypatch.setenv("AISLES_CACHE", str(tmp_path))
+    ratios = checked(engine_speed.engine_ratios(n_files=40, rounds=1, input_size=SMALL), 4)
+    assert [ratio.limit for ratio in ratios] == [1.0, 0.85, 1e-4, 1e-4]
+    assert all(ratio.kept for ratio in ratios[2:])
+
+
+def test_growth_is_measured():
+    from experiments.lab import engine_speed
+
+    checked(engine_speed.growth_ratios(few=8, many=24), 2)

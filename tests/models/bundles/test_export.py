@@ -1,14 +1,17 @@
 """Export: one model in every format, the same as the bundle under soft, calibrated."""
 
+import io
 import json
 
 import keras
 import numpy as np
 import pytest
 from keras import layers
+from PIL import Image
 
 from aisles.models.bundles import export as export_module
-from aisles.models.bundles.export import ENDINGS, FORMATS, export_classifier, run_exported, soft_probabilities
+from aisles.models.bundles.export import export_classifier, soft_outputs
+from aisles.models.bundles.formats import ENDINGS, FORMATS, run_exported
 from aisles.models.prediction.two_stage import FlatClassifier, TwoStageClassifier
 
 pytestmark = [
@@ -34,10 +37,14 @@ def test_every_format_gives_the_bundles_probabilities_for_any_number_of_images(
     path = tmp_path / f"model{ENDINGS[format]}"
     result = export_classifier(classifier, path, format)
     assert result.largest_difference < 1e-4 and result.n_classes == 6
-    expected = soft_probabilities(classifier, images)
-    np.testing.assert_allclose(expected, classifier.predict_proba(images, rule="soft"))
+    expected = soft_outputs(classifier, images)
+    np.testing.assert_allclose(expected["class_probabilities"], classifier.predict_proba(images, rule="soft"))
+    np.testing.assert_allclose(expected["macro_probabilities"], classifier.predict_macro_proba(images))
     for n in (1, 12):
-        np.testing.assert_allclose(run_exported(path, format, images[:n]), expected[:n], atol=1e-4)
+        found = run_exported(path, format, images[:n])
+        assert set(found) == set(expected)
+        for name in expected:
+            np.testing.assert_allclose(found[name], expected[name][:n], atol=1e-4)
     assert json.loads((tmp_path / f"{path.name}.json").read_text())["classes"] == list(classifier.classes_)
     assert {p.name for p in tmp_path.iterdir()} == {path.name, f"{path.name}.json"}
     export_classifier(classifier, path, format)  # again, over the old one
@@ -48,7 +55,7 @@ def test_overlapping_macros_and_separate_networks_become_one_model(
 ):
     classifier = make_two_stage(overlapping, separate=True, temperature=0.8)
     export_classifier(classifier, tmp_path / "model.keras", "keras")
-    found = run_exported(tmp_path / "model.keras", "keras", images)
+    found = run_exported(tmp_path / "model.keras", "keras", images)["class_probabilities"]
     np.testing.assert_allclose(found, classifier.predict_proba(images, rule="soft"), atol=1e-5)
 
 
@@ -61,7 +68,7 @@ def test_the_keras_file_needs_nothing_of_ours(hierarchy, make_two_stage, tmp_pat
         "import sys, keras, numpy as np\n"
         f"m = keras.saving.load_model({str(tmp_path / 'model.keras')!r})\n"
         "assert m.input.dtype == 'uint8' and not any(n.split('.')[0] == 'aisles' for n in sys.modules)\n"
-        "assert np.allclose(m(np.zeros((2, 8, 8, 3), 'uint8')).numpy().sum(1), 1, atol=1e-5)\n"
+        "assert np.allclose(m(np.zeros((2, 8, 8, 3), 'uint8'))['class_probabilities'].numpy().sum(1), 1, atol=1e-5)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
 
@@ -76,7 +83,7 @@ def test_flat_classifiers_and_models_of_ones_own_are_exported(
     given = FlatClassifier.from_model(network, ["c", "a", "b"])
     for name, classifier in (("own", own), ("given", given)):
         export_classifier(classifier, tmp_path / f"{name}.keras", "keras")
-        found = run_exported(tmp_path / f"{name}.keras", "keras", images)
+        found = run_exported(tmp_path / f"{name}.keras", "keras", images)["class_probabilities"]
         np.testing.assert_allclose(found, classifier.predict_proba(images), atol=1e-5)
 
 
@@ -132,7 +139,11 @@ def test_a_missing_extra_is_named(hierarchy, make_two_stage, tmp_path, monkeypat
 
 
 def test_a_model_that_disagrees_is_not_given_out(hierarchy, make_two_stage, tmp_path, monkeypatch):
-    monkeypatch.setitem(export_module._RUNNERS, "keras", lambda path, images: np.full((len(images), 6), 0.5))
+    def wrong(path, format, images):
+        found = run_exported(path, format, images)
+        return {**found, "macro_probabilities": found["macro_probabilities"] + 0.1}
+
+    monkeypatch.setattr(export_module, "run_exported", wrong)
     with pytest.raises(RuntimeError, match="differs from the bundle"):
         export_classifier(make_two_stage(hierarchy), tmp_path / "m.keras", "keras")
     assert list(tmp_path.iterdir()) == []
@@ -160,25 +171,13 @@ print(json.dumps(probabilities))
 
 
 def test_a_script_with_onnxruntime_and_pillow_alone_predicts_from_jpegs_what_the_bundle_does(
-    hierarchy, make_two_stage, tmp_path
+    cropping, tmp_path
 ):
     import subprocess
     import sys
-    from dataclasses import replace
-
-    from PIL import Image
-
-    from aisles.data_prep.images.fitting import Fitting
 
     needs("onnx")
-    made = make_two_stage(hierarchy, temperature=1.3, flat=False)
-    trunk = replace(made.router.trunk, fitting=Fitting((8, 8), "crop", 0.875, "bicubic"))
-    router, *submodels = (
-        model if model.trunk is None else replace(model, trunk=trunk)
-        for model in (made.router, *made.submodels)
-    )
-    classifier = TwoStageClassifier(router, submodels, hierarchy)
-    export_classifier(classifier, tmp_path / "model.onnx", "onnx")
+    export_classifier(cropping, tmp_path / "model.onnx", "onnx")
     rng, paths = np.random.default_rng(0), []
     for i, size in enumerate(
         [(60, 40), (40, 60), (9, 9), (500, 300), (90, 30), (31, 77), (400, 400), (8, 8)]
@@ -190,4 +189,142 @@ def test_a_script_with_onnxruntime_and_pillow_alone_predicts_from_jpegs_what_the
         small.resize(size, Image.Resampling.BICUBIC).save(paths[-1], exif=exif)
     command = [sys.executable, "-c", SCRIPT, str(tmp_path / "model.onnx"), *paths]
     found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    np.testing.assert_allclose(found, classifier.predict_proba(paths), atol=1e-4)
+    np.testing.assert_allclose(found, cropping.predict_proba(paths), atol=1e-4)
+
+
+@pytest.mark.parametrize("filter", ["bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize("fit", ["crop", "squash", "pad"])
+def test_the_resize_in_the_graph_is_pillows(fit, filter):
+    from PIL import Image
+
+    from aisles.data_prep.images.fitting import Fitting
+    from aisles.models.bundles.fitting_graph import fitted
+
+    fitting = Fitting((24, 30), fit, 0.875 if fit == "crop" else 1.0, filter)
+    rng = np.random.default_rng(0)
+    for height, width in [(24, 30), (61, 40), (7, 9), (300, 500), (33, 200), (200, 30), (1, 400), (25, 31)]:
+        image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+        wanted = fitting.pixels(Image.fromarray(image)).astype(int)
+        found = fitted(image[None], fitting).numpy()[0].astype(int)
+        assert found.shape == wanted.shape
+        assert np.abs(found - wanted).max() <= 1 and (found != wanted).mean() < 0.05, (height, width)
+
+
+@pytest.fixture
+def cropping(hierarchy, make_two_stage):
+    """A two-stage classifier whose images are cropped and resized bicubically."""
+    from dataclasses import replace
+
+    from aisles.data_prep.images.fitting import Fitting
+
+    made = make_two_stage(hierarchy, temperature=1.3, flat=False)
+    trunk = replace(made.router.trunk, fitting=Fitting((8, 8), "crop", 0.875, "bicubic"))
+    router, *submodels = (
+        model if model.trunk is None else replace(model, trunk=trunk)
+        for model in (made.router, *made.submodels)
+    )
+    return TwoStageClassifier(router, submodels, hierarchy)
+
+
+@pytest.mark.parametrize("format", ["onnx", "saved_model"])
+def test_images_of_any_size_go_into_a_model_that_resizes(format, cropping, tmp_path):
+    needs(format)
+    path = tmp_path / f"model{ENDINGS[format]}"
+    assert export_classifier(cropping, path, format, input="any").largest_difference < 1e-4
+    rng = np.random.default_rng(1)
+    for size in [(40, 60), (9, 9), (300, 500), (12, 90), (90, 12)]:
+        small = rng.integers(0, 256, (2, 5, 4, 3), dtype=np.uint8)
+        images = np.stack([np.asarray(Image.fromarray(s).resize(size[::-1])) for s in small])
+        found, wanted = run_exported(path, format, images), soft_outputs(cropping, images)
+        for name in wanted:
+            np.testing.assert_allclose(found[name], wanted[name], atol=1e-4)
+    about = json.loads((tmp_path / f"{path.name}.json").read_text())
+    assert about["input"]["resize"] == "inside"
+
+
+def test_a_saved_model_takes_encoded_files_of_any_orientation(cropping, tmp_path):
+    import tensorflow as tf
+
+    export_classifier(cropping, tmp_path / "model", "saved_model")
+    rng, files = np.random.default_rng(2), []
+    sizes = [(60, 40), (40, 60), (9, 9), (500, 300), (90, 30), (31, 77), (400, 400), (70, 12)]
+    for i, size in enumerate(sizes):
+        exif = Image.Exif()
+        exif[0x0112], exif[0x010F] = i + 1, "maker"
+        small = Image.fromarray(rng.integers(0, 256, (5, 4, 3), dtype=np.uint8))
+        files.append(io.BytesIO())
+        small.resize(size, Image.Resampling.BICUBIC).save(files[-1], "JPEG", exif=exif)
+    mottled = rng.integers(0, 256, (30, 20, 4), dtype=np.uint8)
+    for image in (
+        Image.fromarray(mottled),
+        Image.fromarray(mottled[..., 0]),
+        Image.fromarray(mottled[..., :3]),
+    ):
+        files.append(io.BytesIO())
+        image.save(files[-1], "PNG")
+    files.append(io.BytesIO())
+    Image.fromarray(mottled[..., :3]).save(files[-1], "JPEG")  # no EXIF at all
+    encoded = [file.getvalue() for file in files]
+    loaded = tf.saved_model.load(str(tmp_path / "model"))
+    found = loaded.encoded(tf.constant(encoded))
+    wanted = soft_outputs(cropping, encoded)
+    for name in wanted:
+        np.testing.assert_allclose(found[name].numpy(), wanted[name], atol=1e-4)
+
+
+def test_everything_that_another_program_must_know_stands_beside_and_inside(cropping, tmp_path):
+    needs("onnx")
+    import onnx
+
+    export_classifier(cropping, tmp_path / "m.onnx", "onnx")
+    about = json.loads((tmp_path / "m.onnx.json").read_text())
+    inside = {entry.key: entry.value for entry in onnx.load(tmp_path / "m.onnx").metadata_props}
+    assert json.loads(inside["aisles"]) == about
+    assert about["macros"] == list(cropping.hierarchy.macros)
+    assert about["members"] == [list(members) for members in cropping.hierarchy.members]
+    assert set(about["output"]) == {"class_probabilities", "macro_probabilities"}
+    facts = about["input"]
+    assert (facts["size"], facts["fit"], facts["crop_share"], facts["filter"]) == (
+        [8, 8],
+        "crop",
+        0.875,
+        "bicubic",
+    )
+    assert "bicubic filter (antialiased) to 8 x 8" in " ".join(facts["steps"]) and facts["resize"] == "before"
+    assert about["backbones"][0]["normalization"] == "symmetric"
+    assert np.allclose(about["backbones"][0]["offset"], -1) and about["rule"] == "soft"
+    assert set(about["temperatures"].values()) == {1.0, 1.3} and "pillow" in about["versions"]
+
+
+def test_formats_without_a_resize_refuse_any_size(cropping, tmp_path):
+    with pytest.raises(ValueError, match="saved_model and onnx can hold the resize, keras can't"):
+        export_classifier(cropping, tmp_path / "m.keras", "keras", input="any")
+    with pytest.raises(ValueError, match="'fixed' or 'any'"):
+        export_classifier(cropping, tmp_path / "m.onnx", "onnx", input="all")
+
+
+def test_the_script_of_the_documentation_predicts_from_a_jpeg_what_the_bundle_does(cropping, tmp_path):
+    import re
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    needs("onnx")
+    pages = sorted((Path(__file__).parents[3] / "docs").rglob("*.md"))
+    blocks = [b for page in pages for b in re.findall(r"```python\n(.*?)```", page.read_text("utf-8"), re.S)]
+    (block,) = [block for block in blocks if "InferenceSession" in block]
+    export_classifier(cropping, tmp_path / "model.onnx", "onnx", input="any")
+    rng = np.random.default_rng(3)
+    for i, size in enumerate([(60, 40), (40, 60), (300, 500), (12, 70)]):
+        exif = Image.Exif()
+        exif[0x0112] = 2 * i + 1
+        small = Image.fromarray(rng.integers(0, 256, (5, 4, 3), dtype=np.uint8))
+        photo = tmp_path / f"{i}.jpg"
+        small.resize(size, Image.Resampling.BICUBIC).save(photo, exif=exif)
+        command = [sys.executable, "-c", block, str(photo)]
+        told = subprocess.run(
+            command, cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout.split()
+        probs, macro = cropping.predict_proba([photo])[0], cropping.predict_macro_proba([photo])[0]
+        assert told[::2] == [cropping.classes_[probs.argmax()], cropping.hierarchy.macros[macro.argmax()]]
+        assert [float(number) for number in told[1::2]] == pytest.approx([probs.max(), macro.max()], abs=1e-4)
