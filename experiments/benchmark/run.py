@@ -10,7 +10,8 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from aisles.data_prep.io.files import write_whole
+from aisles.data_prep.images.features_table import is_features_table
+from aisles.data_prep.io.files import features_cache, write_whole
 from aisles.experiments.judge.methods_table import methods_table
 from aisles.experiments.methods.head_jobs import Trainer, flat_job, router_job, two_stage_jobs
 from aisles.experiments.methods.protocol import check_same_protocol, collect
@@ -147,6 +148,8 @@ def run_benchmark(
     settings, output = settings or BenchmarkSettings(), Path(output).absolute()
     check_apart(Path(data), output)
     with run_folder(output):
+        if not is_features_table(data):
+            features_cache(cache)  # what can't be written is said before images are read
         prepared = prepare_data(data, settings.data, settings.hierarchy.column)
         log_counts(prepared)
         check_hierarchy(prepared, settings.hierarchy)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from aisles.data_prep.images.manifest import write_manifest
+from aisles.data_prep.io.files import features_cache
 from aisles.experiments.benchmark.preparation import (
     PreparedData,
     check_hierarchy,
@@ -89,6 +90,7 @@ def train_classifier(
     """
     settings, output = settings or TrainSettings(), Path(output)
     with run_folder(output):
+        features_cache(cache)  # what can't be written is said before images are read
         prepared = prepare_data(data, settings.data, settings.hierarchy.column)
         if settings.classifier.model == "two-stage":
             check_hierarchy(prepared, settings.hierarchy)
