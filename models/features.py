@@ -8,7 +8,6 @@ exist. Beside each vector stands a checksum of address and numbers: one that doe
 
 import hashlib
 import logging
-import os
 import sqlite3
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import platformdirs
 import tensorflow as tf
 
 from aisles.data_prep.images.decoding import check_image, read_image_bytes
 from aisles.data_prep.io.errors import UnreadableImage
+from aisles.data_prep.io.files import features_cache
 from aisles.data_prep.io.progress import Progress
 from aisles.models.backbones.registry import AnyBackbone, Backbone, JoinedBackbone, OnnxBackbone
 
@@ -136,11 +135,6 @@ class Features:
     computed: int
 
 
-def default_cache() -> Path:
-    """Return the folder for cached features: `AISLES_CACHE`, or the user's cache folder of this system."""
-    return Path(os.environ.get("AISLES_CACHE") or platformdirs.user_cache_path("aisles")) / "features"
-
-
 def extract(
     backbone: AnyBackbone,
     paths: Sequence[str | Path],
@@ -159,7 +153,7 @@ def extract(
     images : sequence of str, optional
         SHA-256 of each file's bytes where known; read and computed otherwise.
     cache : path, optional
-        Folder of the cache; `default_cache()` unless given.
+        Folder of the cache; see `features_cache`.
     batch_size : int
         Images a pass.
 
@@ -178,7 +172,7 @@ def extract(
         ]
         vectors = backbone.join([part.vectors for part in parts])
         return Features(vectors, min(p.from_cache for p in parts), max(p.computed for p in parts))
-    store = FeatureCache(cache or default_cache(), backbone.key, backbone.dimension)
+    store = FeatureCache(features_cache(cache), backbone.key, backbone.dimension)
     if images is None:
         images = [hashlib.sha256(read_image_bytes(path)).hexdigest() for path in paths]
     found = store.get(list(dict.fromkeys(images)))

@@ -82,6 +82,28 @@ def cache_folder() -> Path:
     return Path(os.environ.get("AISLES_CACHE") or platformdirs.user_cache_dir("aisles", appauthor=False))
 
 
+def features_cache(given: str | Path | None = None) -> Path:
+    """Return the folder for cached features, made if needed: `given`, else one in `cache_folder()`.
+
+    Raises
+    ------
+    OSError
+        If there is no home folder to keep it in, or it can't be written.
+    """
+    folder, another = (
+        Path(given or cache_folder() / "features"),
+        "Give another one: --cache, or AISLES_CACHE in the environment.",
+    )
+    if not given and str(folder).startswith("~"):
+        raise OSError(f"There is no home folder, so none for cached features. {another}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise OSError(f"{folder} can't hold cached features: {error.strerror or error}. {another}") from error
+
+
 def cached_place(kind: str, path: str | Path) -> Path:
     """Name a place in the cache for what belongs to a file or folder that may not be writable.
 

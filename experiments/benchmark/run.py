@@ -10,9 +10,9 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
-from aisles.data_prep.images.features_table import FeaturesTable
+from aisles.data_prep.images.features_table import FeaturesTable, is_features_table
 from aisles.data_prep.io.errors import DataError
-from aisles.data_prep.io.files import write_whole
+from aisles.data_prep.io.files import features_cache, write_whole
 from aisles.experiments.judge.methods_table import methods_table
 from aisles.experiments.methods.head_jobs import Trainer, flat_job, router_job, two_stage_jobs
 from aisles.experiments.methods.protocol import check_same_protocol, collect
@@ -150,6 +150,8 @@ def run_benchmark(
     if not isinstance(data, FeaturesTable):
         check_apart(Path(data), output)
     with run_folder(output):
+        if not isinstance(data, FeaturesTable) and not is_features_table(data):
+            features_cache(cache)  # what can't be written is said before images are read
         prepared = prepare_data(data, settings.data, settings.hierarchy.column)
         log_counts(prepared)
         if prepared.vectors is not None and settings.comparison.bundles:

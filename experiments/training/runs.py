@@ -11,6 +11,7 @@ import numpy as np
 from aisles.data_prep.images.features_table import is_features_table
 from aisles.data_prep.images.manifest import write_manifest
 from aisles.data_prep.io.errors import DataError
+from aisles.data_prep.io.files import features_cache
 from aisles.experiments.benchmark.preparation import (
     PreparedData,
     check_hierarchy,
@@ -97,6 +98,7 @@ def train_classifier(
             "aisles.save(aisles.HierarchicalEstimator().fit(X, y), 'model')."
         )
     with run_folder(output):
+        features_cache(cache)  # what can't be written is said before images are read
         prepared = prepare_data(data, settings.data, settings.hierarchy.column)
         if settings.classifier.model == "two-stage":
             check_hierarchy(prepared, settings.hierarchy)

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 
 from aisles.data_prep.images.decoding import read_image_bytes
+from aisles.data_prep.io.files import features_cache
 from aisles.data_prep.io.progress import Progress
 from aisles.models.backbones.registry import Backbone
 from aisles.models.batches import pixel_batches
-from aisles.models.features import BATCH_SIZE, FeatureCache, default_cache, passes
+from aisles.models.features import BATCH_SIZE, FeatureCache, passes
 
 from .augmentation import changer
 from .settings import Augmentation
@@ -42,7 +43,7 @@ def extract_views(
     images : sequence of str, optional
         SHA-256 of each file's bytes where known; read and computed otherwise.
     cache : path, optional
-        Folder of the cache; `default_cache()` unless given.
+        Folder of the cache; see `features_cache`.
     batch_size : int
         Images a pass.
 
@@ -53,7 +54,7 @@ def extract_views(
     """
     if n_views < 1:
         raise ValueError(f"There must be at least 1 view of an image. Received: n_views={n_views}.")
-    store = FeatureCache(cache or default_cache(), backbone.key, backbone.dimension)
+    store = FeatureCache(features_cache(cache), backbone.key, backbone.dimension)
     if images is None:
         images = [hashlib.sha256(read_image_bytes(path)).hexdigest() for path in paths]
     path_of = dict(zip(images, paths, strict=True))

@@ -45,7 +45,7 @@ def tiny_two_stage(hierarchy, *, separate=False, flat=True, temperature=1.0, rul
     )
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_two_stage():
     """Return the function that makes a two-stage classifier of a hierarchy."""
     return tiny_two_stage
