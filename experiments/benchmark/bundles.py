@@ -11,7 +11,7 @@ from aisles.hierarchy.calibration import (
     Temperatures,
     apply_temperature,
     fit_composed_temperatures,
-    fit_temperature,
+    held_temperature,
 )
 from aisles.hierarchy.rules import route
 from aisles.models.backbones.registry import Backbone
@@ -32,15 +32,16 @@ def save_bundles(
     metrics: dict[str, Any],
     settings: BenchmarkSettings,
 ) -> None:
-    """Save the first seed's models, each with the temperatures that validation images ask for."""
+    """Save the first seed's models, each with the temperatures that hold on validation images."""
     val = prepared.rows("val")
     truth = np.searchsorted(np.array(prepared.manifest.classes), prepared.manifest.labels[val].astype(str))
-    flat_temperature = fit_temperature(_log(flat.val_probs[val]), truth)
+    flat_temperature = held_temperature(_log(flat.val_probs[val]), truth)
     temperatures = fit_composed_temperatures(
         _log(two_stage.router.val_probs[val]),
         _log(two_stage.within("val_probs")[val]),
         found.hierarchy,
         truth,
+        held=True,
     )
     flat_model = flat.on(trunk, flat_temperature)
     facts = {
