@@ -180,10 +180,10 @@ def _document(across: AcrossSets) -> Document:
 
 def _chosen(folder: Path, metrics: Metrics, method: str | None) -> ComparisonFacts:
     """Return a run's comparison of a method (its primary unless given): of two-stage ones that with the best flat."""
-    strongest = (metrics.get("best_flat") or {}).get("comparisons", [])
+    strongest = metrics["best_flat"]["comparisons"] if metrics["kind"] == BENCHMARK else []
     judged = strongest[:1] if method is None else [c for c in strongest if c["b"] == method]
     if judged:
-        return {**judged[0], "a": "best flat", "best_flat": judged[0]["a"]}
+        return {**judged[0], "a": "best flat"}
     if method is None:
         return metrics["comparisons"][0]
     found = next((c for c in metrics["comparisons"] if c["b"] == method), None)

@@ -77,8 +77,7 @@ def result_sentence(metrics: Metrics) -> str:
 
     A benchmark's is the primary method's against the flat method that validation images prefer, else the first one.
     """
-    strongest = metrics.get("best_flat")
-    first = (strongest or metrics)["comparisons"][0]
+    first = (metrics["best_flat"] if metrics["kind"] == BENCHMARK else metrics)["comparisons"][0]
     a, b = _escaped(first["a"]), _escaped(first["b"])
     said = {
         "better": f"{b} is more accurate than {a}",

@@ -61,14 +61,14 @@ COSTS = (
 def opening(run: Run) -> tuple[Block, ...]:
     """Return the plots that carry the verdict: against the strongest flat method, then against flat itself."""
     comparisons = [c for c in run.metrics["comparisons"] if not is_control(c["b"], run.metrics)]
-    strongest = run.metrics.get("best_flat", {"name": FLAT})
+    strongest = run.metrics["best_flat"]
     if strongest["name"] == FLAT:
         return (_differences("difference", comparisons, FLAT, run.primary),)
     best = _differences("difference", strongest["comparisons"], strongest["name"], run.primary)
     return best, _differences("difference-from-flat", comparisons, FLAT, run.primary)
 
 
-def _differences(name: str, comparisons: Sequence[Mapping[str, Any]], against: str, primary: str) -> Plot:
+def _differences(name: str, comparisons: Sequence[ComparisonFacts], against: str, primary: str) -> Plot:
     low, high = (100 * v for v in comparisons[0]["interval"])
     level = 100 * (1 - comparisons[0]["alpha"])
     baselines = dict.fromkeys(f"{c['b']} against {c['a']}" for c in comparisons if c["a"] != against)
