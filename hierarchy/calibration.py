@@ -156,7 +156,9 @@ def held_temperature(log_probs: ArrayLike, labels: ArrayLike) -> float:
     return fit_temperature(log_probs, labels) if _holds(len(labels), fit, gains) else 1.0
 
 
-def _holds(n_images: int, fit: Callable[[np.ndarray], Any], gains: Callable[[Any, np.ndarray], np.ndarray]) -> bool:
+def _holds(
+    n_images: int, fit: Callable[[np.ndarray], Any], gains: Callable[[Any, np.ndarray], np.ndarray]
+) -> bool:
     """Return whether what is fitted on either half of the images gains more on the other than its standard error."""
     halves = np.arange(0, n_images, 2), np.arange(1, n_images, 2)
     if len(halves[1]) == 0:

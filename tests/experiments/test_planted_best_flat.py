@@ -16,10 +16,12 @@ from aisles.experiments.judge.latex import result_sentence
 from aisles.experiments.methods.registry import MethodResult
 from aisles.experiments.report.writing import write_report
 from aisles.experiments.runs.predictions import Predictions
+from aisles.experiments.runs.schema import BENCHMARK, SCHEMA, BenchmarkMetrics
 from aisles.experiments.settings.benchmark import ComparisonSettings
 from aisles.hierarchy.clustering import cluster_classes
 from aisles.hierarchy.embeddings import ClassEmbeddings
 from aisles.hierarchy.hierarchy import Hierarchy
+from tests.experiments.report.conftest import completed
 
 CLASSES = tuple(f"c{i}" for i in range(8))
 HIERARCHY = Hierarchy(("M0", "M1", "M2", "M3"), tuple((f"c{2 * m}", f"c{2 * m + 1}") for m in range(4)))
@@ -67,6 +69,19 @@ def planted(accuracies: dict[str, float], seed: int = 0) -> Predictions:
     )  # fmt: skip
 
 
+def whole(predictions: Predictions, linkage: np.ndarray, images: str) -> dict:
+    """Return a run's metrics: what predictions say as a benchmark computes it, the rest neutral."""
+    found = evaluate(predictions, ComparisonSettings(methods=("flat", "flat-lda")), linkage)
+    more = {
+        "schema": SCHEMA,
+        "kind": BENCHMARK,
+        "data": {"images": {"train": 900, "val": N["val"], "test": N["test"]}, "test_images": images},
+        "hierarchy": {"origin": "planted"},
+        "forecast": {"candidates": [{"linkage": "ward", "macros": 2, "sizes": [2, 2]}]},
+    }
+    return completed(found | more, BenchmarkMetrics)
+
+
 @pytest.fixture(scope="module", params=WORLDS)
 def world(request, tmp_path_factory):
     """Return a world's name, its metrics and a run folder with its report."""
@@ -74,13 +89,7 @@ def world(request, tmp_path_factory):
     folder.mkdir()
     predictions = planted(WORLDS[request.param])
     tree = cluster_classes(ClassEmbeddings(CLASSES, np.eye(8)))
-    metrics = evaluate(predictions, ComparisonSettings(methods=("flat", "flat-lda")), tree.linkage) | {
-        "failed": {},
-        "data": {"images": {"train": 900, "val": N["val"], "test": N["test"]}, "test_images": request.param},
-        "hierarchy": {"origin": "planted"},
-        "plan": {"in_words": "Planted."},
-        "backbone": "none",
-    }
+    metrics = whole(predictions, tree.linkage, request.param)
     predictions.write(folder)
     rows = [
         f"{file},{label},test" for file, label in zip(predictions.file_names, predictions.labels, strict=True)
@@ -150,10 +159,9 @@ def test_several_data_sets_together_are_judged_against_their_strongest_flat_mode
     linkage = cluster_classes(ClassEmbeddings(CLASSES, np.eye(8))).linkage
     for seed in range(3):
         predictions = planted(WORLDS["two-stage beats flat alone"], seed)
-        metrics = evaluate(predictions, ComparisonSettings(methods=("flat", "flat-lda")), linkage)
         (tmp_path / f"set{seed}").mkdir()
-        kept = metrics | {"data": {"test_images": str(seed)}}
-        (tmp_path / f"set{seed}" / "metrics.json").write_text(json.dumps(kept))
+        metrics = whole(predictions, linkage, str(seed))
+        (tmp_path / f"set{seed}" / "metrics.json").write_text(json.dumps(metrics))
     across = combine_runs([tmp_path / f"set{seed}" for seed in range(3)])
     assert across.verdict != "better" and "best flat" in across.sentence()
     own = [json.loads((tmp_path / f"set{s}" / "metrics.json").read_text())["best_flat"] for s in range(3)]
