@@ -143,10 +143,10 @@ def note(result: Mapping[str, Any]) -> str:
         lines.append(f"| {name} | {len(seeds)} | {' | '.join(cells)} |")
     lines += [
         "",
-        f"{images['val']} validation and {images['test']} test images, {result['hierarchy']}; ECE in 15 bins. flat and soft: "
-        "the published softmax head; soft has one temperature for the router and one for each sub-model. Discriminants "
-        "always carry the temperature that their own fit found, cross-fitted; for flat-lda, `fitted in any case` is the "
-        "temperature of the head before the refit, as it was done before.",
+        f"{images['val']} validation and {images['test']} test images, {result['hierarchy']}; ECE in 15 bins. flat and "
+        "soft: the published softmax head; soft has one temperature for the router and one for each sub-model. A "
+        "discriminant always carries the temperature of its own fit, cross-fitted; for flat-lda, `fitted in any "
+        "case` is that of the head before the refit, as it was done before.",
     ]
     return "\n".join(lines) + "\n"
 
