@@ -32,6 +32,8 @@ class SettingOption:
         The choices, or what Click checks; None for any text.
     flag : bool
         Whether it takes no value and means true.
+    several : bool
+        Whether it may be repeated and makes a list.
     commands : tuple of str
         Whose settings have it.
     """
@@ -42,18 +44,26 @@ class SettingOption:
     default: str = ""
     type: Any = None
     flag: bool = False
+    several: bool = False
     commands: tuple[str, ...] = BOTH
 
     @property
     def keyword(self) -> str:
-        """The name in Python, and under which Click hands the value over."""
-        return self.name.replace("-", "_")
+        """The name in Python, and under which Click hands the value over; of a list the setting's own."""
+        return self.setting.rpartition(".")[2] if self.several else self.name.replace("-", "_")
 
     def click_option(self) -> Callable:
         """Return the option for Click; it is None unless given."""
         text = f"{self.help}  [default: {self.default}]" if self.default else self.help
         if self.flag:
             return click.option(f"--{self.name}", is_flag=True, default=None, help=text)
+        if self.several:
+            more = {
+                "multiple": True,
+                "metavar": "NAME",
+                "callback": lambda _context, _option, names: names or None,
+            }
+            return click.option(f"--{self.name}", self.keyword, help=f"{text} May be repeated.", **more)
         kind = click.Choice(self.type) if isinstance(self.type, tuple) else self.type
         return click.option(f"--{self.name}", type=kind, help=text)
 
@@ -95,6 +105,13 @@ OPTIONS = (
     ),
     SettingOption(
         "seeds", "comparison.seeds", "How many training seeds.", "3", click.IntRange(1), commands=(BENCHMARK,)
+    ),
+    SettingOption(
+        "bundle",
+        "comparison.bundles",
+        "A method whose models are saved for use, besides flat, the primary and the best on validation images.",
+        several=True,
+        commands=(BENCHMARK,),
     ),
     SettingOption(
         "seed",

@@ -1,6 +1,6 @@
 """From predictions to `metrics.json`: every metric, and the verdict. Its shape is in `experiments.runs.schema`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -115,6 +115,16 @@ def best_flat(predictions: Predictions) -> str:
     The highest accuracy on validation images, mean over seeds; ties go to the higher likelihood. Methods that
     fine-tune networks stand apart: they have flat rivals of their own.
     """
+    flats = [
+        name
+        for name, method in predictions.methods.items()
+        if method.role in ("flat", "ensemble") and method.protocol is None
+    ]
+    return best_by_validation(predictions, flats)
+
+
+def best_by_validation(predictions: Predictions, names: Iterable[str]) -> str:
+    """Return the method of the highest accuracy on validation images, mean over seeds; ties: of higher likelihood."""
     truth = predictions.val_truth
 
     def merit(name: str) -> tuple[float, float]:
@@ -123,12 +133,7 @@ def best_flat(predictions: Predictions) -> str:
         of_truth = probs[:, np.arange(len(truth)), truth].astype(np.float64)
         return right, float(np.log(np.maximum(of_truth, 1e-12)).mean())
 
-    flats = [
-        name
-        for name, method in predictions.methods.items()
-        if method.role in ("flat", "ensemble") and method.protocol is None
-    ]
-    return max(flats, key=merit)
+    return max(names, key=merit)
 
 
 def against_best_flat(predictions: Predictions, settings: ComparisonSettings) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
+from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.files import write_whole
 from aisles.experiments.judge.methods_table import methods_table
 from aisles.experiments.methods.head_jobs import Trainer, flat_job, router_job, two_stage_jobs
@@ -149,6 +150,10 @@ def run_benchmark(
     with run_folder(output):
         prepared = prepare_data(data, settings.data, settings.hierarchy.column)
         log_counts(prepared)
+        if prepared.vectors is not None and settings.comparison.bundles:
+            raise DataError(
+                "A features table has no network, and a bundle is one for images. Leave out --bundle, or give images."
+            )
         check_hierarchy(prepared, settings.hierarchy)
         trunk, features = prepare_features(prepared, settings.backbone, cache, backbone)
         facts = {"data": prepared.fingerprint, "backbone": trunk.key}
@@ -231,7 +236,7 @@ class _Run:
             metrics["sweep"] = self.sweep(predictions, forecast)
         self.write_costs(predictions.methods)
         if self.prepared.vectors is None:  # what has no network can't predict from images
-            self.save_bundles(metrics)
+            self.save_bundles(predictions)
         write_json(self.output / "environment.json", environment() | {"command": self.command})
         return cast(BenchmarkMetrics, write_metrics(self.output, metrics))
 
@@ -405,9 +410,6 @@ class _Run:
         _, features = prepare_features(self.prepared, settings, self.cache)
         return class_tree(self.prepared, features, self.found.tree.method).cut(self.found.hierarchy.n_macros)
 
-    def save_bundles(self, metrics: dict[str, Any]) -> None:
-        flat, two_stage = self.trainer.flat(0), self.trainer.two_stage(self.found.hierarchy, 0)
-        folder = self.output / "bundles"
-        save_bundles(
-            folder, self.prepared, self.found, self.backbone, flat, two_stage, metrics, self.settings
-        )
+    def save_bundles(self, predictions: Predictions) -> None:
+        named = [FLAT, self.settings.comparison.primary, *self.settings.comparison.bundles]
+        save_bundles(self.output / "bundles", self.context, self.found, predictions, named)

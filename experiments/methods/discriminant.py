@@ -19,15 +19,24 @@ from threadpoolctl import threadpool_limits
 
 from aisles.experiments.metrics.probabilistic import nll
 from aisles.experiments.runs.stages import stage
-from aisles.hierarchy.calibration import apply_temperature, fit_composed_temperatures, fit_temperature
+from aisles.hierarchy.calibration import (
+    Temperatures,
+    apply_temperature,
+    fit_composed_temperatures,
+    fit_temperature,
+    held_temperature,
+)
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rule_functions import implied, macro_from_flat
+from aisles.hierarchy.rules import parse_rule
 
 from .head_jobs import HeadJob, flat_job
 from .registry import Context, MethodResult, register_method
+from .savable import routed_classifier
 
 if TYPE_CHECKING:
     from aisles.experiments.benchmark.preparation import PreparedData
+    from aisles.models.prediction.two_stage import FlatClassifier, TwoStageClassifier
 
 SHRINKAGES = (0.1, 0.3, 0.5, 0.7, 0.9)
 WEIGHTS = (0.1, 0.3, 0.5, 0.7, 0.9)
@@ -83,10 +92,57 @@ def _heads(context: Context) -> list[HeadJob]:
     return [flat_job(context.classes, seed) for seed in context.seeds]
 
 
+def _discriminant_saved(context: Context) -> "TwoStageClassifier":
+    """Return flat and the chosen discriminants, routed by `implied`; the router is there for the other rules."""
+    from aisles.models.prediction.label_model import LabelModel
+    from aisles.models.prediction.two_stage import TwoStageClassifier
+
+    hierarchy = context.hierarchy
+    tables, _ = _discriminants(context, "discriminant", hierarchy)
+    chosen = choose_within(tables, hierarchy, context.targets[context.rows("val")])
+    whole = routed_classifier(context, parse_rule("implied"), hierarchy)
+    submodels = [
+        LabelModel(members, context.backbone, _refitted(context, members, chosen.shrinkage, temperature))
+        if len(members) > 1
+        else LabelModel(members)
+        for members, temperature in zip(hierarchy.members, chosen.temperatures.submodels, strict=True)
+    ]
+    return TwoStageClassifier(whole.router, submodels, hierarchy, flat=whole.flat, rule="implied")
+
+
+def _flat_discriminant_saved(context: Context) -> "FlatClassifier":
+    """Return flat and the chosen discriminant as one head; its temperature comes from validation images."""
+    from aisles.models.heads.combined import geometric_mean as multiplied
+    from aisles.models.prediction.label_model import LabelModel
+    from aisles.models.prediction.two_stage import FlatClassifier
+
+    tables, _ = _discriminants(context, "flat-discriminant", Hierarchy(("ALL",), (context.classes,)))
+    flat_val, flat_test, val_truth = _flat_says(context)
+    chosen = choose_with_flat(tables, flat_val, flat_test, val_truth)
+    discriminant = _refitted(context, context.classes, chosen.shrinkage, chosen.temperature)
+    head = multiplied(context.trainer.flat(0).network(), discriminant, chosen.weight)
+    temperature = held_temperature(_log(chosen.val[0]), val_truth)
+    return FlatClassifier(LabelModel(context.classes, context.backbone, head, temperature), context.hierarchy)
+
+
+def _refitted(context: Context, members: Sequence[str], shrinkage: float, temperature: float):
+    """Fit a discriminant of the training and validation images of some classes as a network."""
+    from aisles.models.heads.closed_form import fit_lda
+
+    rows = np.concatenate([context.rows("train"), context.rows("val")])
+    labels = context.prepared.manifest.labels.astype(str)
+    rows = rows[np.isin(labels[rows], members)]
+    targets = np.array([list(members).index(name) for name in labels[rows]])
+    settings = [{"feature_map": "raw", "shrinkage": shrinkage}]
+    (head,) = fit_lda(context.features[rows], targets, len(members), settings)
+    return head.divided(temperature).network()
+
+
 @register_method(
     "discriminant",
     description="flat's own macro probabilities, times a linear discriminant per macro",
     heads=_heads,
+    classifier=_discriminant_saved,
     full=True,
 )
 def discriminant(context: Context) -> MethodResult:
@@ -123,6 +179,7 @@ def discriminant(context: Context) -> MethodResult:
     description="flat times one linear discriminant over all classes",
     role="ensemble",
     heads=_heads,
+    classifier=_flat_discriminant_saved,
     full=True,
 )
 def flat_discriminant(context: Context) -> MethodResult:
@@ -170,48 +227,90 @@ def in_macros(tables: DiscriminantTables, hierarchy: Hierarchy, flat_test, flat_
         Class distributions of test and of validation images, one a flat model; what the discriminants say of test
         images, of shape (n_images, n_slots).
     """
-    within_val, within_test = within_macros(tables, hierarchy, val_truth)
+    chosen = choose_within(tables, hierarchy, val_truth)
     return (
-        [implied(flat, within_test, hierarchy) for flat in flat_test],
-        [implied(flat, within_val, hierarchy) for flat in flat_val],
-        within_test,
+        [implied(flat, chosen.test, hierarchy) for flat in flat_test],
+        [implied(flat, chosen.val, hierarchy) for flat in flat_val],
+        chosen.test,
     )
 
 
-def within_macros(
-    tables: DiscriminantTables, hierarchy: Hierarchy, val_truth: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Choose shrinkage and temperatures by the likelihood of validation images inside their true macros.
+@dataclass(frozen=True, eq=False)
+class ChosenWithin:
+    """The discriminants that validation images prefer inside macros.
 
-    Returns
-    -------
-    tuple of ndarray of shape (n_images, n_slots)
-        What the discriminants so chosen say of validation and of test images.
+    Attributes
+    ----------
+    shrinkage : float
+    temperatures : Temperatures
+        Of the discriminants; the router's means nothing.
+    val, test : ndarray of shape (n_images, n_slots)
+        What they say, the temperatures applied.
     """
+
+    shrinkage: float
+    temperatures: Temperatures
+    val: np.ndarray
+    test: np.ndarray
+
+
+def choose_within(tables: DiscriminantTables, hierarchy: Hierarchy, val_truth: np.ndarray) -> ChosenWithin:
+    """Choose shrinkage and temperatures by the likelihood of validation images inside their true macros."""
     true_macro = np.eye(hierarchy.n_macros)[hierarchy.macro_of[val_truth]]
-    best, chosen = np.inf, [tables.val[0], tables.test[0]]
-    for val, test in zip(tables.val, tables.test, strict=True):
+    best, chosen = np.inf, None
+    for shrinkage, val, test in zip(SHRINKAGES, tables.val, tables.test, strict=True):
         uniform = np.zeros((len(val), hierarchy.n_macros))
         temperatures = fit_composed_temperatures(uniform, _log(val), hierarchy, val_truth)
         scaled = [temperatures.apply_submodels(table, hierarchy) for table in (val, test)]
         loss = nll(_mixed(true_macro, scaled[0], hierarchy), val_truth)
-        if loss < best:
-            best, chosen = loss, scaled
-    return chosen[0], chosen[1]
+        if chosen is None or loss < best:
+            best, chosen = loss, ChosenWithin(shrinkage, temperatures, *scaled)
+    assert chosen is not None
+    return chosen
 
 
 def with_flat(tables: DiscriminantTables, hierarchy: Hierarchy, flat_test, flat_val, val_truth: np.ndarray):
-    """Choose shrinkage, temperature and weight by the likelihood of validation images, over all seeds."""
+    """Multiply flat models with the chosen discriminant; test and validation images, one table per flat model."""
     order = np.argsort(hierarchy.slot_class)
-    best, chosen = np.inf, ([], [])
-    for val, test in zip(tables.val[:, :, order], tables.test[:, :, order], strict=True):
+    sorted_tables = DiscriminantTables(tables.val[:, :, order], tables.test[:, :, order])
+    chosen = choose_with_flat(sorted_tables, flat_val, flat_test, val_truth)
+    return chosen.test, chosen.val
+
+
+@dataclass(frozen=True, eq=False)
+class ChosenWithFlat:
+    """The product of flat models and a discriminant that validation images prefer.
+
+    Attributes
+    ----------
+    shrinkage, temperature, weight : float
+        Of the discriminant; the weight is its exponent.
+    val, test : list of ndarray of shape (n_images, n_classes)
+        The products, one per flat model.
+    """
+
+    shrinkage: float
+    temperature: float
+    weight: float
+    val: list[np.ndarray]
+    test: list[np.ndarray]
+
+
+def choose_with_flat(
+    tables: DiscriminantTables, flat_val, flat_test, val_truth: np.ndarray
+) -> ChosenWithFlat:
+    """Choose shrinkage, temperature and weight by the likelihood of validation images, over all seeds."""
+    best, chosen = np.inf, None
+    for shrinkage, val, test in zip(SHRINKAGES, tables.val, tables.test, strict=True):
         temperature = fit_temperature(_log(val), val_truth)
         val, test = apply_temperature(val, temperature), apply_temperature(test, temperature)
         for weight in WEIGHTS:
             mixed = [geometric_mean(flat, val, weight) for flat in flat_val]
             loss = float(np.mean([nll(probs, val_truth) for probs in mixed]))
-            if loss < best:
-                best, chosen = loss, ([geometric_mean(flat, test, weight) for flat in flat_test], mixed)
+            if chosen is None or loss < best:
+                products = [geometric_mean(flat, test, weight) for flat in flat_test]
+                best, chosen = loss, ChosenWithFlat(shrinkage, temperature, weight, mixed, products)
+    assert chosen is not None
     return chosen
 
 

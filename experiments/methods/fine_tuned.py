@@ -1,8 +1,12 @@
 """The methods that train networks on the images, by name; `fine_tuned_networks` does the work."""
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 from .registry import Context, MethodResult, Role, register_method
+
+if TYPE_CHECKING:
+    from aisles.models.prediction.two_stage import FlatClassifier, TwoStageClassifier
 
 FLATS = {"flat-fine-tuned": False, "flat-fine-tuned-again": True}
 """Flat networks, and whether they are fine-tuned once more."""
@@ -25,9 +29,21 @@ def _fit(name: str, context: Context) -> MethodResult:
     return FineTuning(context).method(name)
 
 
+def _saved(name: str, context: Context) -> "FlatClassifier | TwoStageClassifier":
+    from .fine_tuned_networks import FineTuning
+
+    return FineTuning(context).classifier(name)
+
+
 def _register(name: str, role: Role, description: str, baseline: str, brings: tuple[str, ...] = ()) -> None:
     register_method(
-        name, description=description, role=role, baseline=baseline, brings=brings, fine_tunes=True
+        name,
+        description=description,
+        role=role,
+        baseline=baseline,
+        brings=brings,
+        classifier=None if name in ENSEMBLES else partial(_saved, name),  # a bundle has one network for flat
+        fine_tunes=True,
     )(partial(_fit, name))
 
 

@@ -72,6 +72,18 @@ class FineTuning:
         }
         return MethodResult(hierarchy=hierarchy if "macro_probs" in tables else None, **more, **tables)
 
+    def classifier(self, name: str) -> FlatClassifier | TwoStageClassifier:
+        """Return the first seed's networks as a classifier, with temperatures from validation images."""
+        trainer, context = self.trainer(0), self.context
+        if name in TWO_STAGE:
+            kind, start = TWO_STAGE[name]
+            classifier = trainer.two_stage(context.hierarchy, kind, start, context.primary)
+        else:
+            model = (trainer.flat_again() if FLATS[name] else trainer.flat()).model
+            classifier = FlatClassifier(model, context.hierarchy)
+        labels = context.prepared.manifest.labels[context.rows("val")].astype(str).tolist()
+        return classifier.calibrate(self._paths("val"), labels)
+
     def protocol(self) -> dict[str, Any]:
         """Return what is the same for all of them: images, backbone, settings of training."""
         settings = self.context.settings

@@ -1,9 +1,15 @@
 """Flat methods: one head over all classes, and several of them averaged."""
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from .head_jobs import HeadJob, flat_job, two_stage_jobs
 from .registry import Context, MethodResult, register_method
+from .savable import flat_classifier
+
+if TYPE_CHECKING:
+    from aisles.models.prediction.two_stage import FlatClassifier
 
 
 def _flat_heads(context: Context) -> list[HeadJob]:
@@ -19,8 +25,21 @@ def _members(context: Context, seed: int) -> list[HeadJob]:
     return [flat_job(context.classes, seed, member) for member in range(n_members)]
 
 
+def _flat_saved(context: Context) -> "FlatClassifier":
+    return flat_classifier(context, [flat_job(context.classes, 0)])
+
+
+def _ensemble_saved(context: Context) -> "FlatClassifier":
+    return flat_classifier(context, _members(context, 0))
+
+
 @register_method(
-    "flat", description="one head over all classes: the baseline", role="flat", heads=_flat_heads, full=True
+    "flat",
+    description="one head over all classes: the baseline",
+    role="flat",
+    heads=_flat_heads,
+    classifier=_flat_saved,
+    full=True,
 )
 def flat(context: Context) -> MethodResult:
     """Return the flat model's answers."""
@@ -32,6 +51,7 @@ def flat(context: Context) -> MethodResult:
     description="as many flat heads as the two-stage classifier has heads, averaged",
     role="ensemble",
     heads=_member_heads,
+    classifier=_ensemble_saved,
     full=True,
 )
 def ensemble(context: Context) -> MethodResult:

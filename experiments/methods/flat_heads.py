@@ -1,10 +1,16 @@
 """The strongest flat models that we know how to make on the same features: one method per registered head."""
 
+from typing import TYPE_CHECKING
+
 from aisles.models.heads.registry import HEADS
 
 from .flat import averaged
 from .head_jobs import HeadJob, flat_job, with_head
 from .registry import Context, MethodResult, register_method
+from .savable import flat_classifier
+
+if TYPE_CHECKING:
+    from aisles.models.prediction.two_stage import FlatClassifier
 
 
 def _job(context: Context, head: str, seed: int) -> HeadJob:
@@ -21,8 +27,16 @@ def register_flat(name: str, head: str, *, full: bool = True) -> None:
         jobs = tuple((_job(context, head, seed),) for seed in context.seeds)
         return averaged(context, jobs, deterministic=HEADS[head].deterministic)
 
+    def classifier(context: Context) -> "FlatClassifier":
+        return flat_classifier(context, [_job(context, head, 0)])
+
     register_method(
-        name, description=f"flat: {HEADS[head].description}", role="flat", heads=heads, full=full
+        name,
+        description=f"flat: {HEADS[head].description}",
+        role="flat",
+        heads=heads,
+        classifier=classifier,
+        full=full,
     )(fit)
 
 

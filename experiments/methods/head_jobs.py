@@ -223,12 +223,13 @@ class Trainer:
         """Return the flat model of a seed, or another member of its ensemble, or one with another head."""
         return self.fitted(with_head(flat_job(self.prepared.manifest.classes, seed, member), head))
 
-    def two_stage(self, hierarchy: Hierarchy, seed: int) -> "FittedTwoStage":
-        """Return router and sub-models of a hierarchy."""
+    def two_stage(self, hierarchy: Hierarchy, seed: int, head: str = "") -> "FittedTwoStage":
+        """Return router and sub-models of a hierarchy, with the settings' heads or others."""
         from aisles.models.heads.fitting import FittedTwoStage
 
-        submodels = [self._submodel(members, seed) for members in hierarchy.members]
-        return FittedTwoStage(hierarchy, self.fitted(router_job(hierarchy, seed)), tuple(submodels))
+        submodels = [self._submodel(members, seed, head) for members in hierarchy.members]
+        router = self.fitted(with_head(router_job(hierarchy, seed), head))
+        return FittedTwoStage(hierarchy, router, tuple(submodels))
 
     def within(self, hierarchy: Hierarchy, seed: int, attribute: str = "probs", head: str = "") -> np.ndarray:
         """Put the sub-models' distributions side by side, (n_images, n_slots); the router is not needed."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from aisles.experiments.settings.benchmark import BenchmarkSettings
     from aisles.hierarchy.hierarchy import Hierarchy
     from aisles.models.backbones.registry import Backbone
+    from aisles.models.prediction.two_stage import FlatClassifier, TwoStageClassifier
 
     from .head_jobs import HeadJob, Trainer
 
@@ -171,6 +172,7 @@ class MethodDefinition:
     baseline: str = FLAT
     brings: tuple[str, ...] = ()
     heads: Callable[..., list[HeadJob]] | None = None
+    classifier: Callable[..., FlatClassifier | TwoStageClassifier] | None = None
     parameter: str = ""
     optional_parameter: bool = False
     expand: Callable[[BenchmarkSettings], tuple[str, ...]] | None = None
@@ -206,6 +208,23 @@ class Method:
     def heads(self, context: Context) -> list[HeadJob]:
         """List the heads of the shared trainer that it needs, over all seeds."""
         return [] if self.definition.heads is None else self.definition.heads(context, *self._arguments)
+
+    @property
+    def savable(self) -> bool:
+        """Whether it can become a classifier for images."""
+        return self.definition.classifier is not None
+
+    def classifier(self, context: Context) -> FlatClassifier | TwoStageClassifier:
+        """Return the first seed's models as a classifier for images.
+
+        Raises
+        ------
+        ValueError
+            If the method can't be saved.
+        """
+        if self.definition.classifier is None:
+            raise ValueError(f"The method {self.name} can't be saved.")
+        return self.definition.classifier(context, *self._arguments)
 
     def fit(self, context: Context) -> MethodResult:
         """Train what is missing and return its answers, checked against the images and classes.
@@ -259,6 +278,7 @@ def register_method(
     baseline: str = FLAT,
     brings: tuple[str, ...] = (),
     heads: Callable[..., list[HeadJob]] | None = None,
+    classifier: Callable[..., FlatClassifier | TwoStageClassifier] | None = None,
     parameter: str = "",
     optional_parameter: bool = False,
     expand: Callable[[BenchmarkSettings], tuple[str, ...]] | None = None,
@@ -283,6 +303,10 @@ def register_method(
         Further methods that take part whenever this one does.
     heads : callable, optional
         (context[, parameter]) -> the heads of the shared trainer that it needs, trained together beforehand.
+    classifier : callable, optional
+        (context[, parameter]) -> the first seed's models as a `FlatClassifier` or `TwoStageClassifier`, for bundles; a
+        method without can't be saved. Its temperatures come from validation images; without them
+        (`calibrated=False`) it gives the probabilities of `fit`. `savable` makes them of heads.
     parameter : str
         What stands after the colon, as help shows it (`NAME`); empty for a method without.
     optional_parameter : bool
@@ -305,8 +329,8 @@ def register_method(
 
     def register(fit: Callable[..., MethodResult]) -> Callable[..., MethodResult]:
         definition = MethodDefinition(
-            name, fit, description, role, baseline, tuple(brings), heads, parameter, optional_parameter, expand,
-            module, extra, full, fine_tunes,
+            name, fit, description, role, baseline, tuple(brings), heads, classifier, parameter, optional_parameter,
+            expand, module, extra, full, fine_tunes,
         )  # fmt: skip
         METHODS.add(name, definition)
         return fit
@@ -395,6 +419,40 @@ def taking_part(settings: BenchmarkSettings) -> tuple[Method, ...]:
         parts = expand(settings) if expand is not None and not method.parameter else (name,)
         found += [find_method(part) for part in parts]
     return tuple(found)
+
+
+def check_savable(names: Iterable[str], known: Iterable[str]) -> None:
+    """Check that methods take part and can be saved.
+
+    Parameters
+    ----------
+    names : iterable of str
+        Methods to save.
+    known : iterable of str
+        Those that take part.
+
+    Raises
+    ------
+    ValueError
+        For a name that is none of these, or a method that can't become a classifier, with those that can.
+    """
+    known = list(known)
+    for name in names:
+        method = find_method(name)
+        if name not in known and method.definition.name not in known:
+            raise ValueError(
+                f"{name!r} takes no part, so there is nothing to save. Add it to `comparison.methods`, or choose "
+                f"among {', '.join(known)}."
+            )
+        if not _saves(method):
+            why = f"it stands for several, write {name}:1" if method.savable else "it is no Keras network"
+            can = [each for each in known if _saves(find_method(each))]
+            raise ValueError(f"{name!r} can't be saved: {why}. Those that can: {', '.join(can)}.")
+
+
+def _saves(method: Method) -> bool:
+    """Return whether it becomes one classifier: `random` without a number stands for several."""
+    return method.savable and (method.definition.expand is None or bool(method.parameter))
 
 
 def describe(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,10 @@ from aisles.models.heads.registry import HEADS
 
 from .head_jobs import HeadJob, flat_job, router_job, two_stage_jobs, with_head
 from .registry import Context, MethodDefinition, MethodResult, register_method
+from .savable import routed_classifier
+
+if TYPE_CHECKING:
+    from aisles.models.prediction.two_stage import TwoStageClassifier
 
 
 def definition_of(rule: RoutingRule, head: str = "") -> MethodDefinition:
@@ -23,10 +28,13 @@ def definition_of(rule: RoutingRule, head: str = "") -> MethodDefinition:
     def heads(context: Context) -> list[HeadJob]:
         return _all_heads(context, rule, context.hierarchy, head)
 
+    def classifier(context: Context) -> "TwoStageClassifier":
+        return routed_classifier(context, rule, context.hierarchy, head)
+
     name, what = str(rule), rule.definition.description
     if head:
         name, what = f"{name}:{head}", f"{what}; each model a {HEADS[head].description}"
-    return MethodDefinition(name, fit, what, "two-stage", heads=heads)
+    return MethodDefinition(name, fit, what, "two-stage", heads=heads, classifier=classifier)
 
 
 def routed(context: Context, rule: RoutingRule, hierarchy: Hierarchy, head: str = "") -> MethodResult:
@@ -129,6 +137,10 @@ def _heads_on(kind: str, find: Callable, context: Context, parameter: str) -> li
     return _all_heads(context, parse_rule(context.primary), _found(context, kind, find, parameter))
 
 
+def _saved_on(kind: str, find: Callable, context: Context, parameter: str) -> "TwoStageClassifier":
+    return routed_classifier(context, parse_rule(context.primary), _found(context, kind, find, parameter))
+
+
 for _kind, _find, _parameter, _description in (
     ("column", _column, "NAME", "two-stage on the macros of the manifest's column {parameter}"),
     ("file", _file, "PATH", "two-stage on the hierarchy in {parameter}"),
@@ -139,6 +151,7 @@ for _kind, _find, _parameter, _description in (
         description=_description,
         role="hierarchy",
         heads=partial(_heads_on, _kind, _find),
+        classifier=partial(_saved_on, _kind, _find),
         parameter=_parameter,
     )(partial(_fit_on, _kind, _find))
 
@@ -147,6 +160,7 @@ register_method(
     description="control: the primary rule on random macros of the same sizes",
     role="control",
     heads=partial(_heads_on, "random", _random),
+    classifier=partial(_saved_on, "random", _random),
     parameter="NUMBER",
     optional_parameter=True,
     expand=lambda settings: tuple(f"random:{i + 1}" for i in range(settings.comparison.random_partitions)),

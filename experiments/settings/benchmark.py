@@ -214,6 +214,12 @@ class ComparisonSettings(Section):
         default=5, ge=1, description="Random hierarchies of the same sizes, for the method `random`."
     )
 
+    bundles: tuple[str, ...] = Field(
+        default=(),
+        description="Methods whose models of the first seed are saved for use, besides flat, the primary rule and the "
+        "method that validation images prefer.",
+    )
+
     @field_validator("methods")
     @classmethod
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
@@ -231,6 +237,14 @@ class ComparisonSettings(Section):
         if parse_rule(rule).definition.several_levels:
             raise ValueError("climb answers at two levels; the primary rule must answer with classes")
         return rule
+
+    @model_validator(mode="after")
+    def _bundles_can_be_saved(self) -> Self:
+        from aisles.experiments.methods.registry import check_savable
+
+        if self.bundles:
+            check_savable(self.bundles, self.everyone)
+        return self
 
     @property
     def everyone(self) -> tuple[str, ...]:
@@ -284,7 +298,7 @@ def explained_difference(before: BenchmarkSettings, after: BenchmarkSettings) ->
     from aisles.experiments.methods.registry import fine_tunes
 
     old, new = before.model_dump(), after.model_dump()
-    del new["data"]["note"]
+    del new["data"]["note"], new["comparison"]["bundles"]
     if not any(fine_tunes(each.comparison.everyone) for each in (before, after)):
         del new["fine_tuning"]
     return [

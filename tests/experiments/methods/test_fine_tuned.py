@@ -5,6 +5,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from aisles.experiments.benchmark.summary import summary
@@ -17,6 +18,7 @@ from aisles.experiments.settings.reading import read_settings
 from aisles.experiments.stats.verdict import compare
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rules import parse_rule
+from aisles.models.bundles.bundle import load_bundle
 from aisles.models.fine_tuning.settings import Augmentation, FineTuningSettings
 from experiments.lab.readme_table import table
 
@@ -35,7 +37,8 @@ def methods(*names):
 def tuned(tmp_path_factory, drawn_goods, small_run):
     folder = tmp_path_factory.mktemp("tuned") / "run"
     note = 'data.note="Drawn images."'
-    return small_run(drawn_goods, folder, *SHORT, methods("fine-tuned", "hie"), note)
+    saved = 'comparison.bundles=["fine-tuned", "flat-fine-tuned"]'
+    return small_run(drawn_goods, folder, *SHORT, methods("fine-tuned", "hie"), note, saved)
 
 
 def archive(folder, name):
@@ -87,6 +90,14 @@ def test_its_probabilities_are_soft_routing_of_its_own_stages(tuned):
     np.testing.assert_allclose(found["val_probs"].sum(2), 1, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["fine-tuned", "flat-fine-tuned"])
+def test_a_bundle_of_fine_tuned_networks_gives_the_runs_own_probabilities(tuned, name):
+    table = pd.read_csv(tuned.folder / "manifest.csv")
+    paths = [tuned.folder / file for file in table.loc[table["split"] == "test", "file_name"]]
+    probs = load_bundle(tuned.folder / "bundles" / name).predict_proba(paths, calibrated=False)
+    np.testing.assert_allclose(probs, archive(tuned.folder, name)["probs"][0], atol=1e-4)
+
+
 def test_its_budget_counts_the_fine_tuning_that_it_rests_on(tuned):
     metrics = tuned.metrics["methods"]
     flat, two = metrics["flat-fine-tuned"]["cost"], metrics["fine-tuned"]["cost"]
@@ -111,7 +122,8 @@ def test_run_again_it_trains_nothing_and_finds_the_same(tuned, drawn_goods, smal
     before = (tuned.folder / "metrics.json").read_bytes()
     stamps = {path: path.stat().st_mtime_ns for path in tuned.folder.rglob("*.keras")}
     note = 'data.note="Drawn images."'
-    small_run(drawn_goods, tuned.folder, *SHORT, methods("fine-tuned", "hie"), note)
+    saved = 'comparison.bundles=["fine-tuned", "flat-fine-tuned"]'
+    small_run(drawn_goods, tuned.folder, *SHORT, methods("fine-tuned", "hie"), note, saved)
     assert (tuned.folder / "metrics.json").read_bytes() == before
     models = tuned.folder / "models"
     assert all(path.stat().st_mtime_ns == was for path, was in stamps.items() if models in path.parents)
