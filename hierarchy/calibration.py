@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -119,11 +120,56 @@ def fit_temperature(log_probs: ArrayLike, labels: ArrayLike) -> float:
     if np.ptp(log_probs, axis=1).max() == 0:
         return 1.0
 
-    def loss(log_t: float) -> float:
-        scaled = log_probs / np.exp(log_t)
-        return float(np.mean(logsumexp(scaled, axis=1) - scaled[np.arange(len(labels)), labels]))
+    return _minimum(lambda log_t: float(_losses(log_probs / np.exp(log_t), labels).mean()))
 
-    return _minimum(loss)
+
+def held_temperature(log_probs: ArrayLike, labels: ArrayLike) -> float:
+    """Find the temperature as `fit_temperature` does, and keep it only if it holds on images that it wasn't fitted on.
+
+    The rows are cut into even and odd ones. A temperature fitted on each half is tried on the other; if the mean gain
+    in log-likelihood over T = 1 exceeds its standard error, the temperature of all rows is returned, else 1. So noise
+    of few images doesn't spoil probabilities that were right already.
+
+    Parameters
+    ----------
+    log_probs, labels
+        As in `fit_temperature`.
+
+    Returns
+    -------
+    float
+
+    Notes
+    -----
+    The one-standard-error rule: Breiman, Friedman, Olshen and Stone, Classification and Regression Trees (1984),
+    section 3.4.3.
+    """
+    log_probs, labels = _log_table(log_probs, "log_probs", None), np.asarray(labels)
+    _check_labels(labels, len(log_probs), log_probs.shape[1])
+
+    def gains(log_t: float, rows: np.ndarray) -> np.ndarray:
+        return _losses(log_probs[rows], labels[rows]) - _losses(log_probs[rows] / np.exp(log_t), labels[rows])
+
+    def fit(rows: np.ndarray) -> float:
+        return float(np.log(fit_temperature(log_probs[rows], labels[rows])))
+
+    return fit_temperature(log_probs, labels) if _holds(len(labels), fit, gains) else 1.0
+
+
+def _holds(
+    n_images: int, fit: Callable[[np.ndarray], Any], gains: Callable[[Any, np.ndarray], np.ndarray]
+) -> bool:
+    """Return whether what is fitted on either half of the images gains more on the other than its standard error."""
+    halves = np.arange(0, n_images, 2), np.arange(1, n_images, 2)
+    if len(halves[1]) == 0:
+        return False
+    found = np.concatenate([gains(fit(halves[i]), halves[1 - i]) for i in range(2)])
+    return bool(found.mean() > found.std(ddof=1) / np.sqrt(n_images))
+
+
+def _losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Return each row's negative log-likelihood."""
+    return np.asarray(logsumexp(logits, axis=1)) - logits[np.arange(len(labels)), labels]
 
 
 def fit_composed_temperatures(
@@ -132,6 +178,8 @@ def fit_composed_temperatures(
     hierarchy: Hierarchy,
     labels: ArrayLike,
     min_images: int = 10,
+    *,
+    held: bool = False,
 ) -> Temperatures:
     """Find the temperatures under which soft's distribution makes the labels most likely.
 
@@ -151,6 +199,9 @@ def fit_composed_temperatures(
         True classes as indices into `hierarchy.classes`.
     min_images
         A sub-model with fewer validation images in its macro keeps T = 1.
+    held
+        Keep only what holds on images that it wasn't fitted on (`held_temperature`): each temperature for itself, or,
+        with overlapping macros, all of them or none.
 
     Raises
     ------
@@ -166,8 +217,9 @@ def fit_composed_temperatures(
             f"Both stages must be of the same images. Received: {len(macro)} and {len(within)} rows."
         )
     fitted = _fitted_submodels(hierarchy, labels, min_images)
-    fit = _fit_jointly if hierarchy.overlapping else _fit_apart
-    return fit(macro, within, hierarchy, labels, fitted)
+    if hierarchy.overlapping:
+        return _fit_jointly(macro, within, hierarchy, labels, fitted, held)
+    return _fit_apart(macro, within, hierarchy, labels, fitted, held_temperature if held else fit_temperature)
 
 
 def _fitted_submodels(hierarchy: Hierarchy, labels: np.ndarray, min_images: int) -> list[int]:
@@ -181,7 +233,12 @@ def _fitted_submodels(hierarchy: Hierarchy, labels: np.ndarray, min_images: int)
 
 
 def _fit_apart(
-    macro: np.ndarray, within: np.ndarray, hierarchy: Hierarchy, labels: np.ndarray, fitted: list[int]
+    macro: np.ndarray,
+    within: np.ndarray,
+    hierarchy: Hierarchy,
+    labels: np.ndarray,
+    fitted: list[int],
+    fit: Callable[..., float],
 ) -> Temperatures:
     """Fit router and sub-models one by one, each to its own labels."""
     macro_labels = hierarchy.macro_of[labels]
@@ -189,30 +246,45 @@ def _fit_apart(
     temperatures = [1.0] * hierarchy.n_macros
     for index in fitted:
         inside, block = macro_labels == index, hierarchy.blocks[index]
-        temperatures[index] = fit_temperature(within[inside, block], column[inside] - block.start)
-    return Temperatures(fit_temperature(macro, macro_labels), tuple(temperatures))
+        temperatures[index] = fit(within[inside, block], column[inside] - block.start)
+    return Temperatures(fit(macro, macro_labels), tuple(temperatures))
 
 
 def _fit_jointly(
-    macro: np.ndarray, within: np.ndarray, hierarchy: Hierarchy, labels: np.ndarray, fitted: list[int]
+    macro: np.ndarray,
+    within: np.ndarray,
+    hierarchy: Hierarchy,
+    labels: np.ndarray,
+    fitted: list[int],
+    held: bool = False,
 ) -> Temperatures:
     """Fit all temperatures at once to the likelihood of the mixture."""
     elsewhere = hierarchy.slot_class[None, :] != labels[:, None]
+    everyone = np.arange(len(labels))
 
     def unpack(log_ts: np.ndarray) -> Temperatures:
         submodels = np.ones(hierarchy.n_macros)
         submodels[fitted] = np.exp(log_ts[1:])
         return Temperatures(float(np.exp(log_ts[0])), tuple(submodels))
 
-    def loss(log_ts: np.ndarray) -> float:
+    def losses(log_ts: np.ndarray, rows: np.ndarray) -> np.ndarray:
         temperatures = unpack(log_ts)
-        joint = _log_softmax(macro / temperatures.router)[:, hierarchy.slot_macro]
+        joint = _log_softmax(macro[rows] / temperatures.router)[:, hierarchy.slot_macro]
         for index, block in enumerate(hierarchy.blocks):
-            joint[:, block] += _log_softmax(within[:, block] / temperatures.submodels[index])
-        return float(-np.mean(np.asarray(logsumexp(np.where(elsewhere, -np.inf, joint), axis=1))))
+            joint[:, block] += _log_softmax(within[rows, block] / temperatures.submodels[index])
+        return -np.asarray(logsumexp(np.where(elsewhere[rows], -np.inf, joint), axis=1))
 
-    bounds = [tuple(np.log(BOUNDS))] * (1 + len(fitted))
-    return unpack(minimize(loss, np.zeros(len(bounds)), method="L-BFGS-B", bounds=bounds).x)
+    ones = np.zeros(1 + len(fitted))
+
+    def fit(rows: np.ndarray) -> np.ndarray:
+        bounds = [tuple(np.log(BOUNDS))] * len(ones)
+        return minimize(
+            lambda log_ts: float(losses(log_ts, rows).mean()), ones, method="L-BFGS-B", bounds=bounds
+        ).x
+
+    if held and not _holds(len(labels), fit, lambda found, rows: losses(ones, rows) - losses(found, rows)):
+        return unpack(ones)
+    return unpack(fit(everyone))
 
 
 def _minimum(loss: Callable[[float], float]) -> float:

@@ -195,6 +195,7 @@ def calibrated_stages(predictions: Predictions, primary: str) -> dict[str, Any] 
             _log(predictions.val_within[row]),
             hierarchy,
             predictions.val_truth,
+            held=True,
         )
         probs = route(
             rule,

@@ -111,11 +111,14 @@ class Outcome:
         Mean over seeds, of heads that learned from training images alone.
     searched : int
         Settings tried on validation images.
+    val_likelihood : float
+        Mean log-likelihood of validation images, over seeds; decides between equal accuracies.
     """
 
     correct: np.ndarray
     val_accuracy: float
     searched: int
+    val_likelihood: float = 0.0
 
 
 def outcomes(
@@ -138,11 +141,14 @@ def outcomes(
             jobs = [with_head(flat_job(classes, seed), pipeline.head) for seed in seeds]
             fitted = [trainer.fitted(job) for job in jobs]
             right = np.stack([model.probs[rows["test"]].argmax(1) == truth[rows["test"]] for model in fitted])
-            known = [model.val_probs[rows["val"]].argmax(1) == truth[rows["val"]] for model in fitted]
+            val, of_val = rows["val"], truth[rows["val"]]
+            known = [model.val_probs[val].argmax(1) == of_val for model in fitted]
+            likely = [np.log(np.maximum(model.val_probs[val, of_val], 1e-12)).mean() for model in fitted]
             found[pipeline] = Outcome(
                 np.repeat(right, n_seeds // len(right), axis=0),
                 float(np.mean(known)),
                 trainer.budget(jobs[0]).searched,
+                float(np.mean(likely)),
             )
     return found, prepared.manifest.products[rows["test"]], {s: len(r) for s, r in rows.items()}
 

@@ -24,6 +24,7 @@ from aisles.hierarchy.calibration import (
     apply_temperature,
     fit_composed_temperatures,
     fit_temperature,
+    held_temperature,
 )
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rule_functions import implied, macro_from_flat
@@ -120,7 +121,7 @@ def _flat_discriminant_saved(context: Context) -> "FlatClassifier":
     chosen = choose_with_flat(tables, flat_val, flat_test, val_truth)
     discriminant = _refitted(context, context.classes, chosen.shrinkage, chosen.temperature)
     head = multiplied(context.trainer.flat(0).network(), discriminant, chosen.weight)
-    temperature = fit_temperature(_log(chosen.val[0]), val_truth)
+    temperature = held_temperature(_log(chosen.val[0]), val_truth)
     return FlatClassifier(LabelModel(context.classes, context.backbone, head, temperature), context.hierarchy)
 
 

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 TRAINING_VERSION = 1
 """Raised whenever the training itself changes what comes out."""
-CLOSED_FORM_VERSION = 1
+CLOSED_FORM_VERSION = 2
 """The same for heads whose settings validation images choose."""
 WORTH_WORKERS = 12
 """Heads from which on starting other processes pays."""

@@ -1,6 +1,6 @@
 """What a method's trained heads become when they are saved: a classifier for images, of the first seed's models.
 
-Each classifier has the temperatures that validation images ask for; without them (`calibrated=False`) it gives the
+Each classifier has the temperatures that hold on validation images; without them (`calibrated=False`) it gives the
 probabilities that the benchmark judged.
 """
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aisles.hierarchy.calibration import fit_composed_temperatures, fit_temperature
+from aisles.hierarchy.calibration import fit_composed_temperatures, held_temperature
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rules import RoutingRule
 
@@ -46,6 +46,7 @@ def routed_classifier(
         log_of(two_stage.within("val_probs")[val]),
         hierarchy,
         context.targets[val],
+        held=True,
     )
     pairs = zip(two_stage.submodels, temperatures.submodels, strict=True)
     return TwoStageClassifier(
@@ -59,7 +60,7 @@ def routed_classifier(
 
 def _flat_model(context: Context, fitted: "FittedModel") -> "LabelModel":
     val = context.rows("val")
-    temperature = fit_temperature(log_of(fitted.val_probs[val]), context.targets[val])
+    temperature = held_temperature(log_of(fitted.val_probs[val]), context.targets[val])
     return fitted.on(context.backbone, temperature)
 
 

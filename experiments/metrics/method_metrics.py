@@ -9,7 +9,7 @@ import numpy as np
 from aisles.experiments.methods.registry import MethodResult
 from aisles.experiments.runs.predictions import Predictions
 from aisles.experiments.stats.verdict import product_bootstrap
-from aisles.hierarchy.calibration import apply_temperature, fit_temperature
+from aisles.hierarchy.calibration import apply_temperature, held_temperature
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rule_functions import macro_from_flat
 
@@ -146,7 +146,7 @@ def _distance(truth: np.ndarray, answers: np.ndarray, table: np.ndarray) -> dict
 
 
 def _calibration(predictions: Predictions, method: MethodResult) -> dict[str, Any] | None:
-    """Return ECE, NLL and Brier before and after one temperature fitted on validation images.
+    """Return ECE, NLL and Brier before and after one temperature, fitted on validation images if it holds there.
 
     None for bare answers, and for rules whose zeros and ones don't say how sure they are.
     """
@@ -155,7 +155,7 @@ def _calibration(predictions: Predictions, method: MethodResult) -> dict[str, An
     metrics: dict[str, Any] = {"before": _empty(), "after": _empty(), "temperature": []}
     for probs, val_probs in zip(method.probs, method.val_probs, strict=True):
         with np.errstate(divide="ignore"):
-            temperature = fit_temperature(np.log(val_probs.astype(np.float64)), predictions.val_truth)
+            temperature = held_temperature(np.log(val_probs.astype(np.float64)), predictions.val_truth)
         metrics["temperature"].append(temperature)
         before = normalized(probs)
         add_calibration(metrics["before"], before, predictions.truth)

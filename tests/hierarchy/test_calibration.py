@@ -14,6 +14,7 @@ from aisles.hierarchy.calibration import (
     apply_temperature,
     fit_composed_temperatures,
     fit_temperature,
+    held_temperature,
 )
 from aisles.hierarchy.hierarchy import Hierarchy
 
@@ -80,6 +81,55 @@ def test_temperatures_stay_inside_their_bounds():
     assert fit_temperature(unsure, [1, 0]) == pytest.approx(BOUNDS[1])
     assert fit_temperature(np.zeros((3, 1)), [0, 0, 0]) == 1
     assert np.isfinite(fit_temperature([[0.0, -np.inf], [0, -np.inf], [0, -np.inf]], [0, 0, 1]))
+
+
+def drawn(n, scale, rng):
+    """Draw n images of five classes and their labels from logits, and return scale times those logits."""
+    logits = 2 * rng.normal(size=(n, 5))
+    labels = (softmax(logits, axis=1).cumsum(axis=1) < rng.random((n, 1))).sum(axis=1).clip(max=4)
+    return scale * logits, labels
+
+
+def test_few_images_leave_probabilities_alone_that_were_right_and_mend_those_that_were_not():
+    rng = np.random.default_rng(7)
+    kept, fitted_loss, held_loss = 0, 0.0, 0.0
+    many, truth = drawn(20_000, 1.0, rng)
+
+    def nll(t):
+        return -np.log(softmax(many / t, axis=1)[np.arange(len(truth)), truth]).mean()
+
+    for _ in range(200):
+        logs, labels = drawn(60, 1.0, rng)
+        found = held_temperature(logs, labels)
+        assert found in (1.0, fit_temperature(logs, labels))
+        kept += found == 1
+        fitted_loss, held_loss = fitted_loss + nll(fit_temperature(logs, labels)), held_loss + nll(found)
+    assert kept >= 180  # of 200; the others are noise that both halves shared
+    assert (held_loss / 200 - nll(1)) < 0.5 * (fitted_loss / 200 - nll(1))
+    wrong = [held_temperature(*drawn(300, scale, rng)) for scale in (2.0, 0.5) for _ in range(50)]
+    assert sum(t != 1 for t in wrong) >= 98
+    assert np.median(wrong[:50]) == pytest.approx(2, rel=0.05)
+    assert np.median(wrong[50:]) == pytest.approx(0.5, rel=0.05)
+
+
+def test_two_halves_that_disagree_hold_no_temperature():
+    logits = np.array([[3.0, 0.0]] * 4)
+    assert fit_temperature(logits, [0, 1, 0, 1]) == pytest.approx(BOUNDS[1])
+    assert held_temperature(logits, [0, 1, 0, 1]) == 1  # even rows ask for more certainty, odd ones for less
+    assert held_temperature(logits[:1], [1]) == 1  # one image can't be checked
+    assert held_temperature(np.tile(logits, (10, 1)), [0, 0, 1, 1] * 10) == pytest.approx(BOUNDS[1])
+
+
+@pytest.mark.parametrize("hierarchy", [SHOP, OVERLAP])
+def test_stages_keep_only_temperatures_that_hold(hierarchy):
+    scales = (2, 2, 1)[: hierarchy.n_macros]
+    macro, within, labels = simulated(hierarchy, 3000, 3, scales)
+    logs = np.log(macro), np.log(within)
+    free = fit_composed_temperatures(*logs, hierarchy, labels)
+    assert fit_composed_temperatures(*logs, hierarchy, labels, held=True) == free
+    macro, within, labels = simulated(hierarchy, 40, 1, (1,) * hierarchy.n_macros, seed=3)
+    found = fit_composed_temperatures(np.log(macro), np.log(within), hierarchy, labels, held=True)
+    assert (found.router, *found.submodels) == (1,) * (1 + hierarchy.n_macros)
 
 
 def test_router_and_submodels_are_found_again_and_constants_stay_one():

@@ -1,5 +1,7 @@
 """Closed-form heads: against scikit-learn, against their own networks, and in degenerate corners."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -127,6 +129,50 @@ def test_validation_images_choose_and_what_was_tried_is_counted(blobs):
     assert losses[lda_grid(None).index(chosen)] == pytest.approx(min(losses), abs=1e-3)
 
 
+def test_a_temperature_is_fitted_on_images_that_heads_like_the_final_one_never_saw(blobs):
+    x, y = blobs
+    rng = np.random.default_rng(5)
+    x = np.abs(x + 2.0 * rng.normal(size=x.shape))  # so that some answers are wrong
+    rows = rng.permutation(120)
+    products = np.array([f"p{i // 2}" for i in range(120)])
+    train, val = rows[:50], np.sort(rows[50:110])
+    learned = []
+
+    def fit(features, targets, n_labels, settings, background):
+        learned.append({tuple(row) for row in features})
+        return fit_lda(features, targets, n_labels, settings, background)
+
+    tuned = tune(replace(HEADS["lda"], fit=fit), Parts(x, y, train, val, products), 4)
+    setting = {key: tuned.chosen[key] for key in ("feature_map", "shrinkage", "share_of_all")}
+    searched, alone, final, *cross = learned
+    assert len(searched) == len(alone) == 50 and len(final) == 110 and len(cross) == 3
+    logits = np.empty((60, 4))
+    for inside in cross:
+        assert all(tuple(row) in inside for row in x[train])
+        out = np.array([tuple(row) not in inside for row in x[val]])
+        assert 0 < out.sum() < 60 and not set(products[val[out]]) & set(products[val[~out]])
+        rest = np.concatenate([train, val[~out]])
+        (head,) = fit_lda(x[rest], y[rest], 4, [setting])
+        logits[out] = head.logits(x[val[out]])
+    temperatures = np.geomspace(0.2, 60, 4000)
+    losses = [-log_softmax(logits / t, axis=1)[np.arange(60), y[val]].mean() for t in temperatures]
+    assert tuned.chosen["temperature"] == pytest.approx(temperatures[np.argmin(losses)], rel=0.01)
+    expected = np.exp(log_softmax(logits / tuned.chosen["temperature"], axis=1))
+    np.testing.assert_allclose(tuned.val_probs[val], expected, atol=1e-9)
+    both = np.concatenate([train, val])
+    (last,) = fit_lda(x[both], y[both], 4, [setting])
+    said = np.exp(log_softmax(last.logits(x) / tuned.chosen["temperature"], axis=1))
+    np.testing.assert_allclose(tuned.probs, said, atol=1e-9)
+
+
+def test_neighbors_take_no_temperature_and_say_so(blobs):
+    x, y = blobs
+    tuned = tune(HEADS["knn"], Parts(x, y, np.arange(0, 120, 2), np.arange(1, 120, 2)), 4)
+    assert tuned.chosen["temperature"] == 1
+    votes = fit_knn(x, y, 4, [{k: tuned.chosen[k] for k in ("feature_map", "sharpness")}])
+    np.testing.assert_allclose(tuned.probs, np.exp(next(iter(votes)).logits(x)), atol=1e-9)
+
+
 def test_without_validation_images_products_never_cross_the_folds(blobs):
     x, y = blobs
     seen = []
@@ -137,8 +183,6 @@ def test_without_validation_images_products_never_cross_the_folds(blobs):
 
     definition = HEADS["lda"]
     products = np.array([f"p{i // 2}" for i in range(120)])
-    from dataclasses import replace
-
     tuned = tune(replace(definition, fit=fit), Parts(x, y, np.arange(120), np.array([], int), products), 4)
     for learned in seen[:3]:
         inside = np.array([tuple(np.round(row, 6)) in learned for row in x])
