@@ -15,6 +15,7 @@ import click
 from .ablate import ablate
 from .commands import QUIET, Commands, ModelCommand, as_json, plugin_option, typed
 from .compare import compare
+from .curve import print_curve
 from .data import data as data_group
 from .options import BENCHMARK, setting_options
 from .predict import export, predict
@@ -48,6 +49,15 @@ def main(quiet: bool) -> None:
 @click.option(
     "--scheduler", metavar="ADDRESS", help="Train heads on this Dask cluster, e.g. tcp://10.0.0.5:8786."
 )
+@click.option(
+    "--curve",
+    metavar="[AXIS=]VALUES",
+    help="Only the curve: 1,2,5,all fine labels per class, or classes=, noise-inside=, noise-across=, imbalance=, "
+    "macros=, or any number among the settings.",
+)
+@click.option(
+    "--draws", type=click.IntRange(1), default=5, show_default=True, help="Draws per point of a curve."
+)
 @click.option("--json", "json_", is_flag=True, help="Print metrics.json instead of the table.")
 @plugin_option
 def benchmark(
@@ -60,6 +70,8 @@ def benchmark(
     resume: bool,
     replace: bool,
     scheduler: str | None,
+    curve: str | None,
+    draws: int,
     json_: bool,
 ) -> None:
     """Compare flat and two-stage on DATA and give the verdict.
@@ -75,6 +87,9 @@ def benchmark(
 
     if full:
         settings = with_all_methods(settings)
+    if curve is not None:
+        print_curve(data, output, curve, settings, draws, cache, scheduler, json_)
+        return
     result = run_benchmark(
         data, output, settings, cache=cache, scheduler=scheduler, sweep=sweep, resume=resume, replace=replace,
         command=typed(),

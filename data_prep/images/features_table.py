@@ -28,11 +28,14 @@ class FeaturesTable:
     vectors : ndarray of float32 of shape (n, d)
     scan : ImageScan
         All rows are readable; each one's hash is that of its vector.
+    coarse : tuple of DataFrame and ndarray, or None
+        Rows of which a macro-category is known (as `label`) and no class, with their vectors.
     """
 
     manifest: Manifest
     vectors: np.ndarray
     scan: ImageScan
+    coarse: tuple[pd.DataFrame, np.ndarray] | None = None
 
     def vectors_of(self, manifest: Manifest) -> np.ndarray:
         """Return the vectors of some of the rows, in a manifest's order."""
@@ -45,7 +48,9 @@ def is_features_table(path: str | Path) -> bool:
     return Path(path).suffix.lower() in SUFFIXES
 
 
-def read_features_table(path: str | Path, *, label_column: str = "label") -> FeaturesTable:
+def read_features_table(
+    path: str | Path, *, label_column: str = "label", hierarchy_column: str | None = None
+) -> FeaturesTable:
     """Read a features table.
 
     Parameters
@@ -55,6 +60,8 @@ def read_features_table(path: str | Path, *, label_column: str = "label") -> Fea
         `features` of lists, further columns as in a manifest.
     label_column : str
         The column with the class.
+    hierarchy_column : str, optional
+        The column with the macro-category. Rows that have one there and no class are `FeaturesTable.coarse`.
 
     Raises
     ------
@@ -89,11 +96,20 @@ def read_features_table(path: str | Path, *, label_column: str = "label") -> Fea
     table = with_labels_from(table, label_column, str(path))
     if "file_name" not in table:
         table = table.assign(file_name=[f"row-{row}" for row in range(len(table))])
+    coarse = None
+    if hierarchy_column is not None and hierarchy_column in table:
+        alone = ((table["label"].str.strip() == "") & (table[hierarchy_column].str.strip() != "")).to_numpy()
+        if alone.any():
+            rows = table[alone].reset_index(drop=True)
+            named = complete_table(rows.assign(label=rows[hierarchy_column]), str(path)).table
+            coarse = named, vectors[alone]
+            table, vectors = table[~alone].reset_index(drop=True), vectors[~alone]
     table, notes, warnings = complete_table(table, str(path))
     hashes = np.array([hashlib.sha256(row.tobytes()).hexdigest() for row in vectors], dtype=object)
     return FeaturesTable(
-        Manifest(table, path.parent, tuple(notes)).with_warnings(*warnings), vectors, _all_readable(hashes)
-    )
+        Manifest(table, path.parent, tuple(notes)).with_warnings(*warnings), vectors, _all_readable(hashes),
+        coarse,
+    )  # fmt: skip
 
 
 def _all_readable(hashes: np.ndarray) -> ImageScan:

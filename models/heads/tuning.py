@@ -49,8 +49,8 @@ class Tuned:
 
     Attributes
     ----------
-    network : keras.Model
-        From features to probabilities.
+    model : LinearHead, NeighborHead or one of somebody's own
+        With `network()`: a Keras model from features to probabilities.
     val_probs, probs : ndarray of shape (n_images, n_labels)
         Of all images: from training images alone, and from the final head.
     searched : int
@@ -58,7 +58,7 @@ class Tuned:
         The settings, with the `temperature` that its logits were divided by.
     """
 
-    network: Any
+    model: Any
     val_probs: np.ndarray
     probs: np.ndarray
     searched: int
@@ -123,7 +123,7 @@ def tune(
     alone, final = (model.divided(temperature) for model in (alone, final))
     kept = {**settings[best], "temperature": float(temperature)}
     said, probs = (_probs(model.logits(parts.features)) for model in (alone, final))
-    return Tuned(final.network(), said, probs, len(settings), kept)
+    return Tuned(final, said, probs, len(settings), kept)
 
 
 def _fitted(
