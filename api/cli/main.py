@@ -15,6 +15,7 @@ import click
 from .ablate import ablate
 from .commands import QUIET, Commands, ModelCommand, as_json, plugin_option, typed
 from .compare import compare
+from .curve import print_curve
 from .data import data as data_group
 from .help_pages import SECTIONS, first_screen, versions
 from .options import BENCHMARK, setting_options
@@ -69,6 +70,15 @@ def main(context: click.Context, quiet: bool) -> None:
 @click.option(
     "--scheduler", metavar="ADDRESS", help="Train heads on this Dask cluster, e.g. tcp://10.0.0.5:8786."
 )
+@click.option(
+    "--curve",
+    metavar="[AXIS=]VALUES",
+    help="Only the curve: 1,2,5,all fine labels per class, or classes=, noise-inside=, noise-across=, imbalance=, "
+    "macros=, or any number among the settings.",
+)
+@click.option(
+    "--draws", type=click.IntRange(1), default=5, show_default=True, help="Draws per point of a curve."
+)
 @click.option("--json", "json_", is_flag=True, help="Print metrics.json instead of the table.")
 @plugin_option
 def benchmark(
@@ -81,6 +91,8 @@ def benchmark(
     resume: bool,
     replace: bool,
     scheduler: str | None,
+    curve: str | None,
+    draws: int,
     json_: bool,
 ) -> None:
     """Compare flat and two-stage on DATA and give the verdict.
@@ -99,6 +111,9 @@ def benchmark(
 
     if full:
         settings = with_all_methods(settings)
+    if curve is not None:
+        print_curve(data, output, curve, settings, draws, cache, scheduler, json_)
+        return
     result = run_benchmark(
         data, output, settings, cache=cache, scheduler=scheduler, sweep=sweep, resume=resume, replace=replace,
         command=typed(),

@@ -30,11 +30,14 @@ class FeaturesTable:
     vectors : ndarray of float32 of shape (n, d)
     scan : ImageScan
         All rows are readable; each one's hash is that of its vector.
+    coarse : tuple of DataFrame and ndarray, or None
+        Rows of which a macro-category is known (as `label`) and no class, with their vectors.
     """
 
     manifest: Manifest
     vectors: np.ndarray
     scan: ImageScan
+    coarse: tuple[pd.DataFrame, np.ndarray] | None = None
 
     @classmethod
     def from_arrays(
@@ -46,6 +49,7 @@ class FeaturesTable:
         splits: Any = None,
         file_names: Any = None,
         columns: Mapping[str, Any] | None = None,
+        hierarchy_column: str | None = None,
     ) -> "FeaturesTable":
         """Make a features table of arrays, lists or data frame columns, one entry per image.
 
@@ -62,7 +66,9 @@ class FeaturesTable:
         file_names : array-like of shape (n,), optional
             Names of the images, each once; row-0, row-1, ... unless given.
         columns : mapping of str to array-like of shape (n,), optional
-            Further columns, such as one of macro-categories for `hierarchy_column`.
+            Further columns.
+        hierarchy_column : str, optional
+            The further column with the macro-category. Rows that have one there and no class are `coarse`.
 
         Raises
         ------
@@ -73,7 +79,7 @@ class FeaturesTable:
         given = {name: np.asarray(values) for name, values in named.items() if values is not None}
         if hasattr(X, "toarray"):
             X = X.toarray()
-        return _table(given | {"features": np.asarray(X)}, "X", Path(), "label")
+        return _table(given | {"features": np.asarray(X)}, "X", Path(), "label", hierarchy_column)
 
     def vectors_of(self, manifest: Manifest) -> np.ndarray:
         """Return the vectors of some of the rows, in a manifest's order."""
@@ -86,7 +92,9 @@ def is_features_table(path: str | Path) -> bool:
     return Path(path).suffix.lower() in SUFFIXES
 
 
-def read_features_table(path: str | Path, *, label_column: str = "label") -> FeaturesTable:
+def read_features_table(
+    path: str | Path, *, label_column: str = "label", hierarchy_column: str | None = None
+) -> FeaturesTable:
     """Read a features table.
 
     Parameters
@@ -96,6 +104,8 @@ def read_features_table(path: str | Path, *, label_column: str = "label") -> Fea
         `features` of lists, further columns as in a manifest.
     label_column : str
         The column with the class.
+    hierarchy_column : str, optional
+        The column with the macro-category. Rows that have one there and no class are `FeaturesTable.coarse`.
 
     Raises
     ------
@@ -107,10 +117,16 @@ def read_features_table(path: str | Path, *, label_column: str = "label") -> Fea
         columns = read_arrays(path) if path.suffix.lower() == ".npz" else _read_parquet(path)
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path} can't be read: {error}. {_WHAT}") from error
-    return _table(columns, str(path), path.parent, label_column)
+    return _table(columns, str(path), path.parent, label_column, hierarchy_column)
 
 
-def _table(columns: dict[str, np.ndarray], source: str, root: Path, label_column: str) -> FeaturesTable:
+def _table(
+    columns: dict[str, np.ndarray],
+    source: str,
+    root: Path,
+    label_column: str,
+    hierarchy_column: str | None = None,
+) -> FeaturesTable:
     vectors = np.asarray(columns.pop("features", None))
     if vectors.ndim != 2 or vectors.dtype.kind not in "fiu" or label_column not in columns:
         raise DataError(
@@ -131,7 +147,10 @@ def _table(columns: dict[str, np.ndarray], source: str, root: Path, label_column
         raise DataError(
             f"{source}: {len(bad):,} rows have NaN or infinite features, the first is row {bad[0]}."
         )
-    unnamed = np.flatnonzero(pd.isna(pd.Series(columns[label_column])))
+    unnamed = pd.isna(pd.Series(columns[label_column])).to_numpy()
+    if hierarchy_column in columns:
+        unnamed &= pd.isna(pd.Series(columns[hierarchy_column])).to_numpy()
+    unnamed = np.flatnonzero(unnamed)
     if len(unnamed):
         raise DataError(
             f"{source}: {len(unnamed):,} rows have no class, the first is row {unnamed[0]}. Name it, or leave them out."
@@ -140,10 +159,18 @@ def _table(columns: dict[str, np.ndarray], source: str, root: Path, label_column
     table = with_labels_from(table, label_column, source)
     if "file_name" not in table:
         table = table.assign(file_name=[f"row-{row}" for row in range(len(table))])
+    coarse = None
+    if hierarchy_column is not None and hierarchy_column in table:
+        alone = ((table["label"].str.strip() == "") & (table[hierarchy_column].str.strip() != "")).to_numpy()
+        if alone.any():
+            rows = table[alone].reset_index(drop=True)
+            named = complete_table(rows.assign(label=rows[hierarchy_column]), source).table
+            coarse = named, vectors[alone]
+            table, vectors = table[~alone].reset_index(drop=True), vectors[~alone]
     table, notes, warnings = complete_table(table, source)
     hashes = np.array([hashlib.sha256(row.tobytes()).hexdigest() for row in vectors], dtype=object)
     manifest = Manifest(table, root, tuple(notes)).with_warnings(*warnings)
-    return FeaturesTable(manifest, vectors, _all_readable(hashes))
+    return FeaturesTable(manifest, vectors, _all_readable(hashes), coarse)
 
 
 def _as_text(values: np.ndarray) -> pd.Series:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -29,6 +29,7 @@ from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.models.backbones.registry import Backbone, build_backbone, in_engine, in_precision
 from aisles.models.features import extract
 
+from .coarse_images import CoarseImages, learnable, scan_coarse, with_vectors
 from .given_features import GivenFeatures
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,8 @@ class PreparedData:
         that are repeated are left out, unless splits by image are asked for.
     vectors : ndarray of shape (n_images, dimension), or None
         Features that were given in place of images.
+    coarse : CoarseImages or None
+        Further training images that are known by their macro alone.
     """
 
     manifest: Manifest
@@ -58,6 +61,7 @@ class PreparedData:
     unreadable: pd.DataFrame
     leaks: pd.DataFrame
     vectors: np.ndarray | None = None
+    coarse: CoarseImages | None = None
 
     @property
     def fingerprint(self) -> str:
@@ -84,7 +88,7 @@ def prepare_data(
     DataError
         If the data can't be used; see `read_manifest`, `scan_images`, `screening` and `ensure_splits`.
     """
-    given = _given_features(data, settings.label_column)
+    given = _given_features(data, settings.label_column, hierarchy_column)
     manifest = given.manifest if given else _read(cast("str | Path", data), settings, hierarchy_column)
     scan = given.scan if given else scan_images(manifest, strict=settings.strict == "images")
     for file_name, reason in zip(scan.reasons["file_name"], scan.reasons["reason"], strict=True):
@@ -114,13 +118,42 @@ def prepare_data(
             f"{len(split.classes)} classes leave none. Add images: at least 3 products for some classes."
         )
     vectors = given.vectors_of(split) if given else None
-    return PreparedData(split, sha256, scan.reasons, leaks, vectors)
+    coarse = _coarse_rows(given, split) if given else scan_coarse(split, hierarchy_column, sha256)
+    return PreparedData(split, sha256, scan.reasons, leaks, vectors, coarse)
 
 
-def _given_features(data: str | Path | FeaturesTable, label_column: str) -> FeaturesTable | None:
+def _coarse_rows(given: FeaturesTable, manifest: Manifest) -> CoarseImages | None:
+    """Return the rows of a features table that are known by their macro alone and may be learned from."""
+    if given.coarse is None:
+        return None
+    table, vectors = given.coarse
+    held = manifest.products[np.isin(manifest.splits, ("val", "test"))]
+    kept = learnable(table, set(held))
+    return CoarseImages(vectors[kept], table["label"].to_numpy(str)[kept])
+
+
+def prepare_coarse(
+    prepared: PreparedData, settings: BackboneSettings, backbone: Backbone, cache: str | Path | None = None
+) -> PreparedData:
+    """Extract the features of the images that are known by their macro alone, if there are any."""
+    coarse = prepared.coarse
+    if coarse is None or not coarse.paths:
+        return prepared
+    found = extract(
+        backbone, list(coarse.paths), images=list(coarse.sha256), cache=cache, batch_size=settings.batch_size
+    )
+    logger.info("%d images are known by their macro alone.", len(coarse))
+    return replace(prepared, coarse=with_vectors(coarse, found.vectors))
+
+
+def _given_features(
+    data: str | Path | FeaturesTable, label_column: str, hierarchy_column: str | None
+) -> FeaturesTable | None:
     if isinstance(data, FeaturesTable):
         return data
-    return read_features_table(data, label_column=label_column) if is_features_table(data) else None
+    if not is_features_table(data):
+        return None
+    return read_features_table(data, label_column=label_column, hierarchy_column=hierarchy_column)
 
 
 def _read(data: str | Path, settings: DataSettings, hierarchy_column: str | None) -> Manifest:

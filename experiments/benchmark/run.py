@@ -52,6 +52,7 @@ from .preparation import (
     class_tree,
     find_hierarchy,
     independent_hierarchy,
+    prepare_coarse,
     prepare_data,
     prepare_features,
     without_validation,
@@ -61,6 +62,7 @@ from .workers import engine
 
 LINKAGES = ("ward", "average", "complete")
 FORECAST_MACROS = tuple(range(2, 13))
+COARSE_METHODS = ("flat-coarse", "flat-coarse-lda", "coarse:soft", "coarse:hie")
 
 
 @dataclass(frozen=True, eq=False)
@@ -169,6 +171,8 @@ def run_benchmark(
             replace=replace,
         )
         trunk, features = prepare_features(prepared, settings.backbone, cache, backbone)
+        prepared = prepare_coarse(prepared, settings.backbone, trunk, cache)
+        settings = with_coarse_methods(settings, prepared)
         facts = {"data": prepared.fingerprint, "backbone": trunk.key}
         another = check_resumable(output, settings, facts, prepared.manifest, resume=resume, replace=replace)
 
@@ -193,6 +197,15 @@ def run_benchmark(
             metrics = run.run(sweep)
         write_report(output)
     return BenchmarkResult(output, metrics)
+
+
+def with_coarse_methods(settings: BenchmarkSettings, prepared: PreparedData) -> BenchmarkSettings:
+    """Add the methods that learn from images known by their macro alone, flat ones among them, if there are any."""
+    if prepared.coarse is None:
+        return settings
+    names = dict.fromkeys((*settings.comparison.methods, *COARSE_METHODS))
+    comparison = settings.comparison.model_copy(update={"methods": tuple(names)})
+    return settings.model_copy(update={"comparison": comparison})
 
 
 def flat_confusion(trainer: Trainer, prepared: PreparedData, seeds: range) -> np.ndarray:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 Role = Literal["flat", "ensemble", "two-stage", "hierarchy", "control", "reference"]
 FLAT = "flat"
-OURS = ("flat", "flat_heads", "routed", "external", "discriminant", "fine_tuned")
+OURS = ("flat", "flat_heads", "routed", "external", "discriminant", "coarse", "fine_tuned")
 """Modules of this folder that register what comes with the package."""
 
 
@@ -71,6 +71,8 @@ class MethodResult:
         Training time of parts that are no heads of `jobs`.
     protocol : mapping, or None
         What fine-tuned networks were trained on and with, as their stage records it.
+    coarse : bool
+        Whether it also learned from images that are known by their macro alone.
     """
 
     probs: np.ndarray
@@ -89,6 +91,7 @@ class MethodResult:
     cost: Mapping[str, float] | None = None
     seconds: float | None = None
     protocol: Mapping[str, Any] | None = None
+    coarse: bool = False
     name: str = ""
     role: str = ""
     what: str = ""

@@ -7,7 +7,8 @@ prediction need nothing of their own for them.
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -155,6 +156,16 @@ class Background:
 
     features: np.ndarray
     targets: np.ndarray
+    known: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, repr=False)
+
+    def spread(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return eigenvalues (dimension,) and eigenvectors, in columns, of the covariance inside all classes.
+
+        `name` is a feature map's. Computed once, for one background serves the heads of many macros.
+        """
+        if name not in self.known:
+            self.known[name] = _eigen(_moments(self.features, self.targets, None, name)[1])
+        return self.known[name]
 
 
 def lda_grid(background: Background | None) -> list[dict[str, Any]]:
@@ -197,30 +208,101 @@ def fit_lda(
     LinearHead
         One per setting, in order.
     """
-    from scipy.linalg import cho_factor, cho_solve
-    from threadpoolctl import threadpool_limits
-
-    known: dict[tuple[str, float], tuple[np.ndarray, np.ndarray]] = {}
+    known: dict[tuple[str, float], _Spread] = {}
+    means: dict[str, np.ndarray] = {}
     counts = np.bincount(targets, minlength=n_labels)
     priors = np.log(np.maximum(counts, 0.5) / np.maximum(counts, 0.5).sum())
     for setting in settings:
         name, share = setting["feature_map"], float(setting.get("share_of_all", 0.0))
-        if (name, share) not in known:
-            if known and next(iter(known))[0] != name:
-                known.clear()
-            means, inside = _moments(features, targets, n_labels, name)
-            if share and background is not None:
-                others = _moments(background.features, background.targets, None, name)[1]
-                inside = (1 - share) * inside + share * others
-            known[name, share] = means, inside
-        means, inside = known[name, share]
-        s = float(setting["shrinkage"])
-        spread = (1 - s) * inside
-        spread[np.diag_indices_from(spread)] += s * max(np.trace(inside) / len(inside), 1e-12)
-        with threadpool_limits(1):  # at this size threads wait for each other more than they help
-            weights = cho_solve(cho_factor(spread, lower=True, check_finite=False), means.T)
-        bias = priors - 0.5 * (weights.T * means).sum(axis=1)
+        share = share if background is not None else 0.0
+        with _threads().limit(limits=1):  # at this size threads wait for each other more than they help
+            if (name, share) not in known:
+                if name not in means:
+                    means, known = {}, {}
+                means[name], known[name, share] = _spread(
+                    features, targets, n_labels, name, share, background, means.get(name)
+                )
+            centers = means[name]
+            weights = known[name, share].solve(centers, float(setting["shrinkage"])).T
+        bias = priors - 0.5 * (weights.T * centers).sum(axis=1)
         yield LinearHead(name, weights, bias)
+
+
+@cache
+def _threads() -> Any:
+    """Return the controller of numpy's threads; finding their libraries takes longer than many a fit."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+@dataclass(frozen=True, eq=False)
+class _Spread:
+    """A covariance V diag(values) V' + R'R, to be shrunk and inverted many times.
+
+    Attributes
+    ----------
+    values : ndarray of shape (dimension,)
+    vectors : ndarray of shape (dimension, dimension), or None
+        V, in columns; the identity for None.
+    rest : ndarray of shape (n, dimension), or None
+        R V with few rows; none for None.
+    """
+
+    values: np.ndarray
+    vectors: np.ndarray | None
+    rest: np.ndarray | None
+
+    def solve(self, means: np.ndarray, s: float) -> np.ndarray:
+        """Return means (n, dimension) times the inverse of (1 - s) S + s mean variance I."""
+        trace = self.values.sum() + (0.0 if self.rest is None else float((self.rest**2).sum()))
+        diagonal = (1 - s) * self.values + s * max(trace / len(self.values), 1e-12)
+        turned = means if self.vectors is None else means @ self.vectors
+        solved = turned / diagonal
+        if self.rest is not None:  # Woodbury's identity
+            rest = np.sqrt(1 - s) * self.rest
+            over = rest / diagonal
+            small = np.eye(len(rest)) + over @ rest.T
+            solved = solved - np.linalg.solve(small, rest @ solved.T).T @ over
+        return solved if self.vectors is None else solved @ self.vectors.T
+
+
+def _spread(
+    features: np.ndarray,
+    targets: np.ndarray,
+    n_labels: int,
+    name: str,
+    share: float,
+    background: Background | None,
+    means: np.ndarray | None,
+) -> tuple[np.ndarray, _Spread]:
+    """Return class means, and (1 - share) times the covariance inside classes plus share times the background's.
+
+    With few images the covariance inside their classes has a low rank, and is kept as their differences from the means.
+    """
+    dimension = features.shape[1]
+    few = len(features) <= dimension // 2
+    inside = None
+    if means is None or not few:
+        means, inside = _moments(features, targets, n_labels, name)
+    values, vectors = np.zeros(dimension), None
+    if share:
+        assert background is not None
+        values, vectors = background.spread(name)
+    if share == 1.0:
+        return means, _Spread(values, vectors, None)
+    if few:
+        rest = np.sqrt((1 - share) / max(len(features), 1)) * (mapped(features, name) - means[targets])
+        return means, _Spread(share * values, vectors, rest if vectors is None else rest @ vectors)
+    assert inside is not None
+    if vectors is not None:
+        inside = (1 - share) * inside + share * (vectors * values) @ vectors.T
+    return means, _Spread(*_eigen(inside), None)
+
+
+def _eigen(inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    values, vectors = np.linalg.eigh(inside)
+    return np.maximum(values, 0.0), vectors
 
 
 def _moments(

@@ -128,7 +128,14 @@ def fit_labels(
         tuned = tune(definition, parts, len(labels), refit=refit, seed=zlib.crc32(f"{name} {seed}".encode()))
         learned = len(train) + (len(val) if refit else 0)
         return FittedModel(
-            labels, tuned.network, tuned.val_probs, tuned.probs, None, learned, tuned.searched, tuned.chosen
+            labels,
+            tuned.model.network(),
+            tuned.val_probs,
+            tuned.probs,
+            None,
+            learned,
+            tuned.searched,
+            tuned.chosen,
         )
     own_seed = zlib.crc32(f"{name} {seed}".encode())
     dimension = features.shape[1]

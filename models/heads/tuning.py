@@ -49,8 +49,8 @@ class Tuned:
 
     Attributes
     ----------
-    network : keras.Model
-        From features to probabilities.
+    model : LinearHead, NeighborHead or one of somebody's own
+        With `network()`: a Keras model from features to probabilities.
     val_probs, probs : ndarray of shape (n_images, n_labels)
         Of all images. `probs`: from the final head. `val_probs`: from training images alone, but rows of validation
         images from heads that learned from all training images and the other validation images, as the final one does.
@@ -59,7 +59,7 @@ class Tuned:
         The settings, with the `temperature` that its logits were divided by.
     """
 
-    network: Any
+    model: Any
     val_probs: np.ndarray
     probs: np.ndarray
     searched: int
@@ -132,7 +132,7 @@ def tune(
     said, probs = (_probs(model.logits(parts.features)) for model in (alone, final))
     if unseen is not None:
         said[parts.val] = _probs(unseen / temperature)
-    return Tuned(final.network(), said, probs, len(settings), kept)
+    return Tuned(final, said, probs, len(settings), kept)
 
 
 def _fitted(

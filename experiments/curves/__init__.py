@@ -1,0 +1,1 @@
+"""Curves: the comparison at several values of one condition, such as fine labels per class."""
