@@ -16,6 +16,7 @@ from .ablate import ablate
 from .commands import QUIET, Commands, ModelCommand, as_json, plugin_option, typed
 from .compare import compare
 from .data import data as data_group
+from .demo import demo
 from .options import BENCHMARK, setting_options
 from .predict import export, predict
 from .report import audit_labels, cite, report
@@ -121,6 +122,7 @@ def quickstart(output: Path, seed: int, json_: bool) -> None:
 main.add_command(data_group)
 main.add_command(predict)
 main.add_command(export)
+main.add_command(demo)
 main.add_command(report)
 main.add_command(compare)
 main.add_command(cite)
