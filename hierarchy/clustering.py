@@ -154,6 +154,11 @@ class Clustered(Protocol):
     """Clustered classes, a `ClassTree` or `ClassPartitions`: what macros are made of."""
 
     @property
+    def metric(self) -> str:
+        """Name of the distance."""
+        ...
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Sorted names."""
         ...
@@ -193,6 +198,11 @@ class ClassPartitions:
     definition: ClusteringDefinition
     context: ClusteringContext
 
+    @property
+    def metric(self) -> str:
+        """Name of the distance."""
+        return self.definition.metric
+
     def labels(self, n_macros: int) -> np.ndarray:
         """Return the number of each class's group, of shape (n_classes,); each number of macros is made once.
 
@@ -226,9 +236,17 @@ class ClassPartitions:
 
     def cut(self, n_macros: int) -> Hierarchy:
         """Divide the classes into `n_macros` macros, ordered by the first class of each, named as a tree's are."""
-        labels = self.labels(n_macros)
-        groups = [np.flatnonzero(labels == number).tolist() for number in range(int(n_macros))]
-        return named_hierarchy(self.classes, sorted(groups), self.distances, self.definition.metric)
+        return cut_by_class(self, n_macros)
+
+
+def cut_by_class(clustered: Clustered, n_macros: int) -> Hierarchy:
+    """Make macros in the order of their first class.
+
+    A tree's own `cut` puts similar macros side by side, for which it orders all leaves: a minute for 3,000 classes.
+    """
+    labels = clustered.labels(n_macros)
+    groups = [np.flatnonzero(labels == number).tolist() for number in range(int(n_macros))]
+    return named_hierarchy(clustered.classes, sorted(groups), clustered.distances, clustered.metric)
 
 
 def cluster(context: ClusteringContext, method: str = "ward") -> ClassTree | ClassPartitions:

@@ -142,6 +142,11 @@ def _number(axes: Axes, x: float, y: float, macro: int) -> None:
     axes.text(x, y, str(macro + 1), ha="center", va="center", fontsize=7, color=_INK, bbox=box, zorder=4)
 
 
+def _shown(name: str) -> str:
+    """Put U+FFFD for control characters and the like, which no XML may hold."""
+    return "".join(character if character.isprintable() else "\ufffd" for character in name)
+
+
 def _draw_cut(axes: Axes, tree: ClassTree, hierarchy: Hierarchy) -> None:
     """Draw where the tree was cut, if it was."""
     if not 2 <= hierarchy.n_macros <= len(tree.classes):
@@ -160,7 +165,7 @@ def _label_classes(axes: Axes, tree: ClassTree, hierarchy: Hierarchy) -> None:
         np.zeros(len(order)), np.arange(len(order)), c=colors, marker="s", s=16, zorder=3, clip_on=False
     )
     axes.yaxis.tick_right()
-    axes.set_yticks(range(len(order)), [tree.classes[leaf] for leaf in order], fontsize=8, color=_INK)
+    axes.set_yticks(range(len(order)), [_shown(tree.classes[leaf]) for leaf in order], fontsize=8, color=_INK)
     for label in axes.get_yticklabels():
         label.set_parse_math(False)
     axes.tick_params(axis="y", length=0, pad=6)
@@ -176,7 +181,7 @@ def _add_legend(figure: Figure, hierarchy: Hierarchy, columns: int) -> None:
     from matplotlib.lines import Line2D
 
     handles = [
-        Line2D([], [], color=macro_color(index), linewidth=4, label=f"{index + 1}  {name} ({size})")
+        Line2D([], [], color=macro_color(index), linewidth=4, label=f"{index + 1}  {_shown(name)} ({size})")
         for index, (name, size) in enumerate(zip(hierarchy.macros, hierarchy.sizes, strict=True))
     ]
     title = f"{hierarchy.n_macros} macros of {hierarchy.n_classes} classes"

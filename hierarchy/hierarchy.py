@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -165,6 +165,49 @@ class Hierarchy:
         shuffled = np.random.default_rng(seed).permutation(self.classes).tolist()
         members = tuple(tuple(sorted(shuffled[block])) for block in self.blocks)
         return Hierarchy(tuple(f"RANDOM_{index + 1}" for index in range(self.n_macros)), members)
+
+    @classmethod
+    def of(cls, given: Hierarchy | Mapping[Any, Sequence[Any]] | str | Path) -> Hierarchy:
+        """Return a hierarchy, whichever way it is given: itself, classes by macro, or a JSON file.
+
+        In a mapping, macros and classes may be of any type; they are named by `str`.
+
+        Raises
+        ------
+        ValueError
+            If it is something else, or no valid hierarchy.
+        FileNotFoundError
+            If there is no such file.
+        """
+        if isinstance(given, Hierarchy):
+            return given
+        if isinstance(given, str | Path):
+            return cls.read(given)
+        if not isinstance(given, Mapping):
+            raise ValueError(
+                "A hierarchy is an aisles.Hierarchy, a mapping of macros to their classes, or the path of a JSON file. "
+                f"Received: {type(given).__name__}."
+            )
+        for macro, members in given.items():
+            if isinstance(members, str) or not hasattr(members, "__iter__"):
+                raise ValueError(f"Macro {macro!r} must hold a list of classes. Received: {members!r:.60}.")
+        return cls(tuple(map(str, given)), tuple(tuple(map(str, members)) for members in given.values()))
+
+    def only(self, classes: Sequence[str]) -> Hierarchy:
+        """Return the hierarchy of some of the classes; macros that keep none are left out.
+
+        Raises
+        ------
+        ValueError
+            If a class isn't in the hierarchy, or none is given.
+        """
+        wanted = set(classes)
+        unknown = sorted(wanted - set(self.classes))
+        if unknown:
+            raise ValueError(f"The hierarchy has no class {unknown}. Add it to a macro.")
+        left = [tuple(name for name in names if name in wanted) for names in self.members]
+        kept = [(macro, names) for macro, names in zip(self.macros, left, strict=True) if names]
+        return Hierarchy(tuple(macro for macro, _ in kept), tuple(names for _, names in kept))
 
     @classmethod
     def from_labels(cls, classes: Sequence[str], macro_labels: Sequence[str]) -> Hierarchy:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shlex
 import sys
 from typing import Any
@@ -51,11 +52,35 @@ class Commands(click.Group):
     command_class = Command
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; a mistake of the user's is explained, not traced."""
+        """Run the command; a mistake of the user's is explained, not traced, and no answer is lost silently."""
+        if sys.stdout is None:
+            raise click.ClickException(
+                "Standard output is closed, so results would be lost. Send it to a file, or to /dev/null."
+            )
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
         except (ValueError, OSError) as error:
+            if isinstance(error, OSError):
+                _drop_waiting_output()
+            if isinstance(error, BrokenPipeError):
+                sys.exit(1)  # quietly: whoever reads our output has seen enough, as `| head` does
             raise _fault(error) from error
+        except Exception as error:
+            if not isinstance(error, MemoryError) and type(error).__name__ != "ResourceExhaustedError":
+                raise
+            raise click.ClickException(
+                "There is too little memory. Lower --batch-size, and --resident where there is one; or free memory."
+            ) from error
+
+
+def _drop_waiting_output() -> None:
+    """Send what can't be written nowhere, so that the interpreter doesn't fail on it once more when it ends."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run_plugins(_context: click.Context, _option: click.Parameter, files: tuple[str, ...]) -> None:

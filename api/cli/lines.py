@@ -20,9 +20,11 @@ from .names import read_names
 
 if TYPE_CHECKING:
     from aisles.data_prep.io.errors import UnreadableImage
+    from aisles.models.prediction.restriction import Only
     from aisles.models.prediction.two_stage import Classifier, HierarchicalPrediction
 
 logger = logging.getLogger(__name__)
+_UNSEEN = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # JSON escapes the others itself
 COLUMNS = ("file_name", "answered", "macro", "macro_probability", "label", "probability", "rule", "top")
 
 
@@ -80,6 +82,7 @@ def print_predictions(
     images: Iterable[Path | str],
     *,
     rule: str | None = None,
+    only: "Only | None" = None,
     top: int = 5,
     form: str = "text",
     calibrated: bool = True,
@@ -93,7 +96,7 @@ def print_predictions(
     classifier : Classifier
     images : iterable of Path
         Taken a few batches ahead, never all at once.
-    rule, top, calibrated, batch_size
+    rule, only, top, calibrated, batch_size
         As in `Classifier.predict`.
     form : {'text', 'json', 'csv'}
     page : Page, optional
@@ -106,23 +109,35 @@ def print_predictions(
     answers = classifier.iter_predict(
         _remembered(images, names),
         rule=rule,
+        only=only,
         top=top,
         calibrated=calibrated,
         batch_size=batch_size,
         unreadable="give",
     )
     if form == "csv":
-        click.echo(_csv_row(COLUMNS))
+        _put(_csv_row(COLUMNS))
     for total, answer in enumerate(answers, start=1):  # noqa: B007
         path = names.popleft()
         if isinstance(answer, Exception):
             _report(path, answer)
             continue
         read += 1
-        click.echo(_as_utf8(write(str(path), answer)))
+        _put(_as_utf8(write(str(path), answer)))
         if page is not None:
             page.add(Path(path))
     return Counts(total, read)
+
+
+def _put(line: str) -> None:
+    try:
+        # `color`: else Click would strip what looks like color from names, which then name no file.
+        click.echo(line, color=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        said = f"{error.strerror}: standard output can't be written, the answers from here on are lost"
+        raise OSError(error.errno, said) from error
 
 
 def _use_utf8(form: str) -> None:
@@ -137,23 +152,38 @@ def as_line(name: str, prediction: "HierarchicalPrediction") -> str:
     return f"{name}: {path or 'no answer'}"
 
 
-_text_line = as_line
+def _text_line(name: str, prediction: "HierarchicalPrediction") -> str:
+    """Write one line, whatever the name holds: what can't be printed, line breaks too, as Python writes it."""
+    return printable(as_line(name, prediction))
 
 
 def _json_line(name: str, prediction: "HierarchicalPrediction") -> str:
-    return json.dumps({"file_name": name, **asdict(prediction)}, ensure_ascii=False, allow_nan=False)
+    line = json.dumps({"file_name": name, **asdict(prediction)}, ensure_ascii=False, allow_nan=False)
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
 
 
 def _csv_line(name: str, prediction: "HierarchicalPrediction") -> str:
+    r"""Write a row with the name as it is, line breaks inside quotes; on a terminal as text, which can't harm it."""
     values = {"file_name": name, **asdict(prediction)}
-    values["top"] = " ".join(f"{label}={probability:.6g}" for label, probability in prediction.top)
-    return _csv_row("" if values[column] is None else values[column] for column in COLUMNS)
+    values["top"] = json.dumps(
+        [[label, float(f"{probability:.6g}")] for label, probability in prediction.top], ensure_ascii=False
+    )
+    row = _csv_row("" if values[column] is None else values[column] for column in COLUMNS)
+    return printable(row) if sys.stdout.isatty() else row
 
 
 def _csv_row(values: Iterable[object]) -> str:
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="").writerow(values)
-    return buffer.getvalue()
+    csv.writer(buffer, lineterminator="\r\n").writerow(values)  # so that both are quoted inside a value
+    return buffer.getvalue().removesuffix("\r\n")
+
+
+def printable(text: str) -> str:
+    r"""Write what can't be printed (control characters, marks of direction) as Python does: \n, \x1b, \u202e."""
+    return "".join(
+        each if each.isprintable() or "\ud800" <= each <= "\udfff" else each.encode("unicode_escape").decode()
+        for each in text
+    )
 
 
 def _as_utf8(line: str) -> str:
@@ -163,9 +193,10 @@ def _as_utf8(line: str) -> str:
 
 def _report(path: Path | str, error: "UnreadableImage | Exception") -> None:
     if isinstance(path, str):
-        logger.warning("%s is an address; images are read from files: download it first.", path)
+        said = f"{path} is an address; images are read from files: download it first."
     else:
-        logger.warning("%s %s", path, error)
+        said = f"{path} {error}"
+    logger.warning("%s", printable(said))
 
 
 def _remembered(images: Iterable[Path | str], names: deque[Path | str]) -> Iterator[Path | str]:

@@ -1,10 +1,8 @@
 """The commands `predict` and `export`."""
 
 import logging
-import os
 import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -23,6 +21,20 @@ FORMATS = ("keras", "saved_model", "onnx", "litert")
     callback=checked_rule,
     help="Routing rule: soft, hard, beam:2, threshold:0.1, climb:0.8, climb, implied, hie, masked.  "
     "[default: the bundle's]",
+)
+@click.option(
+    "--only",
+    multiple=True,
+    metavar="NAME",
+    help="A class or macro that is possible here; may be repeated. Probabilities are conditioned on these.",
+)
+@click.option(
+    "--only-from",
+    type=click.Path(path_type=Path),
+    help="CSV that says per image what is possible: columns file_name and only (names joined by |; none: all).",
+)
+@click.option(
+    "--only-column", default="only", show_default=True, help="The column of --only-from that holds the names."
 )
 @click.option("--top", default=5, show_default=True, type=click.IntRange(0), help="How many classes to list.")
 @click.option("--json", "json_", is_flag=True, help="Print one JSON object a line for each image.")
@@ -49,6 +61,9 @@ def predict(
     bundle: Path,
     images: tuple[str, ...],
     rule: str | None,
+    only: tuple[str, ...],
+    only_from: Path | None,
+    only_column: str,
     top: int,
     json_: bool,
     csv_: bool,
@@ -65,8 +80,8 @@ def predict(
     """Return which class each of IMAGES shows, and by which path.
 
     IMAGES are files, folders (with everything in them), patterns such as 'photos/**/*.jpg', or - for file names on
-    standard input, one per line. Answers appear as batches finish. Files that can't be read are reported and left out;
-    the exit code is 3 if there was none that could.
+    standard input, one per line (with -0, ended by NUL). Answers appear as batches finish. Files that can't be read are
+    reported and left out; the exit code is 3 if there was none that could.
 
     Example: aisles predict run/bundles/two-stage chair.jpg photos --json
     """
@@ -74,17 +89,25 @@ def predict(
     from aisles.models.bundles.bundle import load_bundle
 
     from .lines import find_images, print_predictions
+    from .possible import read_possible
 
     if not images:
         raise click.UsageError(
             "Missing argument 'IMAGES...'. Give files, folders, patterns, or - for standard input."
         )
+    if null and "-" not in images:
+        raise click.UsageError("-0 (--null) is about names on standard input: give - among IMAGES, too.")
     if json_ and csv_:
         raise click.UsageError("--json and --csv exclude each other: the answers are printed once.")
-    if sys.stdout is None:
-        raise click.ClickException("Standard output is closed: there is no place for the answers.")
+    if only and only_from is not None:
+        raise click.UsageError(
+            "--only and --only-from exclude each other: one list for all images, or one per image."
+        )
+    if explain is not None and (only or only_from is not None):
+        raise click.UsageError("--explain shows answers over all classes: leave --only out.")
+    possible = (list(only) or None) if only_from is None else read_possible(only_from, only_column)
     classifier = load_bundle(bundle, resident=resident)
-    with ExitStack() as stack, _closed_pipe():
+    with ExitStack() as stack:
         page = None
         if explain is not None:
             from aisles.experiments.report.explanation_page import open_page
@@ -106,6 +129,7 @@ def predict(
             classifier,
             progress(find_images(images, null=null), "Predicting"),
             rule=rule,
+            only=possible,
             top=top,
             form="json" if json_ else "csv" if csv_ else "text",
             calibrated=not uncalibrated,
@@ -120,16 +144,6 @@ def predict(
         if not counts.total:
             logger.warning("No images found in %s.", ", ".join(images))
         sys.exit(3)
-
-
-@contextmanager
-def _closed_pipe() -> Iterator[None]:
-    """End quietly when whoever reads our output has seen enough, as `| head` does."""
-    try:
-        yield
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
 
 
 @click.command(cls=ModelCommand)

@@ -3,11 +3,11 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 
+from aisles.data_prep.io.arrays import read_arrays
 from aisles.data_prep.io.errors import DataError
 
 from .columns import complete_table, with_labels_from
@@ -63,8 +63,8 @@ def read_features_table(path: str | Path, *, label_column: str = "label") -> Fea
     """
     path = Path(path)
     try:
-        columns = _read_npz(path) if path.suffix.lower() == ".npz" else _read_parquet(path)
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        columns = read_arrays(path) if path.suffix.lower() == ".npz" else _read_parquet(path)
+    except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path} can't be read: {error}. {_WHAT}") from error
     vectors = np.asarray(columns.pop("features", None))
     if vectors.ndim != 2 or vectors.dtype.kind not in "fiu" or label_column not in columns:
@@ -105,11 +105,6 @@ def _all_readable(hashes: np.ndarray) -> ImageScan:
         leaks=pd.DataFrame(),
         tiny=np.zeros(len(hashes), dtype=bool),
     )
-
-
-def _read_npz(path: Path) -> dict:
-    with np.load(path, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
 
 
 def _read_parquet(path: Path) -> dict:

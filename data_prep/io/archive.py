@@ -4,13 +4,13 @@ import logging
 import os
 import threading
 import weakref
-import zipfile
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
+from .arrays import read_arrays
 from .files import cached_place, whole_file
 from .tar_headers import ArchiveError, TarIndex, member_at, safe_name, scan_tar
 
@@ -250,12 +250,12 @@ def _save_index(place: Path, index: TarIndex, key: tuple[int, int]) -> None:
 def _load_index(place: Path, key: tuple[int, int]) -> TarIndex | None:
     """Return the stored index, or None if there is none, it is of another tar, or it is damaged."""
     try:
-        with place.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            if int(stored["version"]) != INDEX_VERSION or tuple(stored["key"].tolist()) != key:
-                return None
-            text = stored["names"].tobytes().decode("utf-8", "surrogateescape")
-            numbers = [np.asarray(stored[name], dtype=np.int64) for name in ("offsets", "sizes", "headers")]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        stored = read_arrays(place)
+        if int(stored["version"]) != INDEX_VERSION or tuple(stored["key"].tolist()) != key:
+            return None
+        text = stored["names"].tobytes().decode("utf-8", "surrogateescape")
+        numbers = [np.asarray(stored[name], dtype=np.int64) for name in ("offsets", "sizes", "headers")]
+    except (OSError, ValueError, KeyError, TypeError):
         return None
     names = text.split("\0") if text else []
     if any(column.shape != (len(names),) or (len(names) and int(column.min()) < 0) for column in numbers):

@@ -1,49 +1,4 @@
-"""From predictions to `metrics.json`: every plot, and the verdict.
-
-The shape of `metrics.json`. It holds no time and no date: the same images, settings and versions give the same file,
-however often the study was interrupted. Lists over seeds are in the order of `seeds`; lists over classes in the order
-of `classes`; shares are between 0 and 1; what can't be computed is null. Times are in `costs.json`.
-
-- `n_test`, `n_products`, `seeds`, `classes`, `macros` (name: its classes), `backbone`, `data` (`fingerprint`,
-  `test_images`: hash of the names, labels and bytes of those, `images`
-  by split, `products`, `unreadable`, `equal_files_across_splits_or_classes`, `notes`).
-- `metrics`: the registered metrics by name: `label`, `description`, `higher_is_better`, `shown`.
-- `methods`: by name
-  - `role`: flat, ensemble, two-stage, hierarchy (the primary rule on another hierarchy), control (on random macros)
-    or reference (another library);
-  - lists over seeds `accuracy`, `top5_accuracy`, `balanced_accuracy`, `macro_f1`, `macro_accuracy`,
-    `hierarchical_f1`, `cross_macro_share`, `ceilings` (`oracle_router`, `oracle_submodels`, on the macros that it
-    routes by, else on the study's; the oracle router from what is said inside macros before routing);
-    `accuracy_mean`, `accuracy_sd` and `accuracy_interval` (product bootstrap of the mean over seeds);
-    where there are bare answers only, `top5_accuracy`, `oracle_router`, `risk_coverage` are null;
-  - `distance`: by tree (`learned`, `learned_tree`, `independent`) `per_mistake` and `per_image` over seeds;
-  - `calibration`: `before` and `after` (each `ece`, `nll`, `brier` over seeds) one `temperature` a seed, fitted on
-    validation images; null for bare answers;
-  - `risk_coverage`: `aurc` over seeds, `coverage` and mean `risk`;
-  - `per_class`: `precision`, `recall`, `f1`, `support`, `corrected`, `broken` (against flat) over
-    classes, seeds averaged;
-  - `own_hierarchy` (if it routes): `sizes`, `router_accuracy`, `R`, `S` on the macros that it routes by itself;
-  - `cost`: `backbone_passes` and `head_passes` an image, `heads`, `parameters`, `weight_bytes`, `images`,
-    `epochs` and `image_steps` of training, all a seed;
-- `failed`: methods that failed, each with its reason.
-- `router`: over seeds `accuracy` and `implied_by_flat`.
-- `error_budget`: by method and seed `router_wrong`, `within_wrong`, `right`, `R`, `S`, on the study's macros.
-- `comparisons`: everybody but controls (`b`) against flat (`a`; fine-tuned networks against the flat model that was
-  fine-tuned alike), the primary one first, the others corrected by Holm:
-  `difference`, `difference_per_seed`, `difference_sd`, `interval`, `p_value`, `p_corrected`, `mcnemar`, `corrected`,
-  `broken`, `equivalence_interval`, `equivalence_p`, `smallest_detectable`, `margin`, `alpha`, `verdict`, `sentence`;
-  the first one is about the primary; all others are one family (`p_corrected`: step-down max-T, `p_holm` beside it).
-- `best_flat`: the flat method that validation images prefer, and every two-stage method against it; see
-  `against_best_flat`. `verdict` is its sentence about the primary.
-- `controls`: see `controls.compare_controls`.
-- `calibrated_stages`: the primary rule's metrics after one temperature for the router and one for each sub-model
-  (`ece`, `nll`, `brier`, `accuracy` over seeds, `temperatures`); null if it has no sub-models and router of its own.
-- `climb`: for flat and the primary rule, over thresholds: `class_share`, `macro_share`, `class_accuracy`, `accuracy`.
-- `hierarchical_scores`: why hP = hR = hF1 here, said once.
-- `hierarchy`: `origin` and `hierarchy_quality.hierarchy_quality`'s metrics; `agreement` with other hierarchies.
-- `forecast`: `forecasts.forecast_cuts`'s, with `used` (the study's hierarchy) and `observed` (test images).
-- `sweep` (if asked for): see `sweeps.sweep_cuts`.
-"""
+"""From predictions to `metrics.json`: every metric, and the verdict. Its shape is in `experiments.runs.schema`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -89,7 +44,7 @@ def evaluate(predictions: Predictions, settings: ComparisonSettings, linkage: np
     Returns
     -------
     dict
-        The parts of `metrics.json` that this module's text lists, from `n_test` to `hierarchical_scores`.
+        The parts of `metrics.json` from `n_test` to `hierarchical_scores`; see `runs.schema.BenchmarkMetrics`.
     """
     hierarchy, truth = predictions.hierarchy, predictions.truth
     comparisons, strongest = compare_all(predictions, settings), against_best_flat(predictions, settings)

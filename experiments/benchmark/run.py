@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from aisles.experiments.report.writing import write_report
 from aisles.experiments.runs.plan import in_words, write_plan
 from aisles.experiments.runs.predictions import Predictions
 from aisles.experiments.runs.provenance import check_resumable, environment
+from aisles.experiments.runs.schema import BENCHMARK, SCHEMA, BenchmarkMetrics
 from aisles.experiments.runs.stages import fingerprint, stage
 from aisles.experiments.runs.writer import (
     check_apart,
@@ -30,6 +31,7 @@ from aisles.experiments.runs.writer import (
     test_images_hash,
     write_inputs,
     write_json,
+    write_metrics,
 )
 from aisles.experiments.settings.benchmark import BackboneSettings, BenchmarkSettings
 from aisles.hierarchy.class_tree import ClassTree
@@ -68,11 +70,11 @@ class BenchmarkResult:
     folder : Path
         The run folder.
     metrics : dict
-        As `metrics.json` holds it.
+        As `metrics.json` holds it; see `experiments.runs.schema`.
     """
 
     folder: Path
-    metrics: dict[str, Any]
+    metrics: BenchmarkMetrics
 
     @property
     def table(self) -> pd.DataFrame:
@@ -202,14 +204,15 @@ class _Run:
         """What is compared and how, written down before any test image is predicted."""
         return write_plan(self.output, self.settings.comparison, test_images_hash(self.prepared))
 
-    def run(self, sweep: bool) -> dict[str, Any]:
+    def run(self, sweep: bool) -> BenchmarkMetrics:
         plan = self.plan
         forecast = self.forecast()
         write_json(self.output / "forecast.json", forecast)
         predictions, failed = self.predictions()
         check_same_protocol(self.trainer, predictions.methods)
         predictions.write(self.output)
-        metrics = evaluate(predictions, self.settings.comparison, self.found.tree.linkage)
+        metrics = {"schema": SCHEMA, "kind": BENCHMARK}
+        metrics |= evaluate(predictions, self.settings.comparison, self.found.tree.linkage)
         for name, method in predictions.methods.items():
             metrics["methods"][name]["cost"] = self.cost(method)
         metrics |= {
@@ -230,8 +233,7 @@ class _Run:
         if self.prepared.vectors is None:  # what has no network can't predict from images
             self.save_bundles(metrics)
         write_json(self.output / "environment.json", environment() | {"command": self.command})
-        write_json(self.output / "metrics.json", metrics)
-        return metrics
+        return cast(BenchmarkMetrics, write_metrics(self.output, metrics))
 
     @cached_property
     def trainer(self) -> Trainer:

@@ -3,7 +3,14 @@
 import shlex
 from pathlib import Path
 
-from aisles.experiments.report.names import judged
+from aisles.experiments.report.names import judged, mean_of
+from aisles.experiments.runs.schema import (
+    BenchmarkMetrics,
+    BestFlat,
+    ComparisonFacts,
+    Controls,
+    MethodFacts,
+)
 
 from .run import BenchmarkResult
 
@@ -16,7 +23,7 @@ def summary(result: BenchmarkResult) -> str:
     width = 2 + max(8, *(len(name) for name in (*metrics["methods"], *metrics["failed"])))
     interval = f"{level:g} % interval"
     lines = [
-        *(f"Mind: {warning}" for warning in metrics["data"].get("warnings", ())),
+        *(f"Mind: {warning}" for warning in metrics["data"]["warnings"]),
         f"{metrics['n_test']} test images, {len(metrics['classes'])} classes, {len(metrics['macros'])} macros "
         f"({metrics['hierarchy']['origin']}), {len(metrics['seeds'])} seeds, trained on {images['train']} + "
         f"{images['val']} images",
@@ -51,7 +58,7 @@ def summary(result: BenchmarkResult) -> str:
     return "\n".join(lines)
 
 
-def _best_flat(best: dict) -> list[str]:
+def _best_flat(best: BestFlat) -> list[str]:
     """Name the strongest flat method, and every two-stage method's verdict against it."""
     if best["name"] == "flat":
         return ["The strongest flat method on validation images is flat itself."]
@@ -65,22 +72,22 @@ def _best_flat(best: dict) -> list[str]:
     return lines
 
 
-def _further(metrics: dict) -> list[str]:
+def _further(metrics: BenchmarkMetrics) -> list[str]:
     """List the metrics that came from outside, by method."""
     ours = {"accuracy", "top5_accuracy", "balanced_accuracy", "macro_f1"}
     return [
         f"{facts['label']}: "
         + ", ".join(
-            f"{name} {_mean(method[key]):.3f}"
+            f"{name} {mean:.3f}"
             for name, method in metrics["methods"].items()
-            if method.get(key)
+            if (mean := mean_of(method, key)) is not None
         )
         for key, facts in metrics["metrics"].items()
         if facts["shown"] and key not in ours
     ]
 
 
-def _controls(controls: dict) -> list[str]:
+def _controls(controls: Controls) -> list[str]:
     """Say what the macros are worth: against random ones of the same sizes, and against other hierarchies."""
     random = controls["random"]
     sentences = [] if random is None else [f"Against random macros: {random['comparison']['sentence']}"]
@@ -92,9 +99,11 @@ def _typed(path: Path) -> str:
     return shlex.quote(str(path))
 
 
-def _row(name: str, method: dict, comparison: dict | None, width: int) -> str:
+def _row(name: str, method: MethodFacts, comparison: ComparisonFacts | None, width: int) -> str:
     spread = "" if method["accuracy_sd"] is None else f" ± {method['accuracy_sd']:.3f}"
-    row = f"{name:<{width}}{method['accuracy_mean']:>8.3f}{spread:<8}{_mean(method['macro_f1']):>10.3f}"
+    row = (
+        f"{name:<{width}}{method['accuracy_mean']:>8.3f}{spread:<8}{mean_of(method, 'macro_f1') or 0:>10.3f}"
+    )
     if comparison is None:
         return row
     low, high = comparison["interval"]

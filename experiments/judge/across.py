@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from scipy import stats
 
@@ -12,6 +11,8 @@ from aisles.data_prep.io.errors import DataError
 from aisles.experiments.report.plots.verdict import difference_plot
 from aisles.experiments.report.render.document import Column, Document, Plot, Section, Table, Text, p_text
 from aisles.experiments.report.writing import ReportFiles, write_document
+from aisles.experiments.runs.reader import read_metrics
+from aisles.experiments.runs.schema import BENCHMARK, ComparisonFacts, Metrics
 from aisles.experiments.runs.writer import write_json
 
 from .meta_analysis import RandomEffects, random_effects
@@ -35,7 +36,7 @@ class AcrossSets:
     """
 
     names: tuple[str, ...]
-    comparisons: tuple[dict[str, Any], ...]
+    comparisons: tuple[ComparisonFacts, ...]
     errors: tuple[float, ...]
     combined: RandomEffects
 
@@ -120,23 +121,6 @@ def combine_runs(
     return AcrossSets(_names(paths), tuple(chosen), tuple(errors), combined)
 
 
-def read_metrics(folder: Path) -> dict[str, Any]:
-    """Read a run's `metrics.json`.
-
-    Raises
-    ------
-    DataError
-        If it isn't there, or holds no comparison.
-    """
-    try:
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{folder} is no finished run: metrics.json can't be read ({error}).") from error
-    if not isinstance(metrics, dict) or not metrics.get("comparisons") or "methods" not in metrics:
-        raise DataError(f"{folder} holds no comparison. Make one: aisles benchmark or aisles compare.")
-    return metrics
-
-
 def write_across(across: AcrossSets, folder: Path) -> ReportFiles:
     """Write `across.json`, `across.html` and `across.md`, with table and plot."""
     content = {
@@ -194,7 +178,7 @@ def _document(across: AcrossSets) -> Document:
     )
 
 
-def _chosen(folder: Path, metrics: dict[str, Any], method: str | None) -> dict[str, Any]:
+def _chosen(folder: Path, metrics: Metrics, method: str | None) -> ComparisonFacts:
     if method is None:
         return metrics["comparisons"][0]
     found = next((c for c in metrics["comparisons"] if c["b"] == method), None)
@@ -204,12 +188,13 @@ def _chosen(folder: Path, metrics: dict[str, Any], method: str | None) -> dict[s
     return found
 
 
-def _check_apart(paths: Sequence[Path], metrics: Sequence[dict[str, Any]]) -> None:
+def _check_apart(paths: Sequence[Path], metrics: Sequence[Metrics]) -> None:
     seen: dict[str, Path] = {}
     for path, each in zip(paths, metrics, strict=True):
-        images = (each.get("data") or {}).get("test_images") or json.dumps(
-            [each["n_test"], each["classes"], each["comparisons"]]
-        )
+        if each["kind"] == BENCHMARK:
+            images = each["data"]["test_images"]
+        else:  # predictions alone name no images
+            images = json.dumps([each["n_test"], each["classes"], each["comparisons"]])
         if images in seen:
             raise DataError(
                 f"{seen[images]} and {path} have the same test images. Sets must be independent: give one run of each, "

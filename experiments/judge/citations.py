@@ -8,7 +8,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from .across import read_metrics
+from aisles.experiments.runs.reader import read_metrics
+from aisles.experiments.runs.schema import BENCHMARK
 
 STATISTICS = (
     ("sign-flip test over products", ("winkler2014permutation",)),
@@ -61,15 +62,15 @@ def citations(folder: str | Path) -> tuple[Citation, ...]:
     folder = Path(folder)
     metrics, settings = read_metrics(folder), _settings(folder)
     found = [Citation("aisles", note="CITATION.cff of the repository"), _data_set(folder)]
-    backbone = str(metrics.get("backbone") or "")
+    benchmark = metrics["kind"] == BENCHMARK
+    backbone = metrics["backbone"] if benchmark else ""
     keys = tuple(key for name, key in BACKBONES if name in backbone)
     if backbone:
         note = "" if keys else "a backbone of your own: cite where it comes from"
         found.append(Citation(f"backbone {backbone.split(' ')[0]}", _entries(keys), note))
     if "imagenet" in backbone:
         found.append(Citation("ImageNet weights", _entries(("deng2009imagenet",))))
-    origin = str((metrics.get("hierarchy") or {}).get("origin", ""))
-    if origin.startswith("ward"):
+    if benchmark and metrics["hierarchy"]["origin"].startswith("ward"):
         found.append(Citation("hierarchy by Ward's linkage", _entries(("ward1963grouping",))))
     if "abo65" in str(settings.get("data", {}).get("note", "")):
         found.append(
@@ -84,7 +85,7 @@ def citations(folder: str | Path) -> tuple[Citation, ...]:
             Citation("correction for several comparisons", _entries(("romano2005exact", "holm1979simple")))
         )
     methods = metrics["methods"].values()
-    if any(facts.get("calibration") for facts in methods):
+    if any(facts["calibration"] for facts in methods):
         keys = ("naeini2015obtaining", "guo2017calibration", "brier1950verification")
         found.append(Citation("calibration", _entries(keys)))
     return tuple(found)

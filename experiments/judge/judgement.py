@@ -13,6 +13,7 @@ from aisles.data_prep.images.columns import shortened
 from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.tables import columns as table_columns
 from aisles.data_prep.io.tables import rows
+from aisles.experiments.runs.schema import COMPARE, SCHEMA
 from aisles.experiments.stats.verdict import Comparison, as_json, compare_family
 from aisles.experiments.stats.verdict import compare as judge_pair
 from aisles.hierarchy.hierarchy import Hierarchy
@@ -192,7 +193,8 @@ def judge(
         )
     hierarchy = systems.hierarchy
     metrics = {
-        "kind": "compare",
+        "schema": SCHEMA,
+        "kind": COMPARE,
         "n_test": len(systems.truth),
         "n_products": first.n_products,
         "seeds": list(systems.seeds),
@@ -252,10 +254,10 @@ def _truth_frame(frame: pd.DataFrame, source: str, columns: ColumnNames) -> Pred
 
 def _hierarchy(given: Any) -> tuple[Hierarchy | None, str | None]:
     """Return a hierarchy, or the column that it is read off."""
-    if given is None or isinstance(given, Hierarchy):
-        return given, None
-    if isinstance(given, Mapping):
-        return Hierarchy(tuple(given), tuple(tuple(names) for names in given.values())), None
+    if given is None:
+        return None, None
+    if isinstance(given, Hierarchy | Mapping):
+        return Hierarchy.of(given), None
     if Path(given).suffix.lower() == ".json" or Path(given).is_file():
         try:
             return Hierarchy.read(given), None

@@ -1,13 +1,18 @@
 """A run for a paper: its result table and the sentence with interval, test, power and protocol, as LaTeX."""
 
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 from aisles.data_prep.io.files import write_whole
-
-from .across import read_metrics
+from aisles.experiments.report.names import mean_of
+from aisles.experiments.runs.reader import read_metrics
+from aisles.experiments.runs.schema import (
+    BENCHMARK,
+    COMPARE,
+    ComparisonFacts,
+    MethodFacts,
+    Metrics,
+    SystemFacts,
+)
 
 _SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -35,13 +40,13 @@ def write_latex(folder: str | Path, output: str | Path | None = None) -> Path:
     return write_whole(Path(output or folder) / "report.tex", text)
 
 
-def result_table(metrics: dict[str, Any]) -> str:
+def result_table(metrics: Metrics) -> str:
     """Return the methods with accuracy, macro-F1, and difference with interval, p and verdict; controls left out."""
     compared = {comparison["b"]: comparison for comparison in metrics["comparisons"]}
     rows = [
         _row(name, facts, compared.get(name))
         for name, facts in metrics["methods"].items()
-        if facts.get("role") != "control"
+        if facts["role"] != "control"
     ]
     first = metrics["comparisons"][0]
     baselines = dict.fromkeys(comparison["a"] for comparison in metrics["comparisons"])
@@ -67,7 +72,7 @@ def result_table(metrics: dict[str, Any]) -> str:
     )
 
 
-def result_sentence(metrics: dict[str, Any]) -> str:
+def result_sentence(metrics: Metrics) -> str:
     """Return the first comparison in words: difference, interval, test, power and protocol."""
     first = metrics["comparisons"][0]
     a, b = _escaped(first["a"]), _escaped(first["b"])
@@ -77,22 +82,22 @@ def result_sentence(metrics: dict[str, Any]) -> str:
         "equivalent": f"{b} and {a} are equivalent within {100 * first['margin']:g} points",
     }.get(first["verdict"], f"No difference in accuracy was shown between {b} and {a}")
     family = len(metrics["comparisons"])
-    own = metrics.get("kind") == "compare"
+    own = metrics["kind"] == COMPARE
     corrected = " corrected (step-down max-T)" if own and family > 1 else ""
-    unit = "products" if metrics.get("n_products", 0) < metrics["n_test"] else "images"
+    unit = "products" if metrics["n_products"] < metrics["n_test"] else "images"
     sentences = [
         f"{said}: {100 * first['difference']:+.1f} points ({100 * (1 - first['alpha']):g}\\,\\% percentile bootstrap "
         f"interval over {unit} {_span(first['interval'])};{corrected} two-sided sign-flip test over {unit}, "
         f"{_p(first['p_corrected'])}; {_counts(metrics)}).",
         f"With these images a difference of {100 * first['smallest_detectable']:.1f} points would be shown "
-        f"{100 * first.get('power', 0.8):g} times in 100; the margin of equivalence was {100 * first['margin']:g} "
+        f"{100 * first['power']:g} times in 100; the margin of equivalence was {100 * first['margin']:g} "
         f"points and the level {first['alpha']:g}.",
     ]
-    images = (metrics.get("data") or {}).get("images")
-    if images:
+    if metrics["kind"] == BENCHMARK:
+        images = metrics["data"]["images"]
         sentences.append(
-            f"All methods were given the same {images.get('train', 0):,} training and {images.get('val', 0):,} "
-            f"validation images, features of {_escaped(str(metrics.get('backbone')))} and seeds; test images chose "
+            f"All methods were given the same {images['train']:,} training and {images['val']:,} "
+            f"validation images, features of {_escaped(metrics['backbone'])} and seeds; test images chose "
             "nothing."
         )
     if not own and family > 1:
@@ -100,14 +105,14 @@ def result_sentence(metrics: dict[str, Any]) -> str:
     return " ".join(sentences)
 
 
-def _row(name: str, facts: dict[str, Any], comparison: dict[str, Any] | None) -> str:
-    spread = facts.get("accuracy_sd")
+def _row(name: str, facts: MethodFacts | SystemFacts, comparison: ComparisonFacts | None) -> str:
+    spread = facts["accuracy_sd"]
     accuracy = f"{100 * facts['accuracy_mean']:.1f}" + (
         "" if spread is None else rf" $\pm$ {100 * spread:.1f}"
     )
-    cells = [_escaped(name), accuracy, f"{100 * float(np.mean(facts['macro_f1'])):.1f}"]
+    cells = [_escaped(name), accuracy, f"{100 * (mean_of(facts, 'macro_f1') or 0):.1f}"]
     if comparison is None:
-        cells += ["", "", "baseline" if facts.get("role") in ("flat", "baseline") else ""]
+        cells += ["", "", "baseline" if facts["role"] in ("flat", "baseline") else ""]
     else:
         difference = f"{100 * comparison['difference']:+.1f} ({_span(comparison['interval'])})"
         cells += [
@@ -127,13 +132,13 @@ def _p(value: float, short: bool = False) -> str:
     return text if short else rf"$p$ {text}" if value < 1e-4 else rf"$p$ = {text}"
 
 
-def _spread(metrics: dict[str, Any]) -> str:
+def _spread(metrics: Metrics) -> str:
     return " $\\pm$ standard deviation over seeds" if len(metrics["seeds"]) > 1 else ""
 
 
-def _counts(metrics: dict[str, Any]) -> str:
-    n, products, seeds = metrics["n_test"], metrics.get("n_products"), len(metrics["seeds"])
-    grouped = f" of {products:,} products" if products and products < n else ""
+def _counts(metrics: Metrics) -> str:
+    n, products, seeds = metrics["n_test"], metrics["n_products"], len(metrics["seeds"])
+    grouped = f" of {products:,} products" if products < n else ""
     return f"{n:,} test images{grouped}, {len(metrics['classes'])} classes, {seeds} seed{'s' if seeds > 1 else ''}"
 
 

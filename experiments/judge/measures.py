@@ -15,7 +15,7 @@ from .systems import ROWS_AT_ONCE, Systems
 
 
 def system_metrics(systems: Systems, name: str, role: str, alpha: float) -> dict[str, Any]:
-    """Return a system's part of `metrics.json`, in the shape of a benchmark's (see `benchmark.evaluation`).
+    """Return a system's part of `metrics.json`, see `runs.schema.SystemFacts`.
 
     Lists are over seeds. Without probabilities top-5 and calibration are null; with a hierarchy come error budget and
     ceilings.

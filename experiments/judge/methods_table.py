@@ -29,7 +29,7 @@ def methods_table(metrics: Mapping[str, Any], word: str = "method") -> pd.DataFr
 
 
 def _row(facts: Mapping[str, Any], comparison: Mapping[str, Any] | None) -> dict[str, Any]:
-    top = facts.get("top5_accuracy")
+    top = facts["top5_accuracy"]
     row = {
         "accuracy": facts["accuracy_mean"],
         "sd over seeds": facts["accuracy_sd"],

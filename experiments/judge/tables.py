@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 
 from aisles.data_prep.images.columns import shortened
+from aisles.data_prep.io.arrays import read_arrays
 from aisles.data_prep.io.errors import DataError
 
 KEYS = ("file_name", "id")
@@ -106,7 +106,7 @@ def read_predictions(path: str | Path, names: ColumnNames | None = None) -> dict
         content = reader(path, names)
     except FileNotFoundError as error:
         raise DataError(f"{path} is not there.") from error
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+    except (OSError, ValueError, KeyError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path} can't be read: {error}. {WHAT_IT_HOLDS}") from error
@@ -260,8 +260,7 @@ def _read_parquet(path: Path, names: ColumnNames) -> pd.DataFrame:
 
 
 def _read_npz(path: Path, names: ColumnNames) -> PredictionsTable:
-    with np.load(path, allow_pickle=False) as archive:
-        arrays = {key: archive[key] for key in archive.files}
+    arrays = read_arrays(path)
     key = next((name for name in KEYS if name in arrays), None)
     if key is None:
         raise DataError(

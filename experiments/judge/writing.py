@@ -9,7 +9,7 @@ import pandas as pd
 from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.tables import write_table
 from aisles.experiments.report.writing import ReportFiles, write_document
-from aisles.experiments.runs.writer import make_run_folder, write_json
+from aisles.experiments.runs.writer import make_run_folder, write_metrics
 
 from .document import judgement_document
 from .judgement import Judgement
@@ -44,7 +44,7 @@ def write_judgement(judged: Judgement, folder: Path, *, images: Path | None = No
     images : Path, optional
         Where file names are seen from; photographs that are there stand in the report.
     """
-    write_json(folder / "metrics.json", judged.metrics)
+    write_metrics(folder, judged.metrics)
     write_table(folder / "predictions.csv", answers_table(judged))
     write_table(folder / "discordant.csv", judged.discordant())
     if judged.systems.hierarchy is not None:

@@ -13,7 +13,7 @@ from aisles.data_prep.abo.contact_sheet import SheetImage, write_contact_sheets
 from aisles.data_prep.images.manifest import Manifest, read_manifest
 from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.files import whole_file, write_whole
-from aisles.experiments.report.run import Run, read_run
+from aisles.experiments.runs.reader import Run, read_run
 
 from .confident_learning import (
     AccuracyWithout,
@@ -145,7 +145,7 @@ def _features(run: Run, manifest: Manifest, cache: str | Path | None) -> np.ndar
 
     if "backbone" not in run.settings:
         raise DataError(
-            f"The study in {run.folder} has a backbone of its own, {run.metrics.get('backbone', 'unnamed')}, "
+            f"The study in {run.folder} has a backbone of its own, {run.metrics['backbone']}, "
             "which can't be built from here. Extract its features in Python: audit_run(run, features)."
         )
     settings = BackboneSettings(**run.settings["backbone"])

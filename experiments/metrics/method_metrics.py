@@ -31,7 +31,7 @@ CLIMB_THRESHOLDS = tuple(i / 20 for i in range(21))
 def method_metrics(
     predictions: Predictions, name: str, distances: Mapping[str, np.ndarray]
 ) -> dict[str, Any]:
-    """Return a method's part of `metrics.json`; see `evaluation`.
+    """Return a method's part of `metrics.json`; see `runs.schema.MethodFacts`.
 
     Parameters
     ----------

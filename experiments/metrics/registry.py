@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from aisles.experiments.runs.schema import MethodFacts
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.registry import Registry
 
@@ -56,12 +57,7 @@ class MetricDefinition:
         }
 
 
-TAKEN = frozenset(
-    (
-        "role", "what", "baseline", "searched", "deterministic", "accuracy_mean", "accuracy_sd", "accuracy_interval",
-        "ceilings", "distance", "calibration", "risk_coverage", "per_class", "own_hierarchy", "cost",
-    )
-)  # fmt: skip
+TAKEN = frozenset(MethodFacts.__required_keys__ | MethodFacts.__optional_keys__) - {"accuracy"}
 """What else metrics.json says of a method: no metric may have such a name, its values would be lost."""
 
 METRICS: Registry[MetricDefinition] = Registry("metric", "metrics")

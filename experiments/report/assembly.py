@@ -19,10 +19,10 @@ from aisles.experiments.report.sections.verdict import (
     methods_section,
     opening,
 )
+from aisles.experiments.runs.reader import Run
 
 from .changes import class_changes, image_changes
 from .names import seeds_in_words
-from .run import Run
 
 
 def study_document(run: Run) -> Document:
@@ -56,9 +56,9 @@ def study_document(run: Run) -> Document:
 
 
 def _facts(run: Run) -> str:
-    images = run.metrics.get("data", {}).get("images", {})
-    trained = f", trained on {images['train']} and {images['val']} images" if "train" in images else ""
-    said = [run.settings.get("data", {}).get("note", ""), *run.metrics.get("data", {}).get("warnings", ())]
+    data = run.metrics["data"]
+    trained = f", trained on {data['images']['train']} and {data['images']['val']} images"
+    said = [run.settings.get("data", {}).get("note", ""), *data["warnings"]]
     note = " ".join(filter(None, said))
     return (
         f"{run.metrics['n_test']} test images, {len(run.classes)} classes in {run.hierarchy.n_macros} macros, "

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .run import FLAT, Run
+from aisles.experiments.runs.reader import FLAT, Run
 
 
 @dataclass(frozen=True, eq=False)

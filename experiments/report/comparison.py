@@ -11,9 +11,9 @@ from aisles.data_prep.images.columns import shortened
 from aisles.data_prep.io.errors import DataError
 from aisles.experiments.report.plots.verdict import difference_plot
 from aisles.experiments.report.render.document import Block, Column, Document, Plot, Section, Table, Text
+from aisles.experiments.runs.reader import FLAT, Run, read_run
 from aisles.experiments.stats.verdict import Comparison, apply_holm, compare
 
-from .run import FLAT, Run, read_run
 from .writing import ReportFiles, write_document
 
 
@@ -95,7 +95,7 @@ def comparison_document(compared: RunComparison) -> Document:
     return Document(
         title=f"{len(compared.runs)} runs on the same {len(first.truth)} test images",
         verdict=" ".join(_short(comparison) for comparison in compared.comparisons),
-        facts=facts + _unhashed(compared),
+        facts=facts,
         opening=(
             Plot("between-runs", f"Differences in accuracy against {compared.names[0]}.", _figure(drawn)),
         ),
@@ -195,29 +195,13 @@ def _same_images(first: Run, other: Run) -> np.ndarray:
             f"{other.folder} {len(theirs)}, of which {len(set(ours) & set(theirs))} agree; {named}. "
             "Run both on one manifest with one split."
         )
-    hashes = [_hash_of_test_images(run) for run in (first, other)]
-    if all(hashes) and hashes[0] != hashes[1]:
+    if first.metrics["data"]["test_images"] != other.metrics["data"]["test_images"]:
         raise DataError(
             f"Runs are compared on the same test images. Those of {first.folder} and {other.folder} have the same "
             "names and labels, but their bytes differ. Run both on the same files."
         )
     place = {key: i for i, key in enumerate(theirs)}
     return np.array([place[key] for key in ours])
-
-
-def _hash_of_test_images(run: Run) -> str | None:
-    """Return the hash of names, labels and bytes; None of a run that kept none."""
-    return run.metrics.get("data", {}).get("test_images")
-
-
-def _unhashed(compared: RunComparison) -> str:
-    """Return which runs' test images are known by name and label only."""
-    without = [
-        name for run, name in zip(compared.runs, compared.names, strict=True) if not _hash_of_test_images(run)
-    ]
-    if not without:
-        return ""
-    return f" Test images were compared by name and label, not by content: {', '.join(without)} kept no hash of them."
 
 
 def _names(runs: Sequence[Run]) -> tuple[str, ...]:
@@ -231,9 +215,7 @@ def _names(runs: Sequence[Run]) -> tuple[str, ...]:
 
 
 def _settings_table(compared: RunComparison) -> Table:
-    flat = [
-        _flattened(run.settings | {"backbone key": run.metrics.get("backbone", "")}) for run in compared.runs
-    ]
+    flat = [_flattened(run.settings | {"backbone key": run.metrics["backbone"]}) for run in compared.runs]
     keys = list(dict.fromkeys(key for settings in flat for key in settings))
     differing = [key for key in keys if len({str(settings.get(key)) for settings in flat}) > 1]
     rows = tuple((key, *(str(settings.get(key, "")) for settings in flat)) for key in differing)

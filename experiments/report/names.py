@@ -1,44 +1,48 @@
 """What the methods and the macros are called in a report, and what they are."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import cast
+
+import numpy as np
 
 from aisles.experiments.methods.registry import describe
+from aisles.experiments.runs.reader import FLAT, Run
+from aisles.experiments.runs.schema import BenchmarkMetrics, ComparisonFacts, MethodFacts, SystemFacts
 
-from .run import FLAT, Run
 
-
-def products_known(metrics: Mapping[str, Any]) -> bool:
+def products_known(metrics: BenchmarkMetrics) -> bool:
     """Return whether products are more than names of images: some product has several images."""
-    data = metrics.get("data", {})
-    images, products = data.get("images"), data.get("products")
-    if images and products is not None:
-        return products < sum(images.values())
-    return metrics.get("n_products", metrics["n_test"]) < metrics["n_test"]
+    return metrics["data"]["products"] < sum(metrics["data"]["images"].values())
 
 
-def is_control(name: str, metrics: Mapping[str, Any]) -> bool:
+def is_control(name: str, metrics: BenchmarkMetrics) -> bool:
     """Return whether a method is a control: the primary rule on random macros."""
-    return metrics.get("methods", {}).get(name, {}).get("role") == "control"
+    return name in metrics["methods"] and metrics["methods"][name]["role"] == "control"
 
 
-def what_it_is(name: str, metrics: Mapping[str, Any]) -> str:
-    """Describe a method: as the run does, or as it is registered here."""
-    return str(metrics.get("methods", {}).get(name, {}).get("what") or describe(name))
+def what_it_is(name: str, metrics: BenchmarkMetrics) -> str:
+    """Describe a method as the run does; what a table puts together, such as all random partitions, as registered."""
+    return metrics["methods"][name]["what"] if name in metrics["methods"] else describe(name)
 
 
-def judged(comparison: Mapping[str, Any]) -> str:
+def mean_of(method: MethodFacts | SystemFacts, metric: str) -> float | None:
+    """Return the mean over seeds of a registered metric; None for bare answers where it needs probabilities."""
+    values = cast(Mapping[str, list[float] | None], method)[metric]
+    return None if values is None else float(np.mean(values))
+
+
+def judged(comparison: ComparisonFacts) -> str:
     """Return a comparison's verdict, with the baseline's name if it isn't flat."""
     baseline = "" if comparison["a"] == FLAT else f" (against {comparison['a']})"
     return f"{comparison['verdict']}{baseline}"
 
 
-def pair_name(comparison: Mapping[str, Any]) -> str:
+def pair_name(comparison: ComparisonFacts) -> str:
     """Name who is compared: the method alone where its baseline is flat."""
     return comparison["b"] if comparison["a"] == FLAT else f"{comparison['b']} against {comparison['a']}"
 
 
-def seeds_in_words(metrics: Mapping[str, Any]) -> str:
+def seeds_in_words(metrics: BenchmarkMetrics) -> str:
     """Say how many seeds there were."""
     n = len(metrics["seeds"])
     return "1 seed" if n == 1 else f"{n} seeds"

@@ -6,14 +6,14 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+from aisles.data_prep.io.escaping import spreadsheet_safe
 from aisles.data_prep.io.files import write_whole
 from aisles.experiments.report.render.document import Document, Table
-from aisles.experiments.report.render.escaping import spreadsheet_safe
 from aisles.experiments.report.render.html import html_page
 from aisles.experiments.report.render.markdown import markdown_page
+from aisles.experiments.runs.reader import read_run
 
 from .assembly import study_document
-from .run import read_run
 
 logger = logging.getLogger(__name__)
 

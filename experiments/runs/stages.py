@@ -1,16 +1,13 @@
 """Stages of a run: made once for the same inputs, whole or not at all."""
 
-import glob
 import hashlib
 import json
 import logging
-import os
-import platform
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from aisles.data_prep.io.whole_folder import whole_folder
 
 logger = logging.getLogger(__name__)
 STAMP = "stage.json"
@@ -39,11 +36,7 @@ def stage(folder: str | Path, inputs: Mapping[str, Any], make: Callable[[Path], 
     if _made_from(folder) == key:
         logger.debug("%s is unchanged.", folder.name)
         return False
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    _remove_left_over(folder)
-    part = Path(tempfile.mkdtemp(prefix=f"{_part_of(folder)}{os.getpid()}-", dir=folder.parent))
-    part.chmod(0o755)
-    try:
+    with whole_folder(folder) as part:
         make(part)
         sizes = {
             path.relative_to(part).as_posix(): path.stat().st_size
@@ -52,11 +45,6 @@ def stage(folder: str | Path, inputs: Mapping[str, Any], make: Callable[[Path], 
         }
         stamp = {"key": key, "inputs": inputs, "sizes": sizes}
         (part / STAMP).write_text(json.dumps(stamp, indent=1, default=str))
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return True
 
 
@@ -84,32 +72,3 @@ def _made_from(folder: Path) -> str | None:
         return stamp["key"] if whole else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-
-
-def _part_of(folder: Path) -> str:
-    """Begin the name of an unfinished folder, which goes on with this machine and the number of the process."""
-    return f".part-{folder.name}-{platform.node()}-"
-
-
-def _remove_left_over(folder: Path) -> None:
-    """Remove what killed processes of this machine left; what another process is writing stays."""
-    start = _part_of(folder)
-    for part in folder.parent.glob(f"{glob.escape(start)}*"):
-        number = part.name.removeprefix(start).partition("-")[0]
-        if not (number.isdigit() and _runs_elsewhere(int(number))):
-            shutil.rmtree(part, ignore_errors=True)
-
-
-def _runs_elsewhere(number: int) -> bool:
-    """Return whether a process other than this one has the number; where that can't be asked safely, yes."""
-    if number == os.getpid():
-        return False
-    if os.name == "nt":  # there, signal 0 would end it
-        return True
-    try:
-        os.kill(number, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True

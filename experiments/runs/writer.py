@@ -19,15 +19,12 @@ from aisles.experiments.settings.benchmark import BenchmarkSettings
 from aisles.experiments.settings.writing import write_settings
 from aisles.hierarchy.dendrogram import draw_dendrogram
 
+from .schema import RESULTS, Metrics, check_metrics
+
 if TYPE_CHECKING:  # it brings TensorFlow, which a judgement of predictions does without
     from aisles.experiments.benchmark.preparation import FoundHierarchy, PreparedData
 
 logger = logging.getLogger(__name__)
-RESULTS = (
-    "metrics.json", "report.html", "report.md", "tables", "plots", "bundles", "audit", "predictions.csv",
-    "probabilities", "forecast.json", "costs.json", "environment.json",
-)  # fmt: skip
-"""What a study finds, apart from its stages, which belong to whatever inputs they were made from."""
 
 
 def check_apart(data: Path, output: Path) -> None:
@@ -85,6 +82,30 @@ def run_folder(output: Path) -> Iterator[None]:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON that a person can read, whole or not at all."""
     write_whole(path, json.dumps(content, indent=1, ensure_ascii=False, default=_plain) + "\n")
+
+
+def write_metrics(folder: Path, content: Mapping[str, Any]) -> Metrics:
+    """Write `metrics.json` if it has the shape that `schema` says.
+
+    Parameters
+    ----------
+    folder : Path
+    content : mapping
+        Numbers may be numpy's, and lists tuples.
+
+    Returns
+    -------
+    dict
+        What `reader.read_metrics` reads from the file.
+
+    Raises
+    ------
+    ValueError
+        Naming what is missing, unknown or of another type; nothing is written then.
+    """
+    metrics = check_metrics(json.loads(json.dumps(content, default=_plain)))
+    write_json(folder / "metrics.json", metrics)
+    return metrics
 
 
 def _plain(value: Any) -> Any:

@@ -70,6 +70,13 @@ class BackboneSettings(Section):
     )
     batch_size: int = Field(default=32, ge=1, description="Images per pass.")
 
+    @field_validator("input_size")
+    @classmethod
+    def _has_pixels(cls, size: tuple[int, int] | None) -> tuple[int, int] | None:
+        if size is not None and min(size) < 1:
+            raise ValueError("height and width must be 1 pixel or more")
+        return size
+
     @field_validator("name")
     @classmethod
     def _registered(cls, name: str) -> str:

@@ -1,14 +1,11 @@
 """Bundles: a trained classifier as a folder that can be checked before anything in it is loaded.
 
 `bundle.json` says what the folder holds and has every other file's SHA-256, and its own; networks are `.keras` files
-(JSON and HDF5 in a zip, loaded in Keras' safe mode), so nothing is unpickled.
+(JSON and HDF5 in a zip) of layers on an allow-list, see `keras_file`, so nothing is unpickled and no code is run.
 """
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -17,6 +14,7 @@ from typing import Any
 
 from aisles.data_prep.images.fitting import Fitting
 from aisles.data_prep.io.files import sha256_of
+from aisles.data_prep.io.whole_folder import put_back, whole_folder
 from aisles.hierarchy.class_tree import ClassTree
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.models.backbones.registry import Backbone, JoinedBackbone, OnnxBackbone
@@ -33,6 +31,7 @@ from aisles.models.prediction.stored import (
 )
 from aisles.models.prediction.two_stage import FlatClassifier, TwoStageClassifier
 
+from .keras_file import check_keras_file
 from .model_card import model_card
 
 __all__ = ["SCHEMA", "BundleError", "load_bundle", "read_bundle", "save_bundle"]
@@ -42,6 +41,11 @@ PACKAGES = ("aisles", "keras", "tensorflow", "numpy", "pillow")
 INSIDE = ("bundles/two-stage", "bundles/flat", "bundle")  # where run folders keep theirs
 LEARNED_FROM = "learned_from.txt"
 """SHA-256 of every image that weights and temperatures were learned from, one a line, sorted."""
+CARD, TREE = "README.md", "tree.json"
+LARGEST_JSON = 64 * 2**20
+"""Bytes of `bundle.json`; that of 10,000 classes has about 1 MiB."""
+LARGEST_SIDE = 2048
+"""Pixels of the images that a bundle may want, in height and width: a batch of 32 then takes 1.6 GB as float32."""
 _KEYS = ("kind", "classes", "hierarchy", "rule", "trunks", "models", "versions")
 
 
@@ -70,37 +74,35 @@ def save_bundle(
     FileExistsError
         If `folder` exists, is not empty and is not a bundle.
     ValueError
-        If a model can't be saved: a callable that is no Keras model, or a preprocessing function.
+        If a model can't be saved: a callable that is no Keras model, a preprocessing function, or a layer that no
+        bundle may hold.
     """
     folder = Path(folder)
     if folder.exists() and any(folder.iterdir()) and not (folder / "bundle.json").is_file():
         raise FileExistsError(
             f"{folder} exists and is not a bundle. Choose another folder, or empty this one."
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".part-{folder.name}-", dir=folder.parent))
-    try:
+    with whole_folder(folder) as part:
         content = _Writer(part, []).content(classifier)
+        for path in part.glob("*.keras"):
+            check_keras_file(path)  # what can't be loaded is not saved
         content["facts"] = json.loads(json.dumps(dict(facts or {}), default=str))
-        (part / "README.md").write_text(model_card(content), encoding="utf-8")
+        (part / CARD).write_text(model_card(content), encoding="utf-8")
         if tree is not None:
-            (part / "tree.json").write_text(tree.to_json(), encoding="utf-8")
+            (part / TREE).write_text(tree.to_json(), encoding="utf-8")
         if classifier.learned_from:
-            (part / LEARNED_FROM).write_text(
-                "\n".join(sorted(classifier.learned_from)) + "\n", encoding="ascii"
-            )
+            listed = "\n".join(sorted(classifier.learned_from)) + "\n"
+            (part / LEARNED_FROM).write_text(listed, encoding="ascii")
         content["files"] = {path.name: sha256_of(path) for path in sorted(part.iterdir())}
         content["sha256"] = _own_hash(content)
         (part / "bundle.json").write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-        part.chmod(0o755)
-        _put_in_place(part, folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return folder
 
 
 def read_bundle(folder: str | Path) -> dict[str, Any]:
     """Read and check `bundle.json` and every file's hash, loading no network.
+
+    While another process replaces the bundle, the old or the new one is read.
 
     Raises
     ------
@@ -108,6 +110,27 @@ def read_bundle(folder: str | Path) -> dict[str, Any]:
         If anything is off; the message names the file.
     """
     folder = Path(folder)
+    put_back(folder)
+    for _ in range(20):
+        before = _state(folder)
+        try:
+            return _read(folder)
+        except BundleError:
+            if _state(folder) == before:
+                raise
+    return _read(folder)
+
+
+def _state(folder: Path) -> tuple[int, int] | None:
+    """Tell one `bundle.json` from another at the same place; None if there is none."""
+    try:
+        found = (folder / "bundle.json").stat()
+        return found.st_ino, found.st_mtime_ns
+    except OSError:
+        return None
+
+
+def _read(folder: Path) -> dict[str, Any]:
     content = _read_json(folder)
     schema = content["schema"]
     if schema != SCHEMA or isinstance(schema, bool):
@@ -121,6 +144,13 @@ def read_bundle(folder: str | Path) -> dict[str, Any]:
         raise BundleError(
             f"{folder / 'bundle.json'} has changed since the bundle was written (SHA-256 differs). "
             "Copy or train it again."
+        )
+    odd = [name for name in content["files"] if not name.endswith(".keras")]
+    odd = sorted(set(odd) - {CARD, TREE, LEARNED_FROM})
+    if odd:
+        raise BundleError(
+            f"{folder / 'bundle.json'} lists {odd[0]!r}. A bundle holds .keras files, {CARD}, {TREE} and "
+            f"{LEARNED_FROM}, since other files may run code when they are loaded. Train it again with this aisles."
         )
     for name, digest in content["files"].items():
         path = folder / name
@@ -158,13 +188,25 @@ def load_bundle(folder: str | Path, *, resident: int | None = None) -> FlatClass
         return _Loader(folder, content).classifier(residents)
     except BundleError:
         raise
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (
+        KeyError,
+        IndexError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise BundleError(f"{folder / 'bundle.json'} doesn't describe a classifier: {error!r}.") from error
 
 
 def _read_json(folder: Path) -> dict[str, Any]:
     """Read bundle.json as far as its schema and files."""
     try:
+        if (folder / "bundle.json").stat().st_size > LARGEST_JSON:
+            raise BundleError(
+                f"{folder / 'bundle.json'} has over {LARGEST_JSON} bytes: no bundle needs that."
+            )
         content = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         inside = [folder / name for name in INSIDE if (folder / name / "bundle.json").is_file()]
@@ -173,6 +215,8 @@ def _read_json(folder: Path) -> dict[str, Any]:
             f"{folder} is no bundle: it has no bundle.json. "
             f"{meant or 'Give a bundle that `aisles train` or `aisles benchmark` has written: RUN/bundles/two-stage.'}"
         ) from None
+    except BundleError:
+        raise
     except (OSError, ValueError, RecursionError) as error:
         raise BundleError(
             f"{folder / 'bundle.json'} can't be read: {error}. Write the bundle again."
@@ -190,22 +234,6 @@ def _own_hash(content: dict[str, Any]) -> str:
     """Hash what bundle.json says, apart from this hash."""
     rest = {key: value for key, value in content.items() if key != "sha256"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode("ascii")).hexdigest()
-
-
-def _put_in_place(part: Path, folder: Path) -> None:
-    """Move a finished folder to its place; what was there is deleted once the new one stands, else put back."""
-    if not folder.exists():
-        os.replace(part, folder)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".old-{folder.name}-", dir=folder.parent))
-    os.replace(folder, old / "bundle")
-    try:
-        os.replace(part, folder)
-    except BaseException:
-        os.replace(old / "bundle", folder)
-        old.rmdir()
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 @dataclass(frozen=True)
@@ -241,8 +269,12 @@ class _Loader:
                 f"{self.folder / 'bundle.json'} contradicts itself on the classes. Train it again."
             )
         if LEARNED_FROM in self.content["files"]:
-            listed = (self.folder / LEARNED_FROM).read_text(encoding="ascii").split()
-            classifier.learned_from = frozenset(listed)
+            listed = (self.folder / LEARNED_FROM).read_bytes()
+            if hashlib.sha256(listed).hexdigest() != self.content["files"][LEARNED_FROM]:
+                raise BundleError(
+                    f"{self.folder / LEARNED_FROM} has changed while the bundle was read. Read it again."
+                )
+            classifier.learned_from = frozenset(listed.decode("ascii").split())
         if self.content.get("confidence"):
             classifier.confidence = Confidence.from_dict(self.content["confidence"])
         return classifier
@@ -252,25 +284,40 @@ class _Loader:
             parts: Any = tuple(self._trunk(part) for part in entry["joined"])
             return StoredJoined(parts)
         if "registered" in entry:
-            fitting = Fitting.from_dict(entry["fitting"])
-            return StoredByName(entry["registered"], entry["key"], fitting, entry["weights"])
+            return StoredByName(entry["registered"], entry["key"], self._fitting(entry), entry["weights"])
         facts = {name: entry[name] for name in ("name", "preprocessing", "color", "weights", "precision")}
-        return StoredTrunk(self._network(entry["file"]), fitting=Fitting.from_dict(entry["fitting"]), **facts)
+        return StoredTrunk(self._network(entry["file"]), fitting=self._fitting(entry), **facts)
+
+    def _fitting(self, entry: dict[str, Any]) -> Fitting:
+        self._size(entry["fitting"]["size"])
+        return Fitting.from_dict(entry["fitting"])
+
+    def _size(self, sides: Any) -> tuple[int, int]:
+        whole = isinstance(sides, list) and len(sides) == 2 and all(type(side) is int for side in sides)
+        if not whole or not all(1 <= side <= LARGEST_SIDE for side in sides):
+            raise BundleError(
+                f"{self.folder / 'bundle.json'} wants images of {str(sides)[:80]}: height and width must be whole "
+                f"numbers from 1 to {LARGEST_SIDE}."
+            )
+        return sides[0], sides[1]
 
     def _model(self, entry: dict[str, Any], trunks: list[Any]) -> AnyModel:
         labels, temperature = tuple(entry["labels"]), float(entry["temperature"])
         if entry.get("network"):
             network = self._network(entry["network"])
             order = None if entry["order"] is None else tuple(entry["order"])
-            size = tuple(entry["input_size"])
+            size = self._size(entry["input_size"])
             return GivenModel(network, labels, size, temperature=temperature, order=order)
         if entry["head"] is None:
             return LabelModel(labels)
         return LabelModel(labels, trunks[entry["trunk"]], self._network(entry["head"]), temperature)
 
     def _network(self, name: str) -> StoredNetwork:
-        if name not in self.content["files"]:
-            raise BundleError(f"{self.folder / 'bundle.json'} names {name}, which it has no hash of.")
+        if not isinstance(name, str) or name not in self.content["files"] or not name.endswith(".keras"):
+            raise BundleError(
+                f"{self.folder / 'bundle.json'} names {str(name)[:80]!r} as a network, and has no hash of a "
+                ".keras file of that name."
+            )
         return StoredNetwork(self.folder / name, self.content["files"][name])
 
 

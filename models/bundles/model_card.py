@@ -1,11 +1,14 @@
 """The model card: what a bundle is, what it was trained on, how good it is and what it is not for."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
+
+from aisles.data_prep.io.escaping import markdown_escaped
 
 
 def model_card(content: Mapping[str, Any]) -> str:
-    """Write the card as Markdown.
+    """Write the card as Markdown, in which labels and facts are text, whatever they hold.
 
     Parameters
     ----------
@@ -40,7 +43,7 @@ def model_card(content: Mapping[str, Any]) -> str:
     ]
     for title, key in (("Data", "data"), ("Metrics on test images", "metrics"), ("Settings", "settings")):
         lines += ["", f"## {title}", "", *_listed(facts.get(key))]
-    lines += ["", "## License", "", facts.get("license", _LICENSE)]
+    lines += ["", "## License", "", _told(facts.get("license", _LICENSE))]
     return "\n".join(lines) + "\n"
 
 
@@ -51,16 +54,17 @@ def _trunk_line(trunk: Mapping[str, Any]) -> str:
     size, crop = "x".join(map(str, fitting["size"])), fitting["crop_share"]
     rule = f"crop of {crop:.4g} of the shorter side" if fitting["fit"] == "crop" else fitting["fit"]
     return (
-        f"- backbone {trunk['name']}, weights {trunk['weights']}, input {size} ({rule}, {fitting['filter']}), "
-        f"preprocessing {trunk['preprocessing']}, color {trunk['color']}, precision {trunk['precision']}"
+        f"- backbone {_told(trunk['name'])}, weights {_told(trunk['weights'])}, input {size} ({rule}, "
+        f"{fitting['filter']}), preprocessing {_told(trunk['preprocessing'])}, color {trunk['color']}, "
+        f"precision {trunk['precision']}"
     )
 
 
 def _structure(content: Mapping[str, Any], two_stage: bool) -> list[str]:
     if not two_stage:
-        return ["", ", ".join(content["classes"])]
+        return ["", f"Classes: {_listed_in_line(content['classes'])}"]
     members = content["hierarchy"]["macros"]
-    rows = [f"| {macro} | {', '.join(classes)} |" for macro, classes in members.items()]
+    rows = [f"| {_told(macro)} | {_listed_in_line(classes)} |" for macro, classes in members.items()]
     return [f"- routing rule {content['rule']}", "", "| macro-category | classes |", "| --- | --- |", *rows]
 
 
@@ -85,7 +89,18 @@ def _calibration(content: Mapping[str, Any]) -> list[str]:
 
 
 def _listed(facts: Mapping[str, Any] | None) -> list[str]:
-    return [f"- {name}: {value}" for name, value in facts.items()] if facts else ["Not recorded."]
+    return (
+        [f"- {_told(name)}: {_told(value)}" for name, value in facts.items()] if facts else ["Not recorded."]
+    )
+
+
+def _listed_in_line(names: Iterable[str]) -> str:
+    return ", ".join(map(_told, names))
+
+
+def _told(text: Any) -> str:
+    """Escape for one line of Markdown; an underscore inside a word means nothing there and stays legible."""
+    return re.sub(r"(?<=[A-Za-z0-9])\\_(?=[A-Za-z0-9])", "_", markdown_escaped(text))
 
 
 _LICENSE = (

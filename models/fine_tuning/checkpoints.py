@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from aisles.data_prep.io.arrays import read_arrays
 from aisles.data_prep.io.files import whole_file
 
 from .curves import Epoch
@@ -60,24 +61,38 @@ def write_checkpoint(
     best : list of ndarray
         `ImageTrainer.weights()` of the best epoch so far.
     """
-    facts = json.dumps({"key": key, "progress": asdict(progress)})
-    arrays: dict[str, Any] = {f"best/{i:04d}": value for i, value in enumerate(best)}
-    arrays |= {**state, "facts": np.array(facts)}
+    arrays: dict[str, Any] = {f"best/{i:04d}": value for i, value in enumerate(best)} | state
+    facts = json.dumps({"key": key, "progress": asdict(progress), "arrays": sorted(arrays)})
+    arrays["facts"] = np.array(facts)
     with whole_file(path) as part:
         np.savez(part, **arrays)
 
 
 def read_checkpoint(path: Path, key: str) -> tuple[Progress, dict[str, np.ndarray], list[np.ndarray]] | None:
-    """Return what `write_checkpoint` wrote, or None if there is nothing of this training."""
+    """Return what `write_checkpoint` wrote, or None if there is nothing of this training.
+
+    A damaged file is nothing, too: the log says so, and training starts anew.
+    """
     if not path.exists():
         return None
-    with np.load(path, allow_pickle=False) as arrays:
-        facts: dict[str, Any] = json.loads(str(arrays["facts"]))
-        if facts["key"] != key:
-            logger.warning("%s belongs to other settings or images; training starts anew.", path)
-            return None
-        state = {name: arrays[name] for name in arrays.files if not name.startswith(("facts", "best/"))}
-        best = [arrays[name] for name in sorted(arrays.files) if name.startswith("best/")]
+    try:
+        return _read(path, key)
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        reason = str(error) or type(error).__name__
+        logger.warning("%s is damaged (%s); this model's training starts anew.", path, reason)
+        return None
+
+
+def _read(path: Path, key: str) -> tuple[Progress, dict[str, np.ndarray], list[np.ndarray]] | None:
+    arrays = read_arrays(path)
+    facts: dict[str, Any] = json.loads(str(arrays["facts"]))
+    if facts["key"] != key:
+        logger.warning("%s belongs to other settings or images; training starts anew.", path)
+        return None
+    names: list[str] = facts["arrays"]
+    every = {name: arrays[name] for name in names}
+    state = {name: value for name, value in every.items() if not name.startswith("best/")}
+    best = [every[name] for name in names if name.startswith("best/")]
     progress = Progress(**facts["progress"])
     progress.epochs = [Epoch(**epoch) for epoch in facts["progress"]["epochs"]]
     return progress, state, best

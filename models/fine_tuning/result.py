@@ -2,9 +2,6 @@
 
 import json
 import logging
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +11,7 @@ import keras
 
 from aisles.data_prep.images.fitting import Fitting
 from aisles.data_prep.io.files import sha256_of
+from aisles.data_prep.io.whole_folder import whole_folder
 from aisles.models.backbones.registry import Backbone
 from aisles.models.prediction.label_model import LabelModel
 from aisles.models.prediction.stored import StoredNetwork, StoredTrunk
@@ -70,16 +68,25 @@ def join(trunk: Backbone, head: keras.Model) -> keras.Model:
 
 
 def load_trained(folder: str | Path, key: str | None = None) -> TrainedModel | None:
-    """Return the model that lies finished in `folder`; None if there is none (of this `key`)."""
+    """Return the model that lies finished in `folder`; None if there is none (of this `key`), or not a whole one."""
     folder = Path(folder) / "trained"
     try:
         facts = json.loads((folder / "training.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    if key is not None and facts["key"] != key:
-        logger.warning("%s holds a model from other settings or images; it is trained anew.", folder)
-        return None
-    return _stored(folder, facts)
+        if key is not None and facts["key"] != key:
+            logger.warning("%s holds a model from other settings or images; it is trained anew.", folder)
+            return None
+        damaged = [name for name in FILES if sha256_of(folder / name) != facts["files"][name]]
+        if not damaged:
+            return _stored(folder, facts)
+        reason = f"{damaged[0]} has changed"
+    except FileNotFoundError as error:
+        if not folder.exists():
+            return None
+        reason = f"{Path(error.filename).name} is missing"
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        reason = f"training.json: {error!r}"
+    logger.warning("%s is damaged (%s); this model is trained anew.", folder, reason)
+    return None
 
 
 def write_trained(
@@ -100,20 +107,14 @@ def write_trained(
         "validation_accuracy": {phase: best_accuracy(epochs, phase) for phase in PHASES},
         "epochs": [asdict(epoch) for epoch in epochs],
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    part, place = Path(tempfile.mkdtemp(prefix=".part-", dir=folder)), folder / "trained"
-    try:
+    place = folder / "trained"
+    with whole_folder(place) as part:
         for name, network in zip(FILES, (trunk.model, head), strict=True):
             network.save(part / name)
         content["files"] = {name: sha256_of(part / name) for name in FILES}
         write_curves(epochs, part / "curves.csv")
         draw_curves(epochs, part / "curves.png", f"{trunk.name}, {len(labels)} labels")
         (part / "training.json").write_text(json.dumps(content, indent=1), encoding="utf-8")
-        part.chmod(0o755)
-        shutil.rmtree(place, ignore_errors=True)
-        os.replace(part, place)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return _stored(place, content)
 
 

@@ -19,6 +19,7 @@ from aisles.data_prep.images.manifest import Manifest
 from aisles.data_prep.io.files import sha256_of, whole_file
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.models.backbones.registry import Backbone
+from aisles.models.bundles.keras_file import check_keras_file
 from aisles.models.features import extract
 from aisles.models.heads.fitting import fit_labels, macro_labels
 from aisles.models.prediction.label_model import LabelModel
@@ -244,7 +245,7 @@ class ClassifierTrainer:
     def _stored_start(self) -> StoredTrunk:
         """Keep the pretrained network where the other processes find it."""
         backbone, path = self.backbone, self.folder / "start" / f"{self.backbone.key}.keras"
-        if not path.exists():
+        if not _is_whole(path):
             with whole_file(path) as part:
                 backbone.model.save(part)
         network = StoredNetwork(path, sha256_of(path))
@@ -257,6 +258,18 @@ class ClassifierTrainer:
             backbone.precision,
             backbone.fitting,
         )
+
+
+def _is_whole(path: Path) -> bool:
+    """Return whether a network lies there, and was neither cut short nor changed: its zip has checksums."""
+    if not path.exists():
+        return False
+    try:
+        check_keras_file(path)
+        return True
+    except ValueError as error:
+        logger.warning("%s; it is written anew.", error)
+        return False
 
 
 def _check(name: str, value: str, allowed: tuple[str, ...]) -> None:

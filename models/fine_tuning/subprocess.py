@@ -77,7 +77,7 @@ def train_in_subprocess(
         "seed": seed,
     }
     key, done = hashlib.sha256(json.dumps(task).encode()).hexdigest(), folder / "finished.sha256"
-    if done.exists() and done.read_text(encoding="utf-8") == key and (trained := load_trained(folder)):
+    if done.exists() and done.read_bytes() == key.encode() and (trained := load_trained(folder)):
         log_finished(trained, training, folder)
         return trained
     logger.info("Training %s: %d labels, %d images.", folder.name, len(labels), len(train))

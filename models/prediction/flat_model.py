@@ -8,6 +8,7 @@ import numpy as np
 
 from aisles.hierarchy.calibration import fit_temperature
 from aisles.hierarchy.hierarchy import Hierarchy
+from aisles.hierarchy.restriction import conditioned
 from aisles.hierarchy.rule_functions import climb
 
 from .answers import Outcome, macro_sums
@@ -96,10 +97,11 @@ class FlatClassifier(Classifier):
 
     def _outcome(self, batch, rule: Any, calibrated, complete):
         probs: Any = self._passed("flat", batch, calibrated=calibrated)
+        probs = probs if batch.allowed is None else conditioned(probs, batch.allowed)
         hierarchy = cast(Hierarchy, self.hierarchy)
         macro_probs: Any = None if self.hierarchy is None else macro_sums(probs, hierarchy)
         answers = climb(probs, macro_probs, rule.parameter, hierarchy) if rule is not None else None
-        return Outcome(probs, macro_probs, answers)
+        return Outcome(probs, macro_probs, answers, batch.allowed)
 
     def _macro_probs(self, batch, calibrated):
         hierarchy: Any = self.hierarchy

@@ -28,6 +28,7 @@ from .evaluation import Evaluation, summarize
 from .guarantee import Confidence, check_unseen, remembered
 from .images import ImageInput, check_iterable, read_windows
 from .label_model import AnyModel
+from .restriction import Only, Restrictions
 from .stacks import ImageBatch, Stack, make_stacks
 from .stored import Residents
 
@@ -72,6 +73,7 @@ class Classifier(ABC):
         images: Iterable[ImageInput],
         *,
         rule: str | RoutingRule | None = None,
+        only: Only | None = None,
         top: int = 5,
         batch_size: int = BATCH_SIZE,
         calibrated: bool = True,
@@ -86,6 +88,12 @@ class Classifier(ABC):
         rule : str, optional
             A routing rule such as `soft`, `hard`, `beam:2`, `climb:0.8`; the classifier's own unless given.
             `climb` alone uses the threshold that `set_confidence` found.
+        only : iterable of str, iterable of iterables of str, or callable, optional
+            Classes or macros that are possible here: one list for all images, one per image, or a function that
+            gets an item of `images` and returns its list (None: all classes).
+            Macros without a possible class are not routed to and their sub-models are not run; probabilities are
+            conditioned on what is possible, so they sum to 1. Guarantees were found without it and don't hold:
+            `climb` without a threshold is refused.
         top : int
             How many classes `top` lists.
         batch_size : int
@@ -108,7 +116,7 @@ class Classifier(ABC):
             For a single image in place of several, or an item of another type.
         """
         answers: Iterator[Any] = self.iter_predict(
-            images, rule=rule, top=top, batch_size=batch_size, calibrated=calibrated
+            images, rule=rule, only=only, top=top, batch_size=batch_size, calibrated=calibrated
         )
         return list(answers)
 
@@ -117,6 +125,7 @@ class Classifier(ABC):
         images: Iterable[ImageInput],
         *,
         rule: str | RoutingRule | None = None,
+        only: Only | None = None,
         top: int = 5,
         batch_size: int = BATCH_SIZE,
         calibrated: bool = True,
@@ -126,7 +135,7 @@ class Classifier(ABC):
 
         Parameters
         ----------
-        images, rule, top, batch_size, calibrated
+        images, rule, only, top, batch_size, calibrated
             As in `predict`.
         unreadable : {'raise', 'give'}
             Whether an image that can't be decoded ends the run, or its error is given in its place.
@@ -135,11 +144,17 @@ class Classifier(ABC):
             raise ValueError(f"unreadable must be 'raise' or 'give'. Received: {unreadable!r}.")
         if isinstance(top, bool) or int(top) != top or top < 0:
             raise ValueError(f"top must be a whole number, 0 or more. Received: {top!r}.")
+        possible = self._restrictions(only, rule)
         chosen = self._rule(rule, calibrated)
-        return self._predictions(check_iterable(images), chosen, int(top), batch_size, calibrated, unreadable)
+        return self._predictions(
+            check_iterable(images), chosen, possible, int(top), batch_size, calibrated, unreadable
+        )
 
-    def _predictions(self, images, rule, top, batch_size, calibrated, unreadable):
-        for outcome, errors in self._outcomes(images, rule, batch_size, calibrated, unreadable == "raise"):
+    def _predictions(self, images, rule, possible, top, batch_size, calibrated, unreadable):
+        strict = unreadable == "raise"
+        for outcome, errors in self._outcomes(
+            images, rule, batch_size, calibrated, strict, possible=possible
+        ):
             row = 0
             for error in errors:
                 if error is not None:
@@ -153,6 +168,7 @@ class Classifier(ABC):
         images: Iterable[ImageInput],
         *,
         rule: str | RoutingRule | None = None,
+        only: Only | None = None,
         batch_size: int = BATCH_SIZE,
         calibrated: bool = True,
     ) -> np.ndarray:
@@ -160,7 +176,10 @@ class Classifier(ABC):
 
         climb's distribution is soft's. Parameters as in `predict`.
         """
-        probs, _, _ = self._arrays(images, self._rule(rule, calibrated), batch_size, calibrated)
+        possible = self._restrictions(only, rule)
+        probs, _, _ = self._arrays(
+            images, self._rule(rule, calibrated), batch_size, calibrated, possible=possible
+        )
         return probs
 
     def predict_macro_proba(
@@ -345,12 +364,22 @@ class Classifier(ABC):
 
     # ---- machinery ----------------------------------------------------------------------------
 
-    def _arrays(self, images, rule, batch_size, calibrated):
+    def _restrictions(self, only: Only | None, rule: str | RoutingRule | None) -> Restrictions | None:
+        if only is None:
+            return None
+        if isinstance(rule, str) and rule.strip() == "climb":
+            raise ValueError(
+                "climb's guaranteed threshold was found with every class possible and doesn't hold under `only`. "
+                "Write a threshold of your own, as climb:0.9."
+            )
+        return Restrictions(only, self.classes_.tolist(), self.hierarchy)
+
+    def _arrays(self, images, rule, batch_size, calibrated, possible=None):
         """Return class distributions, macro distributions (or None) and climb's answers (or None) of all images."""
         found = [
             outcome
             for outcome, _ in self._outcomes(
-                check_iterable(images), rule, batch_size, calibrated, True, complete=True
+                check_iterable(images), rule, batch_size, calibrated, True, complete=True, possible=possible
             )
         ]
         n_macros = self.hierarchy.n_macros if self.hierarchy else 0
@@ -363,23 +392,26 @@ class Classifier(ABC):
         return np.concatenate(probs), np.concatenate(macro) if self.hierarchy else None, joined
 
     def _outcomes(
-        self, images, rule, batch_size, calibrated, strict, complete=False
+        self, images, rule, batch_size, calibrated, strict, complete=False, possible=None
     ) -> Iterator[tuple[Any, tuple]]:
         stacks = self._stacks_for(rule)
-        window = batch_size * max(1, WINDOW // batch_size) if self._gathers(rule) else batch_size
-        for batch, errors in self._batches(images, stacks, window, batch_size, strict):
+        gathers = self._gathers(rule) or (possible is not None and len(stacks) > 1)
+        window = batch_size * max(1, WINDOW // batch_size) if gathers else batch_size
+        for batch, errors in self._batches(images, stacks, window, batch_size, strict, possible):
             yield self._outcome(batch, rule, calibrated, complete) if len(batch) else None, errors
 
-    def _batches(self, images, stacks, window, batch_size, strict):
+    def _batches(self, images, stacks, window, batch_size, strict, possible=None):
         if isinstance(batch_size, bool) or int(batch_size) != batch_size or batch_size < 1:
             raise ValueError(f"batch_size must be a whole number, 1 or more. Received: {batch_size!r}.")
         fittings = [fitting for stack in stacks for fitting in stack.fittings] or [Fitting((1, 1))]
-        for read in read_windows(check_iterable(images), fittings, window):
+        images = check_iterable(images)
+        for read in read_windows(images if possible is None else possible.beside(images), fittings, window):
             for position, error in enumerate(read.errors):
                 if error is not None and strict:
                     which = f"Image {read.start + position}" if error.path is None else error.path
                     raise UnreadableImage(f"{which} {error}. Repair it, or leave it out.") from error
-            yield ImageBatch(read.pixels, read.n_readable, batch_size), read.errors
+            allowed = None if possible is None else possible.rows([error is None for error in read.errors])
+            yield ImageBatch(read.pixels, read.n_readable, batch_size, allowed), read.errors
 
     def _passed(
         self, name: str, batch: ImageBatch, rows: np.ndarray | None = None, calibrated=True

@@ -126,10 +126,18 @@ class ImageBatch:
         Number of images.
     batch_size : int
         Images a pass.
+    allowed : bool ndarray of shape (n, n_classes), optional
+        The classes that are possible for each image; all unless given.
     """
 
-    def __init__(self, pixels: dict[Fitting, np.ndarray], n: int, batch_size: int):
-        self.pixels, self.n, self.batch_size = pixels, n, batch_size
+    def __init__(
+        self,
+        pixels: dict[Fitting, np.ndarray],
+        n: int,
+        batch_size: int,
+        allowed: np.ndarray | None = None,
+    ):
+        self.pixels, self.n, self.batch_size, self.allowed = pixels, n, batch_size, allowed
         self._outputs: dict[Stack, np.ndarray] = {}
         self._known: dict[Stack, np.ndarray] = {}
 

@@ -15,6 +15,7 @@ from aisles.data_prep.images.fitting import Fitting
 from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.files import sha256_of
 from aisles.models.backbones.registry import AnyBackbone, Backbone, JoinedBackbone
+from aisles.models.bundles.keras_file import load_keras_file
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -32,12 +33,12 @@ class StoredNetwork:
     sha256: str
 
     def load(self) -> keras.Model:
-        """Check the hash and load the network, in Keras' safe mode: no code of the file's own is run.
+        """Check hash and content and load the network: no code of the file's own is run.
 
         Raises
         ------
         BundleError
-            If the file is missing, has changed or is no network.
+            If the file is missing, has changed, is no network or holds what no bundle may (see `keras_file`).
         """
         if not self.path.is_file() or sha256_of(self.path) != self.sha256:
             raise BundleError(
@@ -45,10 +46,11 @@ class StoredNetwork:
                 "Copy or train the bundle again."
             )
         try:
-            network: Any = keras.saving.load_model(self.path, compile=False, safe_mode=True)
-            return network
-        except (ValueError, OSError, TypeError, KeyError) as error:
-            raise BundleError(f"{self.path} can't be loaded: {error}") from error
+            return load_keras_file(self.path)
+        except MemoryError:
+            raise
+        except Exception as error:  # on a file that contradicts itself Keras raises whatever it stumbles over
+            raise BundleError(f"{self.path} can't be loaded: {error or type(error).__name__}") from error
 
 
 @dataclass(frozen=True, eq=False)

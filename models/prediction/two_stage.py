@@ -8,6 +8,7 @@ import numpy as np
 
 from aisles.hierarchy.calibration import fit_composed_temperatures, fit_temperature
 from aisles.hierarchy.hierarchy import Hierarchy
+from aisles.hierarchy.restriction import conditioned, conditioned_macros, possible_macros
 from aisles.hierarchy.rule_functions import climb, macro_from_flat
 from aisles.hierarchy.rules import RoutingRule, parse_rule, route
 
@@ -232,6 +233,11 @@ class TwoStageClassifier(Classifier):
             macro_probs = macro_from_flat(flat, self.hierarchy)
         else:
             macro_probs = self._passed("router", batch, calibrated=calibrated)
+        allowed: Any = batch.allowed
+        if allowed is not None:
+            macros = possible_macros(allowed, self.hierarchy)
+            macro_probs = conditioned(macro_probs, macros)
+            flat = None if flat is None else conditioned(flat, self._held_by(macros))
         within: Any = None
         ran: Any = None
         if "within_probs" in rule.needs:
@@ -241,12 +247,22 @@ class TwoStageClassifier(Classifier):
             rule, hierarchy=self.hierarchy, macro_probs=macro_probs, within_probs=within, flat_probs=flat
         )
         hierarchy = self.hierarchy
-        if rule.definition.several_levels:
-            known = None if ran.all() else ~self._held_by(~ran)
-            return Outcome(probs, macro_probs, climb(probs, macro_probs, rule.parameter, hierarchy), known)
-        if rule.selective:
-            return Outcome(probs, macro_probs, known=self._held_by(sent(rule, macro_probs, self.hierarchy)))
-        return Outcome(probs, macro_probs)
+        known: Any = None
+        if rule.definition.several_levels and not ran.all():
+            known = ~self._held_by(~ran)
+        elif rule.selective:
+            known = self._held_by(sent(rule, macro_probs, hierarchy))
+        if allowed is not None:
+            if within is not None and not rule.selective:
+                macro_probs = conditioned_macros(macro_probs, within, allowed, hierarchy)
+            probs, known = conditioned(probs, allowed), allowed if known is None else known & allowed
+        several = rule.definition.several_levels
+        return Outcome(
+            probs,
+            macro_probs,
+            climb(probs, macro_probs, rule.parameter, hierarchy) if several else None,
+            known,
+        )
 
     def _macro_probs(self, batch, calibrated):
         return self._passed("router", batch, calibrated=calibrated)
@@ -255,7 +271,11 @@ class TwoStageClassifier(Classifier):
         self, batch: ImageBatch, rule: RoutingRule, macro_probs: np.ndarray, complete: bool
     ) -> np.ndarray:
         """Return which sub-models run for which images, as bool (n, n_macros): those on a passed stack run anyway."""
-        needed = sent(rule, macro_probs, self.hierarchy, complete)
+        if batch.allowed is None:
+            needed = sent(rule, macro_probs, self.hierarchy, complete)
+        else:  # how much of a macro is possible, its sub-model alone can tell
+            needed = possible_macros(batch.allowed, self.hierarchy)
+            needed &= rule.kept(macro_probs)
         for macro, name in enumerate(self._submodel_names):
             needed[:, macro] |= name not in self._places or batch.passed(self._places[name][0])
         return needed

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -116,3 +117,12 @@ def test_a_class_in_two_macros_cannot_have_one_color(tmp_path):
 def test_importing_the_module_does_not_load_matplotlib():
     code = "import sys, aisles.hierarchy.dendrogram; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_control_characters_in_names_leave_valid_xml(tmp_path):
+    names = ["a\x0bb", "c\x1b[31m", "d\x00", "e\ufffe", "f\ud800", "g -- <h> & i", "j\x9b", "k\u202el"]
+    tree = some_tree(names)
+    hierarchy = Hierarchy(("m\x07", "n\x1b"), (tree.classes[:3], tree.classes[3:]))
+    path, _ = draw_dendrogram(tree, hierarchy, tmp_path / "tree")
+    ElementTree.parse(path)
+    assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202e]", path.read_text(encoding="utf-8"))

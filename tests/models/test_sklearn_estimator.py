@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import GridSearchCV
 from sklearn.naive_bayes import GaussianNB
+from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from aisles.hierarchy.hierarchy import Hierarchy
@@ -15,7 +16,12 @@ from aisles.models.sklearn_estimator import HierarchicalEstimator
 @pytest.mark.filterwarnings("ignore:lbfgs failed to converge")
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @parametrize_with_checks(
-    [HierarchicalEstimator(), HierarchicalEstimator(rule="hard", estimator=GaussianNB())]
+    [
+        HierarchicalEstimator(),
+        HierarchicalEstimator(rule="hard", estimator=GaussianNB()),
+        HierarchicalEstimator(rule="hie", estimator=RidgeClassifier(), n_macros=2),
+        HierarchicalEstimator(estimator=DecisionTreeClassifier(random_state=0)),
+    ]
 )
 def test_scikit_learns_checks_pass(estimator, check):
     check(estimator)

@@ -8,7 +8,7 @@ import numpy as np
 from aisles.experiments.report.changes import ClassChanges
 from aisles.experiments.report.names import macro_tag
 from aisles.experiments.report.render.document import signed
-from aisles.experiments.report.run import Run
+from aisles.experiments.runs.reader import Run
 from aisles.hierarchy.dendrogram import PALETTE
 
 from .drawing import WIDTH, Drawing, Scale, cut, text_width

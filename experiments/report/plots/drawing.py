@@ -7,7 +7,7 @@ title and a description; every mark may carry a title, which browsers show as a 
 from collections.abc import Sequence
 from typing import Any
 
-from aisles.experiments.report.render.escaping import escaped
+from aisles.data_prep.io.escaping import escaped
 from aisles.experiments.report.render.style import DRAWING_STYLE
 
 WIDTH = 380

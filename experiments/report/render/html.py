@@ -4,8 +4,9 @@ import base64
 import hashlib
 from functools import singledispatch
 
+from aisles.data_prep.io.escaping import escaped
+
 from .document import WORDS, Bullets, Card, Document, Gallery, Plot, Section, Table, Text, shown
-from .escaping import escaped
 from .style import PAGE_STYLE, SORT_SCRIPT
 
 _ZOOMS = (("1", "Whole"), ("2", "2 ×"), ("4", "4 ×"))

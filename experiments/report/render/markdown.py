@@ -2,8 +2,9 @@
 
 from functools import singledispatch
 
+from aisles.data_prep.io.escaping import markdown_escaped
+
 from .document import WORDS, Bullets, Document, Gallery, Plot, Section, Table, Text, shown
-from .escaping import markdown_escaped
 
 
 def markdown_page(document: Document) -> str:

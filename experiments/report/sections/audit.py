@@ -20,7 +20,7 @@ from aisles.experiments.report.render.document import (
     Table,
     Text,
 )
-from aisles.experiments.report.run import Run
+from aisles.experiments.runs.reader import Run
 
 from .gallery import thumbnail
 

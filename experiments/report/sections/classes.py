@@ -15,7 +15,7 @@ from aisles.experiments.report.render.document import (
     Text,
     signed,
 )
-from aisles.experiments.report.run import FLAT, Run
+from aisles.experiments.runs.reader import FLAT, Run
 
 _PAIRS = 20
 
@@ -28,16 +28,14 @@ def tree_section(run: Run, changes: ClassChanges | None = None) -> Section:
         f"{signed(float(changes.net[run.macro_of == i].sum()))} images)"
         for i, (name, members) in enumerate(zip(run.hierarchy.macros, run.hierarchy.members, strict=True))
     )
-    origin = run.metrics.get("hierarchy", {}).get("origin", "")
+    origin = run.metrics["hierarchy"]["origin"]
     caption = (
         f"Bars: images corrected less images broken by {run.primary} against flat, mean over seeds; over all classes "
         f"they sum to {signed(float(changes.net.sum()))} of {len(run.truth)}. Branches and squares carry the macro's "
         "color, tags its number."
     )
     blocks: tuple[Block, ...] = (
-        Text(
-            f"{len(run.classes)} classes in {run.hierarchy.n_macros} macros{f' ({origin})' if origin else ''}:"
-        ),
+        Text(f"{len(run.classes)} classes in {run.hierarchy.n_macros} macros ({origin}):"),
         Bullets(macros),
         Plot("tree", caption, tree_plot(run, changes, run.primary)),
     )

@@ -1,7 +1,7 @@
 """The sections of the hierarchy's design: controls, forecast, every cut, stability, and how far mistakes fall."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 
@@ -18,7 +18,8 @@ from aisles.experiments.report.render.document import (
     Text,
     signed,
 )
-from aisles.experiments.report.run import FLAT, Run
+from aisles.experiments.runs.reader import FLAT, Run
+from aisles.experiments.runs.schema import Candidate, Cut, Distance, Forecast, Recommended
 
 _STYLES = (("two", False), ("other", False), ("other", True))
 """Drawing class and dashes of the first, second and third linkage."""
@@ -26,8 +27,7 @@ _STYLES = (("two", False), ("other", False), ("other", True))
 
 def controls_section(run: Run) -> Section | None:
     """Return the study's macros against random ones and against other hierarchies."""
-    controls = run.metrics.get("controls") or {}
-    random, others = controls.get("random"), controls.get("hierarchies") or []
+    random, others = run.metrics["controls"]["random"], run.metrics["controls"]["hierarchies"]
     comparisons = [*([random["comparison"]] if random else []), *others]
     if not comparisons:
         return None
@@ -42,7 +42,7 @@ def controls_section(run: Run) -> Section | None:
                 f"points (verdict: {verdict}). What is left over chance is what the hierarchy itself is worth."
             )
         )
-    drawn = [dict(c) | {"b": f"against {c['a']}"} for c in comparisons]
+    drawn: list[Any] = [{**c, "b": f"against {c['a']}"} for c in comparisons]
     caption = f"Accuracy of {run.primary} on the study's macros less its accuracy on other macros."
     blocks.append(Plot("controls", caption, difference_plot(drawn, "other macros")))
     columns = (
@@ -60,13 +60,10 @@ def controls_section(run: Run) -> Section | None:
     return Section("controls", "Is it the hierarchy?", tuple(blocks))
 
 
-def forecast_section(run: Run) -> Section | None:
-    """Return the forecast from validation confusions, and set it beside what observed."""
-    forecast = run.metrics.get("forecast") or {}
-    candidates = forecast.get("candidates") or []
-    if not candidates:
-        return None
-    best = forecast.get("recommended") or {}
+def forecast_section(run: Run) -> Section:
+    """Return the forecast from validation confusions, and set it beside what was observed."""
+    forecast = run.metrics["forecast"]
+    candidates, best = forecast["candidates"], forecast["recommended"]
     blocks: list[Block] = [
         Text(
             "Before any sub-model was trained, the flat model's confusions on validation images said what routing "
@@ -74,7 +71,7 @@ def forecast_section(run: Run) -> Section | None:
             + (f" Recommended: {best['linkage']} linkage, {best['macros']} macros." if best else "")
         )
     ]
-    blocks += _beside(forecast)
+    blocks.append(_beside(forecast))
     if best:
         blocks.append(Text(_recommended(run, best)))
     blocks.append(_excess_plot(candidates))
@@ -93,8 +90,8 @@ def forecast_section(run: Run) -> Section | None:
         (
             c["linkage"],
             c["macros"],
-            max(c["sizes"]) if c.get("sizes") else None,
-            *(c.get(key) for key in ("right", "inside", "between", "ceiling", "concentration", "excess")),
+            max(c["sizes"]),
+            *(c["right"], c["inside"], c["between"], c["ceiling"], c["concentration"], c["excess"]),
         )
         for c in candidates
     )
@@ -106,11 +103,9 @@ def forecast_section(run: Run) -> Section | None:
     return Section("forecast", "The forecast, and what was observed", tuple(blocks))
 
 
-def _beside(forecast: Mapping[str, Any]) -> list[Block]:
-    used, observed = forecast.get("used"), forecast.get("observed")
-    if not used or not observed:
-        return []
-    mass = observed.get("mass") or {}
+def _beside(forecast: Forecast) -> Table:
+    used, observed = forecast["used"], forecast["observed"]
+    mass = observed["mass"]
     columns = (
         Column("on the study's macros"),
         Column("forecast", "share"),
@@ -127,22 +122,20 @@ def _beside(forecast: Mapping[str, Any]) -> list[Block]:
         ("right answers that were broken", "broken"),
         ("right answers that routing alone lost", "routing_lost"),
     )
-    rows = tuple(
-        (words, used.get(key), mass.get(key), observed.get(key)) for words, key in named if key in observed
-    )
-    difference = observed.get("difference")
-    end = "" if difference is None else f" The difference in accuracy was {signed(100 * difference)} points."
+    # what routing and sub-models do is observed only
+    rows = tuple((words, used.get(key), mass.get(key), observed[key]) for words, key in named)
     caption = (
-        "Forecast: flat's probability mass on validation images; happened: its mass on test images; then the answers "
-        f"to test images, which put less into errors than the mass does (means over seeds).{end}"
+        "Forecast: flat's probability mass on validation images; observed: its mass on test images; then the answers "
+        "to test images, which put less into errors than the mass does (means over seeds). The difference in accuracy "
+        f"was {signed(100 * observed['difference'])} points."
     )
-    return [Table("forecast_and_outcome", caption, columns, rows)]
+    return Table("forecast_and_outcome", caption, columns, rows)
 
 
-def _recommended(run: Run, best: Mapping[str, Any]) -> str:
+def _recommended(run: Run, best: Recommended) -> str:
     """Say what became of the cut that the forecast recommends."""
     name = f"The recommended cut ({best['linkage']} linkage, {best['macros']} macros)"
-    cuts = (run.metrics.get("sweep") or {}).get("cuts") or []
+    cuts = run.metrics["sweep"]["cuts"] if "sweep" in run.metrics else []
     ran = [c for c in cuts if (c["linkage"], c["macros"]) == (best["linkage"], best["macros"])]
     if not ran:
         return f"{name} was not tried on test images by this run."
@@ -153,7 +146,7 @@ def _recommended(run: Run, best: Mapping[str, Any]) -> str:
     )
 
 
-def _excess_plot(candidates: Sequence[Mapping[str, Any]]) -> Plot:
+def _excess_plot(candidates: Sequence[Candidate]) -> Plot:
     curves = _by_linkage(candidates, lambda c: c["excess"])
     drawing = chart(
         curves,
@@ -169,10 +162,10 @@ def _excess_plot(candidates: Sequence[Mapping[str, Any]]) -> Plot:
 
 def sweep_section(run: Run) -> Section | None:
     """Return the primary rule's accuracy for every number of macros and linkage."""
-    sweep = run.metrics.get("sweep") or {}
-    cuts = sweep.get("cuts") or []
-    if not cuts:
+    if "sweep" not in run.metrics or not run.metrics["sweep"]["cuts"]:
         return None
+    sweep = run.metrics["sweep"]
+    cuts = sweep["cuts"]
     flat = 100 * float(np.mean(run.metrics["methods"][FLAT]["accuracy"]))
     curves = _by_linkage(cuts, lambda c: 100 * c["accuracy_mean"])
     ends = [min(c["macros"] for c in cuts), max(c["macros"] for c in cuts)]
@@ -204,8 +197,8 @@ def sweep_section(run: Run) -> Section | None:
         Plot("sweep", f"Accuracy of {run.primary} (means over seeds) against flat's.", drawing),
         Table("sweep", caption, columns, tuple(_cut_row(cut) for cut in cuts), sortable=True),
     ]
-    ranks = sweep.get("forecast_rank_correlation")
-    if ranks:
+    ranks = sweep["forecast_rank_correlation"]
+    if ranks is not None:
         blocks.append(
             Text(
                 f"Rank correlation of the forecast's excess with accuracy over {ranks['n_cuts']} cuts: "
@@ -215,24 +208,23 @@ def sweep_section(run: Run) -> Section | None:
     return Section("sweep", "Every cut", tuple(blocks))
 
 
-def _cut_row(cut: Mapping[str, Any]) -> tuple:
+def _cut_row(cut: Cut) -> tuple:
     judged = cut["comparison"]
-    router = cut.get("router_accuracy")
     return (
         cut["linkage"],
         cut["macros"],
         cut["accuracy_mean"],
-        cut.get("accuracy_sd"),
-        float(np.mean(router)) if router else None,
+        cut["accuracy_sd"],
+        float(np.mean(cut["router_accuracy"])),
         judged["difference"],
         *judged["interval"],
         judged["p_corrected"],
         judged["verdict"],
-        (cut.get("forecast") or {}).get("excess"),
+        cut["forecast"].get("excess"),
     )
 
 
-def _by_linkage(cuts: Sequence[Mapping[str, Any]], value) -> list[Curve]:
+def _by_linkage(cuts: Sequence[Any], value: Callable[[Any], float]) -> list[Curve]:
     linkages = list(dict.fromkeys(cut["linkage"] for cut in cuts))
     curves = []
     for i, linkage in enumerate(linkages):
@@ -242,59 +234,50 @@ def _by_linkage(cuts: Sequence[Mapping[str, Any]], value) -> list[Curve]:
     return curves
 
 
-def stability_section(run: Run) -> Section | None:
+def stability_section(run: Run) -> Section:
     """Return how well the tree fits the classes, and how far it depends on images and backbone."""
-    quality = run.metrics.get("hierarchy") or {}
-    stable = quality.get("stability") or {}
-    if not stable:
-        return None
-    items = []
-    scores = stable.get("scores") or []
-    if scores:
-        agreed = quality.get("tree_agreement")
-        brought = agreed is not None and agreed < 1
-        whose = "the learned tree's own cut" if brought else "the study's"
+    quality = run.metrics["hierarchy"]
+    stable, agreed = quality["stability"], quality["tree_agreement"]
+    brought, scores = agreed < 1, stable["scores"]
+    whose = "the learned tree's own cut" if brought else "the study's"
+    items = [
+        f"Over {len(scores)} bootstraps of the training images the macros found again agree with {whose} by an "
+        f"adjusted Rand index of {stable['mean']:.2f} (sd {stable['sd']:.2f}, {min(scores):.2f} to "
+        f"{max(scores):.2f}; 1 is the same partition, 0 what chance gives)."
+    ]
+    if brought:
         items.append(
-            f"Over {len(scores)} bootstraps of the training images the macros found again agree with {whose} by an "
-            f"adjusted Rand index of {stable['mean']:.2f} (sd {stable['sd']:.2f}, {min(scores):.2f} to "
-            f"{max(scores):.2f}; 1 is the same partition, 0 what chance gives)."
+            f"The study's macros were not cut from that tree; they agree with its cut by {agreed:.2f}."
         )
-        if brought:
-            items.append(
-                f"The study's macros were not cut from that tree; they agree with its cut by {agreed:.2f}."
-            )
-    for name, value in (quality.get("agreement") or {}).items():
+    for name, value in quality["agreement"].items():
         known = isinstance(value, int | float)
         items.append(f"Agreement with {name}: {f'{value:.2f}' if known else f'not known ({value})'}.")
     for key, words in (
         ("cophenetic_correlation", "Cophenetic correlation (how well the tree keeps the distances)"),
         ("silhouette", "Silhouette of the macros (-1 to 1)"),
     ):
-        if quality.get(key) is not None:
+        if quality[key] is not None:
             items.append(f"{words}: {quality[key]:.2f}.")
-    if quality.get("sizes"):
-        items.append(f"Classes in each macro: {', '.join(map(str, quality['sizes']))}.")
+    items.append(f"Classes in each macro: {', '.join(map(str, quality['sizes']))}.")
     return Section("stability", "How stable the macros are", (Bullets(tuple(items)),))
 
 
-def distances_section(run: Run) -> Section | None:
+def distances_section(run: Run) -> Section:
     """Return how far mistakes fall, on the learned trees and on one that nobody learned here."""
     known = {
-        n: f["distance"]
+        n: cast(Mapping[str, Distance], f["distance"])
         for n, f in run.metrics["methods"].items()
-        if f.get("distance") and not is_control(n, run.metrics)
+        if not is_control(n, run.metrics)
     }
-    if not known:
-        return None
     trees = list(dict.fromkeys(tree for distances in known.values() for tree in distances))
     words = {
         "learned": "learned macros",
         "learned_tree": "learned tree",
         "independent": "independent grouping",
     }
-    columns = (Column("method"), *(Column(words.get(tree) or str(tree), "number") for tree in trees))
+    columns = (Column("method"), *(Column(words[tree], "number") for tree in trees))
     rows = tuple(
-        (name, *(_mean((distances.get(tree) or {}).get("per_mistake")) for tree in trees))
+        (name, *(float(np.mean(distances[tree]["per_mistake"])) for tree in trees))
         for name, distances in known.items()
     )
     caption = (
@@ -302,11 +285,6 @@ def distances_section(run: Run) -> Section | None:
         "lowest common ancestor over the root's. A learned tree flatters the system that routes by it"
         + ("." if "independent" in trees else "; no independent grouping was at hand.")
     )
-    blocks: list[Block] = [Table("distances", caption, columns, rows, sortable=True)]
-    if run.metrics.get("hierarchical_scores"):
-        blocks.append(Text(str(run.metrics["hierarchical_scores"])))
-    return Section("distances", "How far mistakes fall", tuple(blocks))
-
-
-def _mean(values: Any) -> float | None:
-    return None if not values else float(np.mean(values))
+    table = Table("distances", caption, columns, rows, sortable=True)
+    text = Text(run.metrics["hierarchical_scores"])
+    return Section("distances", "How far mistakes fall", (table, text))

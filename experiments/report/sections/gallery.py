@@ -12,7 +12,7 @@ from aisles.data_prep.io.errors import DataError
 from aisles.experiments.report.changes import ImageChanges, common_seeds, image_changes
 from aisles.experiments.report.names import macro_tag
 from aisles.experiments.report.render.document import Block, Card, Gallery, Section, Text
-from aisles.experiments.report.run import FLAT, Run
+from aisles.experiments.runs.reader import FLAT, Run
 
 logger = logging.getLogger(__name__)
 IMAGES = 18

@@ -8,16 +8,12 @@ import pandas as pd
 from aisles.experiments.methods.registry import METHODS
 from aisles.experiments.report.names import products_known
 from aisles.experiments.report.render.document import Bullets, Column, Section, Table, Text
-from aisles.experiments.report.run import Run
+from aisles.experiments.runs.reader import Run
 
 _OPTIONAL = (
-    ("cost", "what each method costs (parameters, passes, time)"),
     ("calibrated", "calibration after temperature scaling"),
-    ("forecast", "the forecast from validation confusions"),
     ("sweep", "other numbers of macros and linkages"),
     ("controls", "random partitions and other hierarchies as controls"),
-    ("stability", "how stable the macros are under other images or another backbone"),
-    ("distances", "how far mistakes fall in the tree, and in an independent one"),
     ("audit", "the audit of labels (aisles audit-labels)"),
 )
 _REFERENCES = {
@@ -64,9 +60,11 @@ def provenance_section(run: Run) -> Section:
         for section, values in run.settings.items()
         for key, value in (values.items() if isinstance(values, Mapping) else [("", values)])
     ]
-    environment = [(key, _plain(value)) for key, value in run.environment.items()]
-    facts = [("data fingerprint", run.metrics.get("data", {}).get("fingerprint", ""))]
-    facts.append(("backbone", _plain(run.metrics.get("backbone", ""))))
+    environment = [(key, _plain(value)) for key, value in (run.environment or {}).items()]
+    facts = [
+        ("data fingerprint", run.metrics["data"]["fingerprint"]),
+        ("backbone", run.metrics["backbone"]),
+    ]
     table = Table(
         "provenance",
         "Settings, environment and fingerprints of the run.",
@@ -81,20 +79,20 @@ def _size(run: Run) -> list[str]:
     first = run.metrics["comparisons"][0]
     n = run.metrics["n_test"]
     support = pd.Series(run.labels).value_counts()
-    products = f" of {run.metrics.get('n_products', n)} products" if products_known(run.metrics) else ""
+    products = f" of {run.metrics['n_products']} products" if products_known(run.metrics) else ""
     items = [
         f"{n} test images{products}, {len(run.classes)} classes; the smallest "
         f"class has {int(support.min())} test images, the median {support.median():g}: single classes' metrics are "
         "rough.",
         f"80 % power to detect {100 * first['smallest_detectable']:.1f} points (one comparison, uncorrected); smaller "
         "differences may exist unseen.",
-        f"Intervals and p-values speak of {first.get('about', 'these trained models on other images')}. Other "
+        f"Intervals and p-values speak of {first['about']}. Other "
         "backbones, heads or training sets may come out differently.",
         "The primary comparison is one test at its own level; all other comparisons of methods are one family, "
         "corrected together by step-down max-T; comparisons with the best flat method, with other hierarchies and of "
         "the sweep are families of their own. Intervals hold for one comparison each; metrics.json has simultaneous "
         "ones.",
-        *([run.metrics["plan"]["in_words"]] if "plan" in run.metrics else []),
+        run.metrics["plan"]["in_words"],
     ]
     if not products:
         items.append(
@@ -111,20 +109,17 @@ def _two_stage(run: Run) -> str:
 
 
 def _split(run: Run) -> list[str]:
-    data = run.metrics.get("data", {})
-    items = []
-    images = data.get("images")
-    if images:
-        items.append(
-            f"Split: {images.get('train', 0)} training, {images.get('val', 0)} validation and {images.get('test', 0)} "
-            f"test images. {_by_product(run)} Nothing was chosen on test images in this run; whether its settings, or "
-            "the designs of its methods, were found with a look at them elsewhere is not known to this report."
-        )
-    return items + [str(note) for note in data.get("notes", ())]
+    images = run.metrics["data"]["images"]
+    said = (
+        f"Split: {images['train']} training, {images['val']} validation and {images['test']} test images. "
+        f"{_by_product(run)} Nothing was chosen on test images in this run; whether its settings, or the designs of "
+        "its methods, were found with a look at them elsewhere is not known to this report."
+    )
+    return [said, *run.metrics["data"]["notes"]]
 
 
 def _stopping(run: Run) -> list[str]:
-    macros = run.metrics.get("hierarchy", {}).get("without_validation", [])
+    macros = run.metrics["hierarchy"]["without_validation"]
     if not macros:
         return []
     return [
@@ -142,23 +137,18 @@ def _by_product(run: Run) -> str:
 
 
 def _leaks(run: Run) -> list[str]:
-    data = run.metrics.get("data", {})
-    items = []
-    leaks = data.get("equal_files_across_splits_or_classes")
-    if leaks is not None:
-        kept = run.settings.get("data", {}).get("split_by") == "image"
-        then = (
-            "accuracy is flattered, or labels contradict each other"
-            if kept
-            else "they were left out, or joined"
-        )
-        items.append(
-            "No file stands byte for byte in several splits or classes."
-            if not leaks
-            else f"{leaks} groups of files are equal byte for byte across splits or classes (leaks.csv lists them): "
-            f"{then}."
-        )
-    if data.get("unreadable"):
+    data = run.metrics["data"]
+    leaks = data["equal_files_across_splits_or_classes"]
+    kept = run.settings.get("data", {}).get("split_by") == "image"
+    then = (
+        "accuracy is flattered, or labels contradict each other" if kept else "they were left out, or joined"
+    )
+    items = [
+        f"{leaks} groups of files are equal byte for byte across splits or classes (leaks.csv lists them): {then}."
+        if leaks
+        else "No file stands byte for byte in several splits or classes."
+    ]
+    if data["unreadable"]:
         items.append(
             f"{data['unreadable']} files could not be read and were left out (unreadable.csv lists them)."
         )

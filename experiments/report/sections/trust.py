@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from aisles.experiments.metrics.probabilistic import brier, ece, nll, risk_coverage
+from aisles.experiments.metrics.probabilistic import risk_coverage
 from aisles.experiments.report.names import color_class, is_control
 from aisles.experiments.report.plots.trust import Curve, chart, reliability, reliability_plot, thinned
 from aisles.experiments.report.render.document import Block, Column, Plot, Section, Table, Text
-from aisles.experiments.report.run import FLAT, Run
+from aisles.experiments.runs.reader import FLAT, Run
 
 _NAMES = {"ece": "ECE", "nll": "NLL", "brier": "Brier score"}
 _KEYS = tuple(_NAMES)
@@ -30,8 +30,8 @@ def calibration_section(run: Run) -> Section:
         ),
         _table(run),
     ]
-    stages = run.metrics.get("calibrated_stages")
-    if stages:
+    stages = run.metrics["calibrated_stages"]
+    if stages is not None:
         metrics = ", ".join(f"{_NAMES[key]} {_mean(stages[key]):.3g}" for key in _KEYS)
         blocks.append(
             Text(
@@ -40,14 +40,13 @@ def calibration_section(run: Run) -> Section:
             )
         )
     blocks.append(_risk_plot(run, pair))
-    if run.metrics.get("climb"):
-        blocks.append(_climb_plot(run, run.metrics["climb"]))
+    blocks.append(_climb_plot(run, run.metrics["climb"]))
     return Section("calibration", "Calibration", tuple(blocks))
 
 
 def has_temperatures(run: Run) -> bool:
     """Return whether the study fitted temperatures."""
-    return any((f.get("calibration") or {}).get("after") for f in run.metrics["methods"].values())
+    return any(f["calibration"] is not None for f in run.metrics["methods"].values())
 
 
 def _table(run: Run) -> Table:
@@ -72,22 +71,15 @@ def _table(run: Run) -> Table:
 
 
 def _row(run: Run, name: str) -> tuple:
-    metrics = run.metrics["methods"][name]
-    said = metrics.get("calibration") or {}
-    after = said.get("after") or {}
-    scaled = [_mean(after.get(key)) for key in _KEYS]
-    if said.get("before"):
-        before = [_mean(said["before"].get(key)) for key in _KEYS]
-    elif "calibration" in metrics or name not in run.classes_by:  # bare answers have no calibration
+    method = run.metrics["methods"][name]
+    calibration, risk = method["calibration"], method["risk_coverage"]
+    if calibration is None or risk is None:
         return (name, *(None,) * 7)
-    else:
-        before = [
-            float(np.mean([f(seed, run.truth) for seed in run.classes_by[name]])) for f in (ece, nll, brier)
-        ]
-    area = _mean((metrics.get("risk_coverage") or {}).get("aurc"))
-    if area is None and name in run.classes_by:
-        area = float(np.mean([curve.aurc for curve in _risks(run, name)]))
-    return (name, *before, *scaled, area)
+    before, after = (
+        [_mean(scores["ece"]), _mean(scores["nll"]), _mean(scores["brier"])]
+        for scores in (calibration["before"], calibration["after"])
+    )
+    return (name, *before, *after, _mean(risk["aurc"]))
 
 
 def _risks(run: Run, name: str):

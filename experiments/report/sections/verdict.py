@@ -1,7 +1,7 @@
 """The sections of the verdict: what carries it, the methods, where errors arise, and what accuracy costs."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import cast
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from aisles.experiments.report.names import (
     color_class,
     is_control,
     judged,
+    mean_of,
     pair_name,
     seeds_in_words,
     what_it_is,
@@ -31,7 +32,8 @@ from aisles.experiments.report.render.document import (
     Text,
     signed,
 )
-from aisles.experiments.report.run import FLAT, Run
+from aisles.experiments.runs.reader import FLAT, Run
+from aisles.experiments.runs.schema import ComparisonFacts, MethodFacts, MetricFacts
 
 PREDICTION = (
     ("backbone_passes", "backbone passes an image"),
@@ -79,10 +81,10 @@ def methods_section(run: Run) -> Section:
     rows = [
         _method_row(run, name, metrics, compared.get(name))
         for name, metrics in run.metrics["methods"].items()
-        if not is_control(name, run.metrics) and metrics.get("accuracy")
+        if not is_control(name, run.metrics)
     ]
     rows += _controls_row(run)
-    failed = tuple(f"{name} failed: {_reason(said)}" for name, said in _failed(run.metrics).items())
+    failed = tuple(f"{name} failed: {reason}" for name, reason in run.metrics["failed"].items())
     columns = (  # what decides comes first: a phone shows three columns
         Column("method"),
         Column("against flat", "points"),
@@ -115,53 +117,36 @@ def _meanings(run: Run, names: Sequence[str]) -> list[str]:
     return [f"{name}: {what}." for name, what in known if what]
 
 
-def _method_row(
-    run: Run, name: str, metrics: Mapping[str, Any], comparison: Mapping[str, Any] | None
-) -> tuple:
-    scores = [_mean(metrics.get(key)) for key in _shown(run)]
+def _method_row(run: Run, name: str, metrics: MethodFacts, comparison: ComparisonFacts | None) -> tuple:
+    scores = [mean_of(metrics, key) for key in _shown(run)]
     difference, verdict, tests = None, "baseline" if name == FLAT else "", (None, None, None)
     if comparison is not None:
         difference, verdict = comparison["difference"], judged(comparison)
         tests = (*comparison["interval"], comparison["p_corrected"])
-    accuracy = (_mean(metrics["accuracy"]), metrics.get("accuracy_sd"))
-    best = {c["b"]: c for c in run.metrics.get("best_flat", {}).get("comparisons", [])}.get(name)
+    accuracy = (_mean(metrics["accuracy"]), metrics["accuracy_sd"])
+    best = {c["b"]: c for c in run.metrics["best_flat"]["comparisons"]}.get(name)
     beside = (None, "") if best is None else (best["difference"], best["verdict"])
-    if name == run.metrics.get("best_flat", {}).get("name"):
+    if name == run.metrics["best_flat"]["name"]:
         beside = (None, "best flat")
-    return (name, difference, verdict, *accuracy, *tests, *beside, metrics.get("searched"), *scores)
+    return (name, difference, verdict, *accuracy, *tests, *beside, metrics["searched"], *scores)
 
 
-def _shown(run: Run) -> dict[str, Any]:
+def _shown(run: Run) -> dict[str, MetricFacts]:
     """Return the metrics that tables have a column for, as the run keeps them."""
-    return {name: facts for name, facts in run.metrics.get("metrics", {}).items() if facts["shown"]}
+    return {name: facts for name, facts in run.metrics["metrics"].items() if facts["shown"]}
 
 
 def _controls_row(run: Run) -> list[tuple]:
     """Put all random partitions into one row."""
-    parts = [
-        f for name, f in run.metrics["methods"].items() if is_control(name, run.metrics) and f.get("accuracy")
-    ]
+    parts = [f for name, f in run.metrics["methods"].items() if is_control(name, run.metrics)]
     if not parts:
         return []
     accuracy = [_mean(metrics["accuracy"]) or 0.0 for metrics in parts]
     spread = float(np.std(accuracy, ddof=1)) if len(accuracy) > 1 else None
-    scores = [_mean([_mean(metrics.get(key)) for metrics in parts]) for key in _shown(run)]
+    scores = [_mean([mean_of(metrics, key) for metrics in parts]) for key in _shown(run)]
     flat = _mean(run.metrics["methods"][FLAT]["accuracy"]) or 0.0
     mean = float(np.mean(accuracy))
     return [("random", mean - flat, "control", mean, spread, None, None, None, None, "", None, *scores)]
-
-
-def _failed(metrics: Mapping[str, Any]) -> dict[str, Any]:
-    found = metrics.get("failed") or {}
-    listed = found if isinstance(found, Mapping) else dict.fromkeys(found, "no reason given")
-    without = {name: f for name, f in metrics["methods"].items() if not f.get("accuracy")}
-    return {**without, **listed}
-
-
-def _reason(said: Any) -> str:
-    if isinstance(said, Mapping):
-        said = said.get("reason") or said.get("failed") or said.get("error")
-    return str(said or "no reason given")
 
 
 def _tests(run: Run) -> list[Block]:
@@ -175,15 +160,15 @@ def _tests(run: Run) -> list[Block]:
     )
     rows = []
     for comparison in run.metrics["comparisons"]:
-        mcnemar = ", ".join(f"{test['p_value']:.2g}" for test in comparison.get("mcnemar", ()))
+        mcnemar = ", ".join(f"{test['p_value']:.2g}" for test in comparison["mcnemar"])
         rows.append(
             (
                 pair_name(comparison),
-                _mean(comparison.get("corrected")),
-                _mean(comparison.get("broken")),
+                _mean(comparison["corrected"]),
+                _mean(comparison["broken"]),
                 mcnemar,
-                comparison.get("equivalence_p"),
-                comparison.get("smallest_detectable"),
+                comparison["equivalence_p"],
+                comparison["smallest_detectable"],
             )
         )
     first = run.metrics["comparisons"][0]
@@ -195,14 +180,10 @@ def _tests(run: Run) -> list[Block]:
     return [Table("tests", caption, columns, tuple(rows))]
 
 
-def budget_section(run: Run) -> Section | None:
-    """Return the error budget, R and S, and the ceilings if they were computed."""
-    budgets = run.metrics.get("error_budget")
-    if not budgets:
-        return None
+def budget_section(run: Run) -> Section:
+    """Return the error budget, R and S, and the ceilings."""
     shares, rows = [], []
-    for name, seeds in budgets.items():
-        seeds = seeds if isinstance(seeds, list) else [seeds]
+    for name, seeds in run.metrics["error_budget"].items():
         counts = np.array([[s["right"], s["within_wrong"], s["router_wrong"]] for s in seeds], float)
         right, within, router = (counts / counts.sum(axis=1, keepdims=True)).mean(axis=0).tolist()
         shares.append(BudgetShares(name, right, within, router))
@@ -230,8 +211,6 @@ def budget_section(run: Run) -> Section | None:
         Column("with an oracle router", "share"),
         Column("with oracle sub-models", "share"),
     )
-    if all(row[-2] is None and row[-1] is None for row in rows):
-        columns, rows = columns[:-2], [row[:-2] for row in rows]
     caption = (
         "R: share of images answered in the right macro; S: share of those answered with the right class. Accuracy is "
         "R times S, so two stages win exactly when their R × S is above flat's. With an oracle router: the true macro "
@@ -251,9 +230,7 @@ def budget_section(run: Run) -> Section | None:
 
 
 def _budget_words(run: Run, shares: Mapping[str, BudgetShares]) -> str:
-    flat, two = shares.get(FLAT), shares.get(run.primary)
-    if flat is None or two is None:
-        return "Every image is right, wrong inside the right macro, or in the wrong macro."
+    flat, two = shares[FLAT], shares[run.primary]
     router, within = two.router_wrong - flat.router_wrong, two.within_wrong - flat.within_wrong
     return (
         f"Against flat, {run.primary} puts {signed(100 * router)} points of the images into a wrong macro and answers "
@@ -262,27 +239,20 @@ def _budget_words(run: Run, shares: Mapping[str, BudgetShares]) -> str:
 
 
 def _ceilings(run: Run, name: str) -> tuple[float | None, float | None]:
-    own = run.metrics["methods"].get(name, {}).get("ceilings") or run.metrics.get("ceilings", {}).get(name)
-    if isinstance(own, Mapping):
-        own = [own]
-    if not own:
-        return None, None
+    own = run.metrics["methods"][name]["ceilings"]
     return _mean([c["oracle_router"] for c in own]), _mean([c["oracle_submodels"] for c in own])
 
 
-def cost_section(run: Run) -> Section | None:
-    """Return accuracy against cost, if the study measured cost."""
-    costs = {name: cost_of(run, name) for name in run.metrics["methods"] if not is_control(name, run.metrics)}
-    known = {name: cost for name, cost in costs.items() if cost}
-    if not known:
-        return None
+def cost_section(run: Run) -> Section:
+    """Return accuracy against cost."""
+    known = {name: cost_of(run, name) for name in run.metrics["methods"] if not is_control(name, run.metrics)}
     kinds = [(key, label) for key, label in COSTS if any(key in cost for cost in known.values())]
     columns = (
         Column("method"),
         Column("accuracy", "share"),
         *(Column(label, "number") for _, label in kinds),
     )
-    accuracy = {name: _mean(run.metrics["methods"][name].get("accuracy")) for name in known}
+    accuracy = {name: _mean(run.metrics["methods"][name]["accuracy"]) for name in known}
     rows = tuple((name, accuracy[name], *(cost.get(key) for key, _ in kinds)) for name, cost in known.items())
     blocks: list[Block] = []
     groups = (
@@ -297,7 +267,7 @@ def cost_section(run: Run) -> Section | None:
             caption = f"Accuracy (bar: sd over seeds) against the cost of {when} in {label}."
             blocks.append(Plot(name, caption, drawing))
     blocks.append(Table("cost", _COST_CAPTION, columns, rows, sortable=True))
-    if peak := run.costs.get("peak_memory_bytes"):
+    if run.costs is not None and (peak := run.costs["peak_memory_bytes"]):
         blocks.append(Text(f"The process of the study took {peak / 2**30:.1f} GiB of memory at its peak."))
     return Section("cost", "Accuracy against cost", tuple(blocks))
 
@@ -320,7 +290,7 @@ def _cost_drawing(
         for name, cost in known.items():
             at, right = cost.get(key), accuracy[name]
             if at is not None and right is not None and not is_control(name, run.metrics):
-                spread = run.metrics["methods"][name].get("accuracy_sd") or 0.0
+                spread = run.metrics["methods"][name]["accuracy_sd"] or 0.0
                 points.append(CostPoint(name, at, right, spread, color_class(run, name)))
         if len({point.cost for point in points}) > 1:
             return label, cost_plot(points, label)
@@ -329,12 +299,13 @@ def _cost_drawing(
 
 def cost_of(run: Run, name: str) -> Mapping[str, float]:
     """Return a method's costs: what it was given, and what a machine measured; numbers only."""
-    given = run.metrics["methods"].get(name, {}).get("cost") or run.metrics.get("cost", {}).get(name) or {}
-    measured = (run.costs.get("methods") or {}).get(name) or {}
-    found = {**given, **measured}
-    if speed := measured.get("images_per_second"):
-        found["milliseconds"] = 1000 / speed
-    return {k: v for k, v in found.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+    found: dict[str, float | None] = dict(run.metrics["methods"][name]["cost"])
+    if run.costs is not None and name in run.costs["methods"]:
+        measured = run.costs["methods"][name]
+        found |= cast(Mapping[str, float | None], measured)
+        if speed := measured["images_per_second"]:
+            found["milliseconds"] = 1000 / speed
+    return {key: value for key, value in found.items() if value is not None}
 
 
 def _mean(values: Sequence[float | None] | float | None) -> float | None:

@@ -87,6 +87,73 @@ def test_csv_can_be_read_back(classifier, folder, capsys):
     rows = list(csv.DictReader(io.StringIO(out)))
     assert len(rows) == 1 and rows[0]["file_name"].endswith("a.png")
     assert rows[0]["answered"] == "none" and rows[0]["label"] == ""
+    (prediction,) = classifier.predict([folder / "a.png"], rule="climb:0.99")
+    top = json.loads(rows[0]["top"])
+    assert [label for label, _ in top] == [label for label, _ in prediction.top]
+    assert [share for _, share in top] == pytest.approx([share for _, share in prediction.top], rel=1e-5)
+
+
+ODD = (
+    "two\nlines.png",
+    "return\rhere.png",
+    'quote",.png',
+    "red\x1b[31m.png",
+    "csi\x9b2J.png",
+    "r\u202egnp.png",
+)
+
+
+@pytest.fixture
+def odd(folder):
+    for name in ODD:
+        (folder / name).write_bytes((folder / "a.png").read_bytes())
+    return [folder / name for name in ODD]
+
+
+def test_csv_and_json_keep_every_name_exactly(classifier, odd, capsysbinary):
+    print_predictions(classifier, odd, form="csv")
+    out = capsysbinary.readouterr().out.decode("utf-8")
+    rows = list(csv.DictReader(io.StringIO(out, newline="")))
+    assert [row["file_name"] for row in rows] == list(map(str, odd))
+    print_predictions(classifier, odd, form="json")
+    out = capsysbinary.readouterr().out.decode("utf-8")
+    assert [json.loads(line)["file_name"] for line in out.splitlines()] == list(map(str, odd))
+    assert all(each.isprintable() or each == "\n" for each in out)
+
+
+def test_no_name_and_no_label_can_forge_a_line_or_command_a_terminal(odd, folder, capsys, caplog):
+    hierarchy = Hierarchy(("M\nforged.png: N 1.00", "N"), (("a\x1b[2J", "b"), ("c",)))
+    certain = TwoStageClassifier.from_models(
+        (lambda pixels: np.tile([1.0, 0.0], (len(pixels), 1)), list(hierarchy.macros)),
+        {hierarchy.macros[0]: (lambda pixels: np.tile([1.0, 0.0], (len(pixels), 1)), ["a\x1b[2J", "b"])},
+        hierarchy,
+        input_size=(4, 4),
+        rule="soft",
+    )
+    (folder / "bad\x1b[31m\n.png").write_text("no image")
+    counts = print_predictions(certain, [*odd, folder / "bad\x1b[31m\n.png"])
+    lines = capsys.readouterr().out.splitlines()
+    assert counts.read == len(odd) == len(lines)
+    assert all(line.isprintable() for line in lines)
+    assert lines[0].endswith(r"two\nlines.png: M\nforged.png: N 1.00 1.00 > a\x1b[2J 1.00")
+    assert all(record.getMessage().isprintable() for record in caplog.records) and caplog.records
+
+
+def test_csv_on_a_terminal_is_printable(classifier, odd, monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    print_predictions(classifier, odd, form="csv")
+    assert all(line.isprintable() for line in capsys.readouterr().out.splitlines())
+
+
+def test_names_that_end_in_nul_may_hold_anything_else(classifier, odd, monkeypatch, capsys):
+    given = b"\0".join(os.fsencode(path) for path in odd)
+    for ending in (b"", b"\0"):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given + ending)))
+        assert list(find_images(["-"], null=True)) == odd
+    many = [Path(f"{'long' * 30}/{i}.png") for i in range(2000)]  # several reads, names across their borders
+    given = b"".join(os.fsencode(path) + b"\0" for path in many)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(given)))
+    assert list(find_images(["-"], null=True)) == many
 
 
 def test_unreadable_files_are_reported_and_counted_and_the_rest_goes_on(classifier, folder, capsys, caplog):

@@ -65,7 +65,7 @@ def test_names_from_standard_input_give_csv(place):
     listed = "\n".join(str(place / "photos" / f"{i}.png") for i in range(3))
     result = run("predict", place / "bundle", "-", "--csv", "--top", 1, input=listed)
     rows = list(csv.DictReader(io.StringIO(result.stdout)))
-    assert len(rows) == 3 and all(row["top"].count("=") == 1 for row in rows)
+    assert len(rows) == 3 and all(len(json.loads(row["top"])) == 1 for row in rows)
 
 
 def test_exit_codes_tell_bad_images_bad_bundles_and_bad_usage_apart(place, tmp_path, caplog):
@@ -139,3 +139,80 @@ def test_a_reader_who_has_seen_enough_ends_the_run_quietly(place, tmp_path):
         talk.seek(0)
         said = talk.read()
     assert "Traceback" not in said and "Broken pipe" not in said
+
+
+def test_only_names_what_is_possible_for_all_images_or_for_each(place, tmp_path):
+    result = run("predict", place / "bundle", place / "photos", "--json", "--only", "n", "--only", "a")
+    for row in map(json.loads, result.stdout.splitlines()):
+        assert {name for name, _ in row["top"]} == {"a", "c", "d"}
+        assert sum(probability for _, probability in row["top"]) == pytest.approx(1)
+    table = place / "photos" / "shelves.csv"
+    table.write_text("file_name,shelf\n0.png,a|b\n1.png,c\n2.png,\nbroken.png,\n")
+    result = run(
+        "predict",
+        place / "bundle",
+        place / "photos",
+        "--json",
+        "--only-from",
+        table,
+        "--only-column",
+        "shelf",
+    )
+    rows = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [len(row["top"]) for row in rows] == [2, 1, 4] and rows[1]["label"] == "c"
+    table.write_text("file_name,only\n0.png,a\n")
+    assert (
+        "1.png has no row"
+        in run("predict", place / "bundle", place / "photos", "--only-from", table, expect=3).output
+    )
+    arguments = ["predict", place / "bundle", place / "photos", "--only"]
+    assert "Unknown: ['shoe']" in run(*arguments, "shoe", expect=1).output
+    run(*arguments, "a", "--only-from", table, expect=2)
+
+
+def started(arguments, **options):
+    command = [sys.executable, "-m", "aisles", "predict", *map(str, arguments)]
+    return subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False, **options)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no such device")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_answers_that_cannot_be_written_are_no_success(place, unbuffered):
+    with open("/dev/full", "w") as full:
+        ended = started(
+            [place / "bundle", place / "photos" / "0.png", "--quiet"],
+            stdout=full,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )
+    assert ended.returncode == 1
+    assert "No space left on device: standard output can't be written, the answers from here" in ended.stderr
+    assert "Traceback" not in ended.stderr and "Exception ignored" not in ended.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell that closes files")
+def test_a_closed_standard_output_is_said_before_anything_is_done(place):
+    line = f"{sys.executable} -m aisles predict {place / 'bundle'} {place / 'photos' / '0.png'} >&-"
+    ended = subprocess.run(["sh", "-c", line], stderr=subprocess.PIPE, text=True, check=False)
+    assert ended.returncode == 1 and "Standard output is closed" in ended.stderr
+
+
+def test_names_of_print0_are_read_with_the_option_and_refused_without(place):
+    listed = "\0".join(str(place / "photos" / f"{i}.png") for i in range(3)) + "\0"
+    result = run("predict", place / "bundle", "-", "-0", "--json", input=listed)
+    assert [json.loads(line)["file_name"][-5:] for line in result.stdout.splitlines()] == [
+        "0.png",
+        "1.png",
+        "2.png",
+    ]
+    assert "Give -0" in run("predict", place / "bundle", "-", input=listed, expect=2).output
+    assert "give - among IMAGES" in run("predict", place / "bundle", place / "photos", "-0", expect=2).output
+
+
+@pytest.mark.parametrize("error", [MemoryError, type("ResourceExhaustedError", (Exception,), {})])
+def test_too_little_memory_is_said_with_what_to_lower(place, monkeypatch, error):
+    def fail(*_arguments, **_options):
+        raise error("no room")
+
+    monkeypatch.setattr("aisles.cli.lines.print_predictions", fail)
+    ended = run("predict", place / "bundle", place / "photos", expect=1)
+    assert "too little memory. Lower --batch-size" in ended.output

@@ -80,7 +80,7 @@ def test_latex_escapes_what_a_name_may_hold(runs):
 
 
 def test_latex_of_no_run_is_refused(tmp_path):
-    with pytest.raises(DataError, match="metrics.json can't be read"):
+    with pytest.raises(DataError, match="is no finished run: it has no metrics.json"):
         write_latex(tmp_path)
 
 
@@ -101,11 +101,14 @@ def test_cite_names_what_a_run_used_and_nothing_else(runs):
     assert result.exit_code == 0 and "@article{mcnemar1947note" in result.stdout
 
 
-def test_cite_takes_the_data_sets_own_source_and_the_networks(runs, tmp_path):
-    metrics = json.loads((runs[0] / "metrics.json").read_text(encoding="utf-8"))
-    metrics |= {"backbone": "efficientnet_lite0 imagenet 224", "hierarchy": {"origin": "ward, by silhouette"}}
+def test_cite_takes_the_data_sets_own_source_and_the_networks(runs, tmp_path, monkeypatch):
+    metrics = json.loads((runs[0] / "metrics.json").read_text(encoding="utf-8")) | {
+        "kind": "benchmark",
+        "backbone": "efficientnet_lite0 imagenet 224",
+        "hierarchy": {"origin": "ward, by silhouette"},
+    }
+    monkeypatch.setattr("aisles.experiments.judge.citations.read_metrics", lambda folder: metrics)
     (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
     pd.DataFrame({"file_name": ["../photos/A/1.jpg"]}).to_csv(tmp_path / "run" / "manifest.csv", index=False)
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "CITATION.bib").write_text("@misc{own, title={Own}}", encoding="utf-8")

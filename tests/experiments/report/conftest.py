@@ -1,14 +1,19 @@
 """A small run folder whose every plot can be worked out by hand: 4 classes, 2 macros, 8 test images, 2 seeds."""
 
 import json
+import types
+import typing
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Literal, NotRequired, get_args, get_origin, get_type_hints
 
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from typing_extensions import is_typeddict
 
+from aisles.experiments.runs.schema import SCHEMA, BenchmarkMetrics
 from aisles.hierarchy.clustering import cluster_classes
 from aisles.hierarchy.embeddings import ClassEmbeddings
 
@@ -39,7 +44,10 @@ def make_run(tmp_path) -> RunMaker:
         _photographs(folder, labels)
         _predictions(folder, classes, names, labels)
         _json(folder / "hierarchy.json", {"macros": macros})
-        _json(folder / "metrics.json", metrics(names, macros) | changes)
+        given = metrics(names, macros)
+        for key, part in changes.items():  # parts of some keys, else whole
+            given[key] = given[key] | part if key in ("data", "hierarchy", "forecast") else part
+        _json(folder / "metrics.json", completed(given, BenchmarkMetrics))
         (folder / "settings.toml").write_text('[comparison]\nprimary = "soft"\n')
         vectors = np.eye(4)[np.argsort(order)] + 0.5 * (np.arange(4) < 2)[order][:, None]
         unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -52,8 +60,44 @@ def make_run(tmp_path) -> RunMaker:
     return make
 
 
+def completed(given, kind):
+    """Fill what a test doesn't care for with zeros, empty texts and empty lists, by the schema."""
+    if get_origin(kind) is NotRequired:
+        kind = get_args(kind)[0]
+    if is_typeddict(kind):
+        hints = get_type_hints(kind, include_extras=True)
+        known = {key: hint for key, hint in hints.items() if key in given or key in kind.__required_keys__}
+        return given | {
+            key: completed(given[key], hint) if key in given else neutral(hint) for key, hint in known.items()
+        }
+    if given is None or kind is Any:
+        return given
+    origin, inside = get_origin(kind), get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        return completed(given, next(part for part in inside if part is not type(None)))
+    if origin is list:
+        return [completed(each, inside[0]) for each in given]
+    if origin is dict:
+        return {key: completed(each, inside[1]) for key, each in given.items()}
+    return given
+
+
+def neutral(kind):
+    """Return a value of a type that says nothing."""
+    origin, inside = get_origin(kind), get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        return None
+    if origin is Literal:
+        return inside[0]
+    if is_typeddict(kind):
+        return completed({}, kind)
+    if origin is list:
+        return [0.0, 0.0] if inside[0] is float else []
+    return {dict: {}, float: 0.0, int: 0, str: "", bool: False}[origin or kind]
+
+
 def metrics(names, macros) -> dict:
-    """Return `metrics.json` as a study without any optional part writes it."""
+    """Return the parts of `metrics.json` that reports of this run say something of."""
     comparison = {
         "a": "flat", "b": "soft", "difference": 0.1875, "difference_per_seed": [0.125, 0.25],
         "difference_sd": 0.0884, "interval": [-0.05, 0.4], "p_value": 0.25, "p_corrected": 0.25,
@@ -65,15 +109,23 @@ def metrics(names, macros) -> dict:
         "sentence": "No difference shown between soft and flat: +18.8 points.",
     }  # fmt: skip
     flat = {"router_wrong": 1, "within_wrong": 2, "right": 5, "R": 7 / 8, "S": 5 / 7}
+    cut = {"linkage": "ward", "macros": 2, "sizes": [2, 2]}
     return {
+        "schema": SCHEMA,
+        "kind": "benchmark",
         "n_test": 8,
         "n_products": 8,
         "seeds": [0, 1],
         "classes": [str(name) for name in names],
         "macros": macros,
         "methods": {
-            "flat": {"accuracy": [0.625, 0.625], "accuracy_mean": 0.625, "accuracy_sd": 0.0},
-            "soft": {"accuracy": [0.75, 0.875], "accuracy_mean": 0.8125, "accuracy_sd": 0.0884},
+            "flat": {"role": "flat", "accuracy": [0.625, 0.625], "accuracy_mean": 0.625, "accuracy_sd": 0.0},
+            "soft": {
+                "role": "two-stage",
+                "accuracy": [0.75, 0.875],
+                "accuracy_mean": 0.8125,
+                "accuracy_sd": 0.0884,
+            },
         },
         "error_budget": {
             "flat": [flat, flat],
@@ -83,15 +135,18 @@ def metrics(names, macros) -> dict:
             ],
         },
         "comparisons": [comparison],
+        "best_flat": {"name": "flat", "sentence": comparison["sentence"]},
+        "forecast": {"candidates": [cut]},
         "verdict": comparison["sentence"],
         "data": {
             "fingerprint": "f00d",
             "images": {"train": 20, "val": 4, "test": 8},
+            "products": 32,
             "unreadable": 1,
             "equal_files_across_splits_or_classes": 0,
             "notes": ["Every image counts as its own product."],
         },
-        "hierarchy": {"origin": "ward, 2 macros"},
+        "hierarchy": {"origin": "ward, 2 macros", "sizes": [2, 2], "tree_agreement": 1.0},
         "backbone": "drawn",
     }
 

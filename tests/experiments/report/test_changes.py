@@ -1,7 +1,7 @@
 import numpy as np
 
 from aisles.experiments.report.changes import class_changes, image_changes, mean_confusion
-from aisles.experiments.report.run import read_run
+from aisles.experiments.runs.reader import read_run
 
 
 def test_every_figure_of_a_class_is_what_counting_by_hand_gives(make_run):

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from aisles.data_prep.io.errors import DataError
-from aisles.experiments.report.run import read_run
+from aisles.experiments.runs.reader import read_run
 
 
 def test_a_run_folder_is_read_back_image_by_image(make_run):

@@ -182,10 +182,10 @@ def test_a_photograph_that_is_gone_leaves_an_empty_place(make_run, caplog):
 def test_what_was_not_run_is_left_out_and_named(page):
     limits = page[page.index('id="limits"') :]
 
-    assert 'id="cost"' not in page and 'id="forecast"' not in page
+    assert 'id="sweep"' not in page and 'id="controls"' not in page
     assert (
         "Not run, or not kept in the run folder" in limits
-        and "the forecast from validation confusions" in limits
+        and "other numbers of macros and linkages" in limits
     )
     assert "8 test images, 4 classes" in limits and "1 files could not be read" in limits
     assert "80 % power to detect 40.0 points" in limits

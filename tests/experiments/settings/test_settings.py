@@ -161,3 +161,25 @@ def test_reading_settings_loads_no_tensorflow():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("training.learning_rate=inf", "training.learning_rate: .*finite"),
+        ("training.learning_rate=nan", "training.learning_rate: "),
+        ("data.train_share=inf", "data.train_share: .*finite"),
+        ("fine_tuning.frozen_rate=inf", "fine_tuning.frozen_rate: .*finite"),
+        ("training.epochs=true", "training.epochs: true and false are not values of this setting"),
+        ("training.learning_rate=true", "training.learning_rate: true and false are not values"),
+        ("backbone.input_size=[0, 0]", "backbone.input_size: height and width must be 1 pixel or more"),
+        ("backbone.input_size=[-5, 9]", "backbone.input_size: height and width"),
+    ],
+)
+def test_numbers_are_finite_sizes_hold_pixels_and_true_is_no_number(change, message):
+    with pytest.raises(ValueError, match=message):
+        read_settings(changes=[change])
+
+
+def test_true_and_false_are_values_where_they_are_meant():
+    assert read_settings(changes=["data.resplit=true"]).data.resplit is True

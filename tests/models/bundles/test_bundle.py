@@ -1,6 +1,8 @@
 """Bundles: what is written is what is read, and nothing else is."""
 
 import json
+import re
+import threading
 import zipfile
 from pathlib import Path
 
@@ -9,11 +11,12 @@ import numpy as np
 import pytest
 from keras import layers
 
+from aisles.data_prep.io import whole_folder
 from aisles.data_prep.io.files import sha256_of
 from aisles.hierarchy.class_tree import ClassTree
 from aisles.hierarchy.clustering import cluster_classes
 from aisles.hierarchy.embeddings import class_embeddings
-from aisles.models.bundles import bundle as bundles
+from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.models.bundles.bundle import SCHEMA, BundleError, load_bundle, read_bundle, save_bundle
 from aisles.models.prediction.two_stage import FlatClassifier, TwoStageClassifier
 
@@ -117,6 +120,33 @@ def test_the_card_says_what_a_person_has_to_know(bundle):
         assert words in card, words
 
 
+def test_labels_are_text_on_the_card_whatever_they_hold(make_model, make_trunk, tmp_path):
+    evil = (
+        "<script>alert(1)</script>",
+        "[x](javascript:alert(1))",
+        "a\n## License\n\nfree",
+        "b | c |\r\n| d",
+    )
+    hierarchy = Hierarchy(("![m](http://x)", "`n`"), (evil[:2], evil[2:]))
+    trunk = make_trunk()
+    parts = [make_model(members, trunk) for members in hierarchy.members]
+    classifier = TwoStageClassifier(make_model(hierarchy.macros, trunk), parts, hierarchy)
+    facts = {"data": {"# x": "<b>"}, "license": "<img src=x onerror=y>\n# forged"}
+    for name, each in (("two", classifier), ("flat", FlatClassifier(make_model(hierarchy.classes, trunk)))):
+        card = (save_bundle(each, tmp_path / name, facts=facts) / "README.md").read_text()
+        assert re.findall(r"(?<!\\)[<\[`]", card.replace("```", "").replace("`climb`", "")) == []
+        headings = [line for line in card.splitlines() if line.startswith("#")]
+        assert headings == [
+            line for line in headings if re.fullmatch(r"#{1,2} [A-Z][a-z -]+( of \d classes)?", line)
+        ]
+        assert len(headings) == 8 and headings.count("## License") == 1
+        rows = [line for line in card.splitlines() if line.startswith("|")]
+        assert all(len(re.findall(r"(?<!\\)\|", row)) == 3 for row in rows) and len(rows) == 4 * (
+            name == "two"
+        )
+        assert list(load_bundle(tmp_path / name).classes_) == sorted(evil)
+
+
 def test_a_bundle_holds_no_pickle(bundle):
     folder, _ = bundle
     kinds = {path.suffix for path in folder.iterdir()}
@@ -176,6 +206,31 @@ def outside(folder):
     rewritten(folder, lambda content: content["files"].update({"../secret": "0" * 64}))
 
 
+def outside_network(folder):
+    rewritten(folder, lambda content: content["files"].update({"../secret.keras": "0" * 64}))
+
+
+def other_format(folder):
+    (folder / "router.h5").write_bytes((folder / "router.keras").read_bytes())
+    rewritten(folder, lambda content: content["files"].update({"router.h5": sha256_of(folder / "router.h5")}))
+
+
+def other_head(folder):
+    rewritten(folder, lambda content: content["models"]["router"].update(head="README.md"))
+
+
+def deep(folder):
+    (folder / "bundle.json").write_text('{"schema": 3, "files": ' + "[" * 100_000 + "]" * 100_000 + "}")
+
+
+def huge_images(folder):
+    rewritten(folder, lambda content: content["trunks"][0]["fitting"].update(size=[100_000, 100_000]))
+
+
+def odd_images(folder):
+    rewritten(folder, lambda content: content["trunks"][0]["fitting"].update(size=["a", 1]))
+
+
 def no_kind(folder):
     rewritten(folder, lambda content: content.pop("kind"))
 
@@ -204,7 +259,13 @@ def nonsense(folder):
         (foreign, "not from aisles"),
         (not_json, "can't be read"),
         (lost, r"lacks its file submodel-00\.keras"),
-        (outside, "lacks its file"),
+        (outside, r"lists '\.\./secret'\. A bundle holds \.keras files"),
+        (outside_network, "lacks its file"),
+        (other_format, r"lists 'router\.h5'\. A bundle holds \.keras files"),
+        (other_head, r"names 'README\.md' as a network"),
+        (deep, "can't be read"),
+        (huge_images, r"wants images of \[100000, 100000\]: .* from 1 to 2048"),
+        (odd_images, r"wants images of \['a', 1\]"),
         (no_kind, "doesn't say"),
         (unknown_kind, "'oracle', which is unknown"),
         (unhashed, "no hash of"),
@@ -242,18 +303,42 @@ def test_a_network_changed_after_loading_is_noticed_when_it_is_needed(bundle, im
 @pytest.mark.parametrize("fault", [OSError("no more room"), KeyboardInterrupt("no more room")])
 def test_a_bundle_that_cant_be_replaced_stays(bundle, images, monkeypatch, fault):
     folder, classifier = bundle
-    real = bundles.os.replace
+    real = whole_folder.os.replace
 
     def failing(source, target):
         if Path(target) == folder and Path(source).name.startswith(".part-"):
             raise fault
         real(source, target)
 
-    monkeypatch.setattr(bundles.os, "replace", failing)
+    monkeypatch.setattr(whole_folder.os, "replace", failing)
     with pytest.raises(type(fault), match="no more room"):
         save_bundle(classifier, folder)
     load_bundle(folder).predict(images)
     assert [path.name for path in folder.parent.iterdir()] == ["bundle"]
+
+
+def test_readers_see_the_old_bundle_or_the_new_one_while_it_is_replaced(hierarchy, make_two_stage, tmp_path):
+    classifier = make_two_stage(hierarchy)
+    save_bundle(classifier, tmp_path / "bundle", facts={"data": {"number": -1}})
+    done, seen, faults = threading.Event(), set(), []
+
+    def read():
+        while not done.is_set():
+            try:
+                seen.add(read_bundle(tmp_path / "bundle")["facts"]["data"]["number"])
+            except Exception as error:
+                faults.append(error)
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for number in range(15):
+        save_bundle(classifier, tmp_path / "bundle", facts={"data": {"number": number}})
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert not faults and len(seen) > 3
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
 def test_a_folder_of_something_else_is_never_overwritten(hierarchy, make_two_stage, tmp_path):

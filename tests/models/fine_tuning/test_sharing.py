@@ -124,6 +124,18 @@ def test_what_is_finished_is_not_trained_again(trainer, tuned, separate, monkeyp
     assert trainer.flat().model.trunk.network.sha256 == separate.flat.trunk.network.sha256
 
 
+def test_a_damaged_network_to_start_from_is_written_again(trainer, tmp_path, caplog):
+    fresh = replace(trainer, folder=tmp_path)
+    path = fresh._stored_start().network.path
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+    start = fresh._stored_start()
+    assert "is written anew" in caplog.text
+    pixels = np.zeros((1, 8, 8, 3), np.float32)
+    np.testing.assert_array_equal(start.load().model(pixels), trainer.backbone.model(pixels))
+
+
 def test_a_process_that_fails_says_so_and_the_next_step(trainer, images, tmp_path, monkeypatch):
     monkeypatch.setattr(own_process.sys, "executable", "false")
     other = ClassifierTrainer(trainer.backbone, images, TRAINING, tmp_path)

@@ -3,6 +3,8 @@
 import hashlib
 import io
 import json
+import logging
+import shutil
 import signal
 import subprocess
 import sys
@@ -190,6 +192,44 @@ def test_training_that_was_stopped_goes_on_to_the_same_result(images, tmp_path, 
     )
     np.testing.assert_allclose(outputs(resumed, images[1]), outputs(expected, images[1]), atol=1e-6)
     assert not (tmp_path / "cut/checkpoint.npz").exists()
+
+
+def test_a_damaged_checkpoint_starts_its_model_again_and_says_so(images, tmp_path, monkeypatch, caplog):
+    short = TRAINING.changed(tuned_epochs=2)
+    expected = run(tmp_path / "whole", images, short)
+    with monkeypatch.context() as patch:
+        patch.setattr(fine_tuning, "write_checkpoint", dying_after(1))
+        with pytest.raises(Killed):
+            run(tmp_path / "cut", images, short)
+    checkpoint = tmp_path / "cut/checkpoint.npz"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-500])
+    with caplog.at_level(logging.WARNING):
+        again = run(tmp_path / "cut", images, short)
+    assert "checkpoint.npz is damaged" in caplog.text and "starts anew" in caplog.text
+    np.testing.assert_allclose(outputs(again, images[1]), outputs(expected, images[1]), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("training.json", b"{", "training.json"),
+        ("training.json", b"[]", "training.json"),
+        ("training.json", None, "training.json is missing"),
+        ("head.keras", b"PK", "head.keras has changed"),
+        ("trunk.keras", None, "trunk.keras is missing"),
+    ],
+)
+def test_a_damaged_trained_model_counts_as_none_and_the_log_says_so(
+    trained, tmp_path, caplog, name, data, reason
+):
+    shutil.copytree(trained.trunk.network.path.parent, tmp_path / "trained")
+    assert load_trained(tmp_path) is not None
+    (tmp_path / "trained" / name).unlink() if data is None else (tmp_path / "trained" / name).write_bytes(
+        data
+    )
+    with caplog.at_level(logging.WARNING):
+        assert load_trained(tmp_path) is None
+    assert "is damaged" in caplog.text and reason in caplog.text
 
 
 PROGRAM = """

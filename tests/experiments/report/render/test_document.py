@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aisles.data_prep.io.escaping import markdown_escaped, spreadsheet_safe, visible
 from aisles.experiments.report.plots.drawing import Drawing, Scale, cut
 from aisles.experiments.report.plots.trust import Curve, chart, reliability, thinned
 from aisles.experiments.report.render.document import Column, Document, Section, Table, Text, shown, signed
-from aisles.experiments.report.render.escaping import markdown_escaped, spreadsheet_safe, visible
 from aisles.experiments.report.render.html import html_page
 
 

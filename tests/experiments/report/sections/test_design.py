@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from aisles.experiments.report.names import what_it_is
+from aisles.experiments.methods.registry import describe
 from aisles.experiments.report.plots.classes import confusion_plot
 from aisles.experiments.report.writing import write_report
 
@@ -17,6 +17,7 @@ JUDGED = {
 }  # fmt: skip
 CUT = {"linkage": "ward", "macros": 2, "sizes": [2, 2], "right": 0.6, "inside": 0.3, "between": 0.1, "ceiling": 0.9,
        "inside_by_chance": 0.33, "concentration": 2.25, "excess": 0.42}  # fmt: skip
+USED = {key: value for key, value in CUT.items() if key not in ("linkage", "macros", "sizes")}
 OUTCOME = {"right": 0.625, "inside": 0.25, "between": 0.125, "ceiling": 0.875, "router_accuracy": 1.0,
            "repaired": 0.5, "broken": 0.1, "routing_lost": 0.0, "difference": 0.1875,
            "mass": {"right": 0.58, "inside": 0.31, "between": 0.11, "ceiling": 0.89}}  # fmt: skip
@@ -34,11 +35,14 @@ def full_parts() -> dict:
         "after": {"ece": [0.05, 0.07], "nll": [0.9, 0.9], "brier": [0.4, 0.4]},
         "temperature": [1.5, 1.4],
     }
+    risk = {"aurc": [0.2, 0.4], "coverage": [1.0], "risk": [0.375]}
     cost = {"backbone_passes": 1.0, "head_passes": 1.0, "parameters": 5e6, "image_steps": 1000}
     return {
         "methods": {
-            "flat": method([0.625, 0.625], role="flat", distance=distance, calibration=calibration, cost=cost),
-            "soft": method([0.75, 0.875], role="two-stage", cost=cost | {"head_passes": 3.0, "image_steps": 2500}),
+            "flat": method([0.625, 0.625], role="flat", distance=distance, calibration=calibration, cost=cost,
+                           risk_coverage=risk),
+            "soft": method([0.75, 0.875], role="two-stage", distance=distance,
+                           cost=cost | {"head_passes": 3.0, "image_steps": 2500}),
             "hiclass": method([0.5, 0.5], role="reference", calibration=None),
             "random:1": method([0.5, 0.5], role="control"),
             "random:2": method([0.7, 0.7], role="control"),
@@ -54,7 +58,7 @@ def full_parts() -> dict:
         },
         "forecast": {
             "candidates": [CUT, CUT | {"macros": 3, "excess": 0.2}, CUT | {"linkage": "average", "excess": 0.1}],
-            "recommended": {"linkage": "ward", "macros": 2, "excess": 0.42}, "used": CUT, "observed": OUTCOME,
+            "recommended": {"linkage": "ward", "macros": 2, "excess": 0.42}, "used": USED, "observed": OUTCOME,
         },
         "sweep": {
             "cuts": [
@@ -135,7 +139,9 @@ def test_macros_that_are_worse_than_random_ones_are_not_called_better(make_run):
 
 
 def test_a_recommended_cut_that_nobody_tried_is_said_to_be_so(make_run):
-    page = write_report(make_run(**(full_parts() | {"sweep": {}}))).html.read_text(encoding="utf-8")
+    page = write_report(make_run(**{k: v for k, v in full_parts().items() if k != "sweep"})).html.read_text(
+        encoding="utf-8"
+    )
 
     assert "(ward linkage, 2 macros) was not tried on test images" in section(page, "forecast")
 
@@ -153,6 +159,8 @@ def test_a_brought_hierarchy_is_not_said_to_be_found_again(make_run):
 def test_measured_costs_stand_beside_the_budgets(make_run):
     folder = make_run(**full_parts())
     costs = {
+        "backbone": {"images_per_second": 300.0},
+        "stages": {},
         "methods": {
             "flat": {"training_seconds": 1.5, "bytes_on_disk": 1000, "images_per_second": 200.0},
             "soft": {"training_seconds": 4.5, "bytes_on_disk": 5000, "images_per_second": 100.0},
@@ -192,8 +200,8 @@ def test_the_verdict_comes_before_what_a_phone_cuts_off(written):
         ("column:aisle", "the macros of the manifest's column aisle"),
     ],
 )
-def test_the_legend_tells_what_a_method_is(name, words):
-    assert what_it_is(name, {}).endswith(words)
+def test_a_registered_method_tells_what_it_is(name, words):
+    assert describe(name).endswith(words)
 
 
 def test_products_are_claimed_only_where_they_are_known(make_run):
@@ -268,7 +276,8 @@ def test_calibration_is_shown_before_and_after_temperature(written, page):
     assert float(rows["flat"]["ECE"]) == 0.2 and float(
         rows["flat"]["ECE after temperature"]
     ) == pytest.approx(0.06)
-    assert float(rows["soft"]["ECE"]) > 0 and rows["soft"]["ECE after temperature"] == ""
+    assert float(rows["flat"]["area under risk-coverage"]) == pytest.approx(0.3)
+    assert "soft" not in rows  # it has no calibration
     assert "hiclass" not in rows
     assert "ECE 0.02, NLL 0.8, Brier score 0.3" in section(page, "calibration")
 
@@ -282,7 +291,9 @@ def test_accuracy_is_drawn_against_the_first_cost_that_differs(page):
 
 
 def test_distances_and_scores_that_add_nothing_are_told_once(written, page):
-    assert rows_of(written, "distances") == [{"method": "flat", "learned macros": "1.6"}]
+    distances = {row["method"]: row for row in rows_of(written, "distances")}
+    assert distances["flat"] == {"method": "flat", "learned macros": "1.6", "learned tree": "0.0"}
+    assert set(distances) == {"flat", "soft", "hiclass"}
     assert "no independent grouping was at hand" in page and page.count("They add nothing.") == 1
 
 
@@ -301,9 +312,15 @@ def test_only_the_audit_and_absent_references_are_named_as_not_run(page):
 def test_probabilities_are_read_from_archives_where_the_table_has_none(make_run, tmp_path):
     import pandas as pd
 
-    from aisles.experiments.report.run import read_run
+    from aisles.experiments.runs.reader import read_run
 
-    folder = make_run(comparisons=[{"a": "flat", "b": "beam:2"} | JUDGED])
+    methods = {"flat": method([0.625, 0.625], role="flat"), "beam:2": method([0.75, 0.875], role="two-stage")}
+    budget = {"router_wrong": 1, "within_wrong": 1, "right": 6, "R": 7 / 8, "S": 6 / 7}
+    folder = make_run(
+        comparisons=[{"a": "flat", "b": "beam:2"} | JUDGED],
+        methods=methods,
+        error_budget={name: [budget, budget] for name in methods},
+    )
     table = pd.read_csv(folder / "predictions.csv", dtype=str, keep_default_na=False)
     soft = table["method"] == "soft"
     probs = table.loc[soft, [c for c in table if c.startswith("p:")]].to_numpy(float).reshape(2, 8, 4)

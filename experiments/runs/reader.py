@@ -1,12 +1,12 @@
-"""A run folder read back: settings, metrics, and every test image's probabilities."""
+"""The one reader of run folders: settings, metrics, and every test image's answers and probabilities."""
 
 import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
@@ -18,7 +18,19 @@ from aisles.data_prep.io.tables import rows as table_rows
 from aisles.hierarchy.class_tree import ClassTree
 from aisles.hierarchy.hierarchy import Hierarchy
 
+from .schema import (
+    BENCHMARK,
+    BenchmarkMetrics,
+    Costs,
+    Environment,
+    Metrics,
+    check_costs,
+    check_environment,
+    check_metrics,
+)
+
 FLAT = "flat"
+Checked = TypeVar("Checked")
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +40,12 @@ class Run:
     Attributes
     ----------
     folder : Path
-    metrics, settings, environment, costs : dict
-        As their files hold them; all but the first are empty if there is no such file.
+    metrics : BenchmarkMetrics
+        As `metrics.json` holds it; see `schema`.
+    settings : dict
+        Empty if there is no settings.toml.
+    environment, costs : dict or None
+        As their files hold them; None if there is no such file.
     hierarchy : Hierarchy
         Its `classes` are the columns of every class distribution.
     tree : ClassTree or None
@@ -48,10 +64,10 @@ class Run:
     """
 
     folder: Path
-    metrics: dict[str, Any]
+    metrics: BenchmarkMetrics
     settings: dict[str, Any]
-    environment: dict[str, Any]
-    costs: dict[str, Any]
+    environment: Environment | None
+    costs: Costs | None
     hierarchy: Hierarchy
     tree: ClassTree | None
     file_names: np.ndarray
@@ -106,8 +122,28 @@ class Run:
         return self.answers(method) == self.truth
 
 
+def read_metrics(folder: str | Path) -> Metrics:
+    """Read the `metrics.json` of a benchmark or of `aisles compare`.
+
+    Raises
+    ------
+    DataError
+        If it isn't there or can't be read, is of another schema, or lacks something.
+    """
+    folder = Path(folder)
+    found = _json(folder, "metrics.json", check_metrics)
+    if found is None:
+        raise DataError(
+            f"{folder} is no finished run: it has no metrics.json. "
+            f"Make one with: aisles benchmark DATA -o {folder}"
+        )
+    if not found["comparisons"]:
+        raise DataError(f"{folder} holds no comparison. Make one: aisles benchmark or aisles compare.")
+    return found
+
+
 def read_run(folder: str | Path) -> Run:
-    """Read a run folder.
+    """Read a benchmark's run folder.
 
     Raises
     ------
@@ -115,10 +151,16 @@ def read_run(folder: str | Path) -> Run:
         If it is no folder of a finished study, or its files do not fit each other.
     """
     folder = Path(folder)
-    metrics, hierarchy = _json(folder, "metrics.json", needed=True), _hierarchy(folder)
+    metrics = read_metrics(folder)
+    if metrics["kind"] != BENCHMARK:
+        raise DataError(
+            f"{folder} holds a comparison of predictions, whose report `aisles compare` has written. Choose a run of "
+            "aisles benchmark."
+        )
+    hierarchy = _hierarchy(folder)
     table = _predictions(folder)
     groups = {str(name): _by_seed(rows) for name, rows in table.groupby("method", sort=False)}
-    if FLAT not in groups or not metrics.get("comparisons"):
+    if FLAT not in groups:
         raise DataError(f"{folder} holds no comparison with {FLAT!r}. Run the study again: aisles benchmark.")
     first = next(iter(groups[FLAT].values()))
     unknown = (set(table["label"]) | set(table["answer"])) - set(hierarchy.classes)
@@ -143,8 +185,8 @@ def read_run(folder: str | Path) -> Run:
         folder=folder,
         metrics=metrics,
         settings=_settings(folder),
-        environment=_json(folder, "environment.json"),
-        costs=_json(folder, "costs.json"),
+        environment=_json(folder, "environment.json", check_environment),
+        costs=_json(folder, "costs.json", check_costs),
         hierarchy=hierarchy,
         tree=_tree(folder, hierarchy),
         file_names=names,
@@ -196,20 +238,18 @@ def _file_name_of(method: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in method)
 
 
-def _json(folder: Path, name: str, needed: bool = False) -> dict[str, Any]:
+def _json(folder: Path, name: str, check: Callable[[Any], Checked]) -> Checked | None:
+    """Read a file of the schema; None if it isn't there."""
     try:
-        content = json.loads((folder / name).read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        if not needed:
-            return {}
+        return check(json.loads((folder / name).read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise DataError(
-            f"{folder} is no finished run: it has no {name}. Make one with: aisles benchmark DATA -o {folder}"
+            f"{folder} is no finished run: {name} can't be read ({error}). Run the study again."
         ) from error
     except ValueError as error:
-        raise DataError(f"{folder / name} is no JSON: {error}. Run the study again.") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{folder / name} must hold an object. Run the study again.")
-    return content
+        raise DataError(f"{folder} can't be read. {error} Run the study again.") from error
 
 
 def _settings(folder: Path) -> dict[str, Any]:

@@ -1,0 +1,81 @@
+"""Arrays in `.npz` files that others may have written: never unpickled, and no larger in memory than in the file."""
+
+import io
+import tokenize
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy
+
+from .errors import DataError
+
+PACKED = 100
+"""How many times its size a file may have unpacked, from `SMALL` bytes on; numbers are packed 2 to 20 times."""
+SMALL = 256 * 2**20
+_HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+
+
+def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """Read all arrays of an `.npz` file.
+
+    Parameters
+    ----------
+    path : path
+
+    Returns
+    -------
+    dict of str to ndarray
+        In the order of the file.
+
+    Raises
+    ------
+    DataError
+        If the file is cut short, changed (each array has a checksum), holds Python objects, or claims arrays that it
+        doesn't fill.
+    OSError
+        If it can't be opened.
+    """
+    path = Path(path)
+    with path.open("rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                _check_total(archive, path)
+                members = [member for member in archive.infolist() if member.filename.endswith(".npy")]
+                return {member.filename[:-4]: _array(archive, member) for member in members}
+        except DataError:
+            raise
+        except (
+            zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, SyntaxError, LookupError, ValueError,
+            TypeError, tokenize.TokenError,
+        ) as error:  # fmt: skip
+            raise DataError(
+                f"{path} is damaged, or not an .npz file: {error or type(error).__name__}. Write it again."
+            ) from error
+
+
+def _check_total(archive: zipfile.ZipFile, path: Path) -> None:
+    total = sum(member.file_size for member in archive.infolist())
+    if total > max(SMALL, PACKED * path.stat().st_size):
+        raise DataError(
+            f"{path} claims {total} bytes, over {PACKED} times its size. Write it again unpacked."
+        )
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    data = archive.read(member)  # whose checksum zipfile compares
+    stream = io.BytesIO(data)
+    version = npy.read_magic(stream)
+    if version not in _HEADERS:
+        raise ValueError(f"{member.filename} is written in an unknown way")
+    shape, fortran, dtype = _HEADERS[version](stream)
+    if dtype.hasobject:
+        raise ValueError(f"{member.filename} holds Python objects")
+    count = 1
+    for side in shape:
+        count *= side  # exact, where numpy's product would wrap around
+    if stream.tell() + count * dtype.itemsize != len(data) or min(shape, default=0) < 0:
+        raise ValueError(f"{member.filename} claims {count} values, which it doesn't hold")
+    values = np.frombuffer(data, dtype, count, stream.tell()) if dtype.itemsize else np.zeros(count, dtype)
+    return values.reshape(shape, order="F" if fortran else "C").copy()
