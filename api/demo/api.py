@@ -3,7 +3,7 @@
 import json
 from dataclasses import asdict
 from html import escape
-from typing import Any
+from typing import Annotated, Any
 
 import anyio
 import anyio.to_thread
@@ -13,6 +13,7 @@ from starlette.requests import ClientDisconnect
 from aisles.data_prep.io.errors import UnreadableImage
 
 from .demo import MEGABYTE, UPLOAD_LIMIT, Demo, TooLarge
+from .judging import possible
 from .levels import HIGHEST, LOWEST
 from .texts import Texts
 
@@ -30,7 +31,7 @@ print(answer["answered"], answer["class"], answer["probability"])"""
 
 
 def classified(
-    demo: Demo, data: bytes, name: str, rule: str | None, level: float | None, top: int
+    demo: Demo, data: bytes, name: str, rule: str | None, level: float | None, only: tuple[str, ...], top: int
 ) -> dict[str, Any]:
     """Answer for one image, as the HTTP interface gives it.
 
@@ -42,10 +43,11 @@ def classified(
         If the rule or the level is not to be had.
     """
     rule = demo.networks.rules[0] if rule is None else rule
+    possible(only, demo.networks.hierarchy)  # before the networks run, if it is refused
     level = demo.levels.start if level is None else level
     demo.checked(rule, level)
     look = demo.look(data, name)
-    judged = demo.judge(look, rule, level)
+    judged = demo.judge(look, rule, level, only)
     answer, hierarchy = judged.answer, demo.networks.hierarchy
     order = (-judged.probs).argsort(kind="stable")[:top]
     return {
@@ -56,6 +58,7 @@ def classified(
         "macro_probability": answer.macro_probability,
         "top": [[hierarchy.classes[i], float(judged.probs[i])] for i in order],
         "rule": rule,
+        "only": only,
         "promise": asdict(judged.promise),
         "passes": judged.costs[rule].passes,
         "milliseconds": round(judged.costs[rule].milliseconds, 2),
@@ -79,7 +82,11 @@ def api_routes(demo: Demo) -> APIRouter:
 
     @router.post("/classify")
     async def classify(
-        request: Request, rule: str | None = None, level: float | None = None, top: int = Query(5, ge=0)
+        request: Request,
+        rule: str | None = None,
+        level: float | None = None,
+        only: Annotated[tuple[str, ...], Query()] = (),
+        top: Annotated[int, Query(ge=0)] = 5,
     ) -> dict[str, Any]:
         try:
             waiting.acquire_nowait()
@@ -87,7 +94,9 @@ def api_routes(demo: Demo) -> APIRouter:
             raise HTTPException(503, "Too many images at once. Try again in a moment.") from None
         try:
             data = await _body(request)
-            return await anyio.to_thread.run_sync(classified, demo, data, "image", rule, level, top)
+            return await anyio.to_thread.run_sync(
+                classified, demo, data, "image", rule, level, tuple(only), top
+            )
         except TooLarge as error:
             raise HTTPException(413, f"The image {error}.") from error
         except UnreadableImage as error:
@@ -115,7 +124,7 @@ async def _body(request: Request) -> bytes:
 def api_html(demo: Demo, texts: Texts) -> str:
     """Describe the HTTP interface, with examples that can be copied and an answer as it comes."""
     example = demo.examples[0]
-    answer = classified(demo, example.data, example.name, None, None, 3)
+    answer = classified(demo, example.data, example.name, None, None, (), 3)
     parts = [(texts("api_curl"), CURL), (texts("api_python"), PYTHON)]
     parts.append((texts("api_result"), json.dumps(answer, indent=1, ensure_ascii=False)))
     shown = "".join(

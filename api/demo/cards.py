@@ -63,7 +63,13 @@ def note_html(text: str, kind: str = "hint") -> str:
 
 
 def sides_html(
-    look: Look, hierarchy: Hierarchy, rule: str, costs: dict[str, Cost], macro: str, texts: Texts
+    look: Look,
+    hierarchy: Hierarchy,
+    rule: str,
+    only: tuple[str, ...],
+    costs: dict[str, Cost],
+    macro: str,
+    texts: Texts,
 ) -> str:
     """Draw flat and two-stage beside each other, and router and sub-model apart.
 
@@ -73,6 +79,8 @@ def sides_html(
     hierarchy : Hierarchy
     rule : str
         Of the two-stage classifier.
+    only : tuple of str
+        What is possible; router and sub-model alone know nothing of it.
     costs : dict
         Of `rule` and `flat`.
     macro : str
@@ -85,7 +93,7 @@ def sides_html(
     for name in [rule] if rule == FLAT else [rule, FLAT]:
         if name == FLAT and stages.flat is None:
             continue
-        probs = distributions(stages, hierarchy, name)[0][0]
+        probs = distributions(stages, hierarchy, name, only)[0][0]
         title = texts("side_flat") if name == FLAT else texts("side_two_stage", rule=rule)
         cost = texts(
             "side_cost",

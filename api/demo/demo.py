@@ -73,19 +73,19 @@ class Demo:
             raise TooLarge(f"has {len(data) / MEGABYTE:.0f} MB; the limit is {UPLOAD_LIMIT // MEGABYTE} MB")
         return self.networks.look(data, name)
 
-    def judge(self, look: Look, rule: str, target: float) -> Judged:
+    def judge(self, look: Look, rule: str, target: float, only: tuple[str, ...] = ()) -> Judged:
         """Answer for an image that the networks have seen; none of them runs again.
 
         Raises
         ------
         ValueError
-            If the rule is unknown here, or the target is out of reach.
+            If the rule or a name of `only` is unknown here, or the target is out of reach.
         """
         rule, target = self.checked(rule, target)
-        probs, macro_probs = distributions(look.stages, self.networks.hierarchy, rule)
-        promise = self.levels.at(target, rule)
+        probs, macro_probs = distributions(look.stages, self.networks.hierarchy, rule, only)
+        promise = self.levels.at(target, rule, only)
         answer = answers(probs, macro_probs, self.networks.hierarchy, promise.threshold)[0]
-        costs = {name: self.networks.cost(look, name) for name in dict.fromkeys((rule, FLAT))}
+        costs = {name: self.networks.cost(look, name, only) for name in dict.fromkeys((rule, FLAT))}
         return Judged(answer, promise, probs[0], macro_probs[0], costs)
 
     def checked(self, rule: str, target: float) -> tuple[str, float]:

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from aisles.hierarchy.hierarchy import Hierarchy
+from aisles.hierarchy.restriction import conditioned, conditioned_macros, possible_classes, possible_macros
 from aisles.hierarchy.rule_functions import climb, macro_from_flat, macros_holding
 from aisles.hierarchy.rules import parse_rule, route
 
@@ -62,8 +64,21 @@ def plain_hierarchy(classes: Sequence[str]) -> Hierarchy:
     return Hierarchy(tuple(classes), tuple((name,) for name in classes))
 
 
-def distributions(stages: Stages, hierarchy: Hierarchy, rule: str) -> tuple[np.ndarray, np.ndarray]:
-    """Compute class and macro distributions under a routing rule.
+def possible(only: tuple[str, ...], hierarchy: Hierarchy) -> np.ndarray | None:
+    """Mark the classes that a restriction allows, as bool of shape (n_classes,); None for all of them.
+
+    Raises
+    ------
+    ValueError
+        If a name is neither a class nor a macro.
+    """
+    return possible_classes(only, hierarchy.classes, hierarchy) if only else None
+
+
+def distributions(
+    stages: Stages, hierarchy: Hierarchy, rule: str, only: tuple[str, ...] = ()
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compute class and macro distributions under a routing rule, as `Classifier.predict` does.
 
     Parameters
     ----------
@@ -71,6 +86,8 @@ def distributions(stages: Stages, hierarchy: Hierarchy, rule: str) -> tuple[np.n
     hierarchy : Hierarchy
     rule : str
         A routing rule, or `flat`.
+    only : tuple of str
+        The classes and macros that are possible; all, if there are none.
 
     Returns
     -------
@@ -80,24 +97,47 @@ def distributions(stages: Stages, hierarchy: Hierarchy, rule: str) -> tuple[np.n
     Raises
     ------
     ValueError
-        If the rule is unknown or needs a model that there isn't.
+        If the rule is unknown or needs a model that there isn't, or a name of `only` is unknown.
     """
+    allowed = possible(only, hierarchy)
     if rule == FLAT:
         if stages.flat is None:
             raise ValueError("There is no flat model here. Choose a routing rule.")
-        return stages.flat, _implied(stages, hierarchy)
-    given = {"macro_probs": stages.router, "within_probs": stages.within, "flat_probs": stages.flat}
+        flat = stages.flat if allowed is None else conditioned(stages.flat, _rows(allowed, stages.flat))
+        return flat, _implied(flat, stages, hierarchy)
+    parsed = parse_rule(rule)
+    flat, within = stages.flat, stages.within
+    macro_probs: Any = _implied(flat, stages, hierarchy) if parsed.routes_by_flat else stages.router
+    if allowed is not None:
+        macros = possible_macros(_rows(allowed, macro_probs), hierarchy)
+        macro_probs = conditioned(macro_probs, macros)
+        flat = None if flat is None else conditioned(flat, _held_by(macros, hierarchy))
+    given = {"macro_probs": macro_probs, "within_probs": within, "flat_probs": flat}
     probs = route(rule, hierarchy=hierarchy, **given)
-    return probs, _implied(stages, hierarchy) if parse_rule(rule).routes_by_flat else np.asarray(
-        stages.router
-    )
+    if allowed is not None:
+        if within is not None and "within_probs" in parsed.needs and not parsed.selective:
+            macro_probs = conditioned_macros(macro_probs, within, _rows(allowed, probs), hierarchy)
+        probs = conditioned(probs, _rows(allowed, probs))
+    return probs, np.asarray(macro_probs)
 
 
-def _implied(stages: Stages, hierarchy: Hierarchy) -> np.ndarray:
+def _rows(allowed: np.ndarray, like: np.ndarray) -> np.ndarray:
+    return np.broadcast_to(allowed, (len(like), len(allowed)))
+
+
+def _held_by(macros: np.ndarray, hierarchy: Hierarchy) -> np.ndarray:
+    """Return which classes stand in one of the macros: bool (n, n_macros) to (n, n_classes)."""
+    held = np.zeros((len(macros), hierarchy.n_classes), bool)
+    for macro, label in zip(hierarchy.slot_macro, hierarchy.slot_class, strict=True):
+        held[:, label] |= macros[:, macro]
+    return held
+
+
+def _implied(flat: np.ndarray | None, stages: Stages, hierarchy: Hierarchy) -> np.ndarray:
     """Return the flat model's macro distribution; the router's where macros share classes and flat implies none."""
     if hierarchy.overlapping:
         return np.asarray(stages.router)
-    return macro_from_flat(np.asarray(stages.flat), hierarchy)
+    return macro_from_flat(np.asarray(flat), hierarchy)
 
 
 def answers(

@@ -8,7 +8,7 @@ import numpy as np
 from aisles.hierarchy.guarantees import ClimbGuarantee, climb_guarantee, climb_images_needed
 from aisles.hierarchy.hierarchy import Hierarchy
 
-from .judging import Stages, distributions
+from .judging import Stages, distributions, possible
 
 DELTA = 0.1
 """The chance, over draws of calibration images, that a promise is not kept."""
@@ -74,28 +74,35 @@ class Levels:
         self.hierarchy, self.stages, self.truth = hierarchy, stages, truth
         self.stored, self.stored_rule = stored, stored_rule
         self.at = lru_cache(maxsize=4096)(self._at)
-        self._distributions = lru_cache(maxsize=16)(self._distributions_of)
 
     @property
     def start(self) -> float:
         """Where the slider stands at first."""
         return self.stored.target if self.stored is not None and self.stages is None else 0.95
 
-    def _distributions_of(self, rule: str) -> tuple[np.ndarray, np.ndarray]:
-        assert self.stages is not None  # noqa: S101  for type checkers: the caller has looked
-        return distributions(self.stages, self.hierarchy, rule)
+    def _at(self, target: float, rule: str, only: tuple[str, ...] = ()) -> Promise:
+        """Return the promise for a target under a rule.
 
-    def _at(self, target: float, rule: str) -> Promise:
+        Under a restriction it is about images whose true class is possible: calibration images of others are left out.
+        """
         stored = self.stored
         if self.stages is None or self.truth is None:
-            if stored is not None and rule == self.stored_rule and abs(stored.target - target) < 1e-9:
+            if (
+                stored is not None
+                and not only
+                and rule == self.stored_rule
+                and abs(stored.target - target) < 1e-9
+            ):
                 return _found(stored)
             return Promise(target, target, "unchecked")
+        stages, truth, allowed = self.stages, self.truth, possible(only, self.hierarchy)
+        if allowed is not None:
+            stages, truth = stages.rows(allowed[truth]), truth[allowed[truth]]
         needed = climb_images_needed(target, DELTA)
-        if len(self.truth) < needed:
-            return Promise(target, target, "few", n_images=len(self.truth), n_needed=needed)
-        probs, macro_probs = self._distributions(rule)
-        return _found(climb_guarantee(probs, macro_probs, self.hierarchy, self.truth, target, DELTA))
+        if len(truth) < needed:
+            return Promise(target, target, "few", n_images=len(truth), n_needed=needed)
+        probs, macro_probs = distributions(stages, self.hierarchy, rule, only)
+        return _found(climb_guarantee(probs, macro_probs, self.hierarchy, truth, target, DELTA))
 
 
 def _found(found: ClimbGuarantee) -> Promise:

@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from aisles.data_prep.images.fitting import Fitting
+from aisles.hierarchy.restriction import conditioned, possible_macros
 from aisles.hierarchy.rules import RULES, parse_rule
 from aisles.models.bundles.bundle import load_bundle
 from aisles.models.features import extract
@@ -20,7 +21,7 @@ from aisles.models.prediction.stacks import ImageBatch, Stack
 from aisles.models.prediction.stored import opened
 from aisles.models.prediction.two_stage import Classifier, FlatClassifier, TwoStageClassifier, sent
 
-from .judging import FLAT, Stages, plain_hierarchy
+from .judging import FLAT, Stages, plain_hierarchy, possible
 
 SIDE = 640  # pixels of the longer side of what is kept of an image while its page is open
 
@@ -171,17 +172,17 @@ class Networks:
             ]
             return Stages(said("router", two_stage.router, two_stage), np.hstack(within), flat)
 
-    def cost(self, look: Look, rule: str) -> Cost:
+    def cost(self, look: Look, rule: str, only: tuple[str, ...] = ()) -> Cost:
         """Return what a rule's answer for an image costs: the networks that it needs for this image, once each."""
         if rule == FLAT:
             needed = self._flat_places()
         else:
-            needed = [self.classifier.place_of(name) for name in self._names(look, rule)]
+            needed = [self.classifier.place_of(name) for name in self._names(look, rule, only)]
             needed += self._flat_places() if "flat_probs" in parse_rule(rule).needs else []
         stacks = dict.fromkeys(found[0] for found in needed if found is not None)
         return Cost(len(stacks), sum(look.passes[stack] for stack in stacks))
 
-    def _names(self, look: Look, rule: str) -> list[str]:
+    def _names(self, look: Look, rule: str, only: tuple[str, ...]) -> list[str]:
         """Name the models of the two-stage classifier that a rule runs for an image, its flat model aside."""
         parsed, names = parse_rule(rule), []
         router = look.stages.router
@@ -191,9 +192,11 @@ class Networks:
             names.append("router")
         if "within_probs" in parsed.needs:
             # A rule that routes by the flat model weighs every macro.
-            run = (
-                np.ones(router.shape, bool) if parsed.routes_by_flat else sent(parsed, router, self.hierarchy)
-            )
+            run, allowed = np.ones(router.shape, bool), possible(only, self.hierarchy)
+            if allowed is not None:
+                run = possible_macros(allowed[None], self.hierarchy)
+                router = conditioned(router, run)
+            run &= parsed.routes_by_flat or sent(parsed, router, self.hierarchy)
             names += [f"submodel {macro}" for macro in np.flatnonzero(run[0])]
         return names
 

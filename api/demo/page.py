@@ -75,7 +75,7 @@ class _Page:
             gr.HTML(f'<p class="soft">{escape(t("privacy"))}</p>', js_on_load=None)
         return blocks
 
-    def _controls(self) -> tuple[gr.Slider, gr.Dropdown]:
+    def _controls(self) -> tuple[gr.Slider, gr.Dropdown, gr.Dropdown]:
         t, demo = self.texts, self.demo
         slider = gr.Slider(
             100 * LOWEST, 100 * HIGHEST, 100 * demo.levels.start, step=1,
@@ -86,7 +86,17 @@ class _Page:
             list(rules), value=rules[0], label=t("rule"), info=t("rule_info"), filterable=False,
             visible=len(rules) > 1, interactive=True,
         )  # fmt: skip
-        return slider, rule
+        hierarchy = demo.networks.hierarchy
+        macros = [
+            (f"{name} ({len(members)})", f"macro:{name}")
+            for name, members in zip(hierarchy.macros, hierarchy.members, strict=True)
+            if members != (name,)
+        ]
+        classes = [(name, f"class:{name}") for name in hierarchy.classes]
+        only = gr.Dropdown(
+            [*macros, *classes], value=[], multiselect=True, label=t("only"), info=t("only_info"), interactive=True
+        )  # fmt: skip
+        return slider, rule, only
 
     def _one(self, visit: gr.State) -> None:
         t = self.texts
@@ -96,7 +106,7 @@ class _Page:
                     label=t("upload"), sources=["upload", "clipboard", "webcam"], height=260, elem_id="upload"
                 )
                 examples = gr.HTML(self._examples(), js_on_load="pick(element, trigger)", elem_id="examples")
-                slider, rule = self._controls()
+                slider, rule, only = self._controls()
             with gr.Column(scale=6, min_width=300):
                 answer = gr.HTML(self._waiting(), js_on_load=None, elem_id="answer")
                 tree = gr.HTML(
@@ -115,7 +125,7 @@ class _Page:
             button = gr.Button(t("correct_button"), variant="primary", elem_id="correct")
         corrections = gr.HTML(corrections_html({}, t), js_on_load=None, elem_id="corrections")
 
-        controls = [visit, slider, rule]
+        controls = [visit, slider, rule, only]
         shown: list[Any] = [answer, tree, sides]
         quick: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
         seen = gr.on(
@@ -125,7 +135,7 @@ class _Page:
         picked = examples.click(self._picked, controls, [visit, *shown, why], **quick)
         picked.then(self._explained, controls, why, concurrency_limit=1, **quick)
         slider.input(self._moved, controls, [answer, tree], queue=False, trigger_mode="always_last", **quick)
-        changed = rule.input(self._changed, controls, shown, queue=False, **quick)
+        changed = gr.on([rule.input, only.input], self._changed, controls, shown, queue=False, **quick)
         changed.then(self._explained, controls, why, concurrency_limit=1, **quick)
         button.click(self._corrected, [visit, label], [visit, corrections], queue=False, **quick)
         tree.click(self._clicked, visit, [visit, corrections, label], queue=False, **quick)
@@ -138,42 +148,44 @@ class _Page:
                     label=t("several_upload", n=MOST_ROWS), file_count="multiple", file_types=["image"], height=180,
                     elem_id="files",
                 )  # fmt: skip
-                slider, rule = self._controls()
+                slider, rule, only = self._controls()
             with gr.Column(scale=6, min_width=300):
                 table = gr.HTML(note_html(t("several_none")), js_on_load="sortable(element)", elem_id="table")
-        controls = [visit, slider, rule]
+        controls = [visit, slider, rule, only]
         quick: dict[str, Any] = {"api_visibility": "private"}
         files.upload(self._sent, [files, *controls], [visit, files, table], concurrency_limit=1, **quick)
         quick["show_progress"] = "hidden"
         slider.input(self._table, controls, table, queue=False, trigger_mode="always_last", **quick)
-        rule.input(self._table, controls, table, queue=False, **quick)
+        gr.on([rule.input, only.input], self._table, controls, table, queue=False, **quick)
 
     # ---- what happens ---------------------------------------------------------------------------
 
-    def _uploaded(self, file: tuple[str, str] | None, visit: Visit, percent: float, rule: str):
+    def _uploaded(
+        self, file: tuple[str, str] | None, visit: Visit, percent: float, rule: str, only: list[str]
+    ):
         if file is None:
             visit.look = None
             return visit, self._waiting(), "", "", ""
         path, name = file
         visit.look, error = self._read(path, name)
-        return visit, *(self._shown(visit, percent, rule, error)), self._why_wait(visit)
+        return visit, *(self._shown(visit, percent, rule, only, error)), self._why_wait(visit)
 
-    def _picked(self, visit: Visit, percent: float, rule: str, event: gr.EventData):
+    def _picked(self, visit: Visit, percent: float, rule: str, only: list[str], event: gr.EventData):
         example = self.examples[int(event.index)]
         visit.look = self.demo.look(example.data, example.name)
-        return visit, *(self._shown(visit, percent, rule)), self._why_wait(visit)
+        return visit, *(self._shown(visit, percent, rule, only)), self._why_wait(visit)
 
-    def _moved(self, visit: Visit, percent: float, rule: str):
-        answer, tree, _ = self._shown(visit, percent, rule, sides=False)
+    def _moved(self, visit: Visit, percent: float, rule: str, only: list[str]):
+        answer, tree, _ = self._shown(visit, percent, rule, only, sides=False)
         return answer, tree
 
-    def _changed(self, visit: Visit, percent: float, rule: str):
-        return self._shown(visit, percent, rule)
+    def _changed(self, visit: Visit, percent: float, rule: str, only: list[str]):
+        return self._shown(visit, percent, rule, only)
 
-    def _explained(self, visit: Visit, percent: float, rule: str) -> str:
+    def _explained(self, visit: Visit, percent: float, rule: str, only: list[str]) -> str:
         if visit.look is None:
             return ""
-        judged = self.demo.judge(visit.look, rule, percent / 100)
+        judged = self.demo.judge(visit.look, rule, percent / 100, tuple(only))
         views = self.demo.why.stages(visit.look, rule)
         classes = self.demo.networks.hierarchy.classes
         best = [classes[i] for i in (-judged.probs).argsort(kind="stable")[:2]]
@@ -192,7 +204,7 @@ class _Page:
         label = str(event.label)
         return *self._corrected(visit, label), label
 
-    def _sent(self, files: list[tuple[str, str]], visit: Visit, percent: float, rule: str):
+    def _sent(self, files: list[tuple[str, str]], visit: Visit, percent: float, rule: str, only: list[str]):
         rows = []
         for path, name in files[:MOST_ROWS]:
             look, error = self._read(path, name)
@@ -200,15 +212,15 @@ class _Page:
         visit.rows = rows
         rest = len(files) - len(rows)
         note = note_html(self.texts("several_too_many", n=MOST_ROWS, rest=rest), "error") if rest else ""
-        return visit, None, note + self._table(visit, percent, rule)
+        return visit, None, note + self._table(visit, percent, rule, only)
 
-    def _table(self, visit: Visit, percent: float, rule: str) -> str:
+    def _table(self, visit: Visit, percent: float, rule: str, only: list[str]) -> str:
         rule, target = self.demo.checked(rule, percent / 100)
-        promise = self.demo.levels.at(target, rule)
+        promise = self.demo.levels.at(target, rule, tuple(only))
         hierarchy = self.demo.networks.hierarchy
         found = [
             None if row.look is None else
-            answers(*distributions(row.look.stages, hierarchy, rule), hierarchy, promise.threshold)[0]
+            answers(*distributions(row.look.stages, hierarchy, rule, tuple(only)), hierarchy, promise.threshold)[0]
             for row in visit.rows
         ]  # fmt: skip
         return table_html(visit.rows, found, promise, self.texts)
@@ -228,20 +240,24 @@ class _Page:
             return None, self.texts("error_gone")
 
     def _shown(
-        self, visit: Visit, percent: float, rule: str, error: str = "", sides: bool = True
+        self, visit: Visit, percent: float, rule: str, only: list[str], error: str = "", sides: bool = True
     ) -> tuple[str, str, str]:
         """Return the answer, the tree, and both systems side by side."""
         look, t, demo = visit.look, self.texts, self.demo
         if look is None:
             return (note_html(error, "error") if error else self._waiting()), "", ""
-        judged = demo.judge(look, rule, percent / 100)
+        judged = demo.judge(look, rule, percent / 100, tuple(only))
         hierarchy = demo.networks.hierarchy
         answer = answer_html(look, judged.answer, judged.promise, judged.costs[rule], t)
         tree = tree_html(
             judged.probs, judged.macro_probs, hierarchy, judged.answer, judged.promise.threshold, t,
-            key=f"{id(look)}-{rule}",
+            key=f"{id(look)}-{rule}-{only}",
         )  # fmt: skip
-        beside = sides_html(look, hierarchy, rule, judged.costs, judged.answer.macro, t) if sides else ""
+        beside = (
+            sides_html(look, hierarchy, rule, tuple(only), judged.costs, judged.answer.macro, t)
+            if sides
+            else ""
+        )
         tree = f'{self._title("tree")}<p class="soft">{escape(t("tree_hint"))}</p>{tree}'
         return answer, tree, self._title("sides") + beside
 

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from aisles.data_prep.images.decoding import read_image_bytes
 from aisles.data_prep.io.errors import UnreadableImage
-from aisles.experiments.report.run import FLAT, Run, read_run
+from aisles.experiments.runs.reader import FLAT, Run, read_run
 
 from .texts import Texts
 

@@ -142,7 +142,7 @@ def test_names_are_text_wherever_they_come_from():
     parts = [
         tree_html(np.array([0.9, 0.1]), np.ones(1), hierarchy, said, 0.5, EN),
         corrections_html({evil: evil}, EN),
-        sides_html(shown, hierarchy, "soft", costs, evil, EN),
+        sides_html(shown, hierarchy, "soft", (), costs, evil, EN),
         table_html([Row(evil, shown), Row(evil, None, evil)], [said, None], CHECKED, EN),
     ]
     for part in parts:
@@ -151,7 +151,7 @@ def test_names_are_text_wherever_they_come_from():
 
 def test_disagreement_of_the_two_systems_is_said():
     costs = {"soft": Cost(3, 40.0), "flat": Cost(1, 20.0)}
-    drawn = sides_html(look(), GOODS, "soft", costs, "SEAT", EN)
+    drawn = sides_html(look(), GOODS, "soft", (), costs, "SEAT", EN)
     assert "two-stage says SOFA, flat says LAMP" in drawn
     assert "3 passes, 40 ms" in drawn and "1 pass, 20 ms" in drawn
     assert "Sub-model of SEAT" in drawn

@@ -36,10 +36,11 @@ def called_for() -> set[str]:
     found = set()
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            called = node.func if isinstance(node, ast.Call) and node.args else None
-            name = getattr(called, "id", getattr(called, "attr", ""))
-            if name in ("t", "texts") and isinstance(node.args[0], ast.Constant):
-                found.add(node.args[0].value)
+            if not isinstance(node, ast.Call) or not node.args:
+                continue
+            name, first = getattr(node.func, "id", getattr(node.func, "attr", "")), node.args[0]
+            if name in ("t", "texts") and isinstance(first, ast.Constant):
+                found.add(first.value)
     return found
 
 
