@@ -94,6 +94,13 @@ def _run_plugins(_context: click.Context, _option: click.Parameter, files: tuple
         raise click.BadParameter(str(error)) from error
 
 
+engine_option = click.option(
+    "--engine",
+    type=click.Choice(("auto", "tensorflow", "onnx")),
+    default="auto",
+    show_default=True,
+    help="What runs the networks; onnx (onnxruntime) converts them once, auto uses it where that was done.",
+)
 plugin_option = click.option(
     "--plugin",
     multiple=True,

@@ -130,6 +130,14 @@ OPTIONS = (
         commands=(BENCHMARK,),
     ),
     SettingOption(
+        "engine",
+        "backbone.engine",
+        "What computes features; onnx needs the extra onnx.",
+        "tensorflow",
+        ("tensorflow", "onnx"),
+        commands=(BENCHMARK,),
+    ),
+    SettingOption(
         "precision",
         "fine_tuning.precision",
         "What networks are fine-tuned in.",

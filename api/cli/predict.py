@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from .commands import ModelCommand, checked_rule, plugin_option
+from .commands import ModelCommand, checked_rule, engine_option, plugin_option
 
 logger = logging.getLogger(__name__)
 FORMATS = ("keras", "saved_model", "onnx", "litert")
@@ -56,6 +56,7 @@ FORMATS = ("keras", "saved_model", "onnx", "litert")
     "--tree", type=click.Path(path_type=Path), help="The tree of classes (tree.json of a run), for --explain."
 )
 @click.option("--cache", type=click.Path(path_type=Path), help="Folder for cached features, for --explain.")
+@engine_option
 @plugin_option
 def predict(
     bundle: Path,
@@ -76,6 +77,7 @@ def predict(
     manifest: Path | None,
     tree: Path | None,
     cache: Path | None,
+    engine: str,
 ) -> None:
     """Return which class each of IMAGES shows, and by which path.
 
@@ -106,7 +108,10 @@ def predict(
     if explain is not None and (only or only_from is not None):
         raise click.UsageError("--explain shows answers over all classes: leave --only out.")
     possible = (list(only) or None) if only_from is None else read_possible(only_from, only_column)
-    classifier = load_bundle(bundle, resident=resident)
+    try:
+        classifier = load_bundle(bundle, resident=resident, engine=engine)
+    except ImportError as error:
+        raise click.ClickException(str(error)) from error
     with ExitStack() as stack:
         page = None
         if explain is not None:

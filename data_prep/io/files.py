@@ -77,13 +77,18 @@ def sha256_of(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def cache_folder() -> Path:
+    """Return the cache: `AISLES_CACHE`, or the user's cache folder of this system."""
+    return Path(os.environ.get("AISLES_CACHE") or platformdirs.user_cache_dir("aisles", appauthor=False))
+
+
 def cached_place(kind: str, path: str | Path) -> Path:
     """Name a place in the cache for what belongs to a file or folder that may not be writable.
 
     Parameters
     ----------
     kind : str
-        The cache's folder for such things. The cache is `AISLES_CACHE`, or the user's cache folder of this system.
+        The folder for such things in the cache, `cache_folder()`.
     path : str or Path
         What it belongs to.
 
@@ -94,8 +99,7 @@ def cached_place(kind: str, path: str | Path) -> Path:
     """
     whole = os.path.abspath(path)
     digest = hashlib.sha256(whole.encode("utf-8", "surrogateescape")).hexdigest()[:16]
-    cache = os.environ.get("AISLES_CACHE") or platformdirs.user_cache_dir("aisles", appauthor=False)
-    return Path(cache) / kind / f"{Path(whole).name}-{digest}"
+    return cache_folder() / kind / f"{Path(whole).name}-{digest}"
 
 
 def path_from(path: str, here: str, flavor: Any = os.path) -> str:

@@ -26,7 +26,7 @@ from aisles.hierarchy.class_tree import ClassTree
 from aisles.hierarchy.clustering import ClusteringContext, choose_n_macros, cluster, cluster_classes
 from aisles.hierarchy.embeddings import class_embeddings
 from aisles.hierarchy.hierarchy import Hierarchy
-from aisles.models.backbones.registry import Backbone, build_backbone, in_precision
+from aisles.models.backbones.registry import Backbone, build_backbone, in_engine, in_precision
 from aisles.models.features import extract
 
 from .given_features import GivenFeatures
@@ -173,7 +173,7 @@ def prepare_features(
             color=settings.color,
             fit=settings.fit,
         )
-        backbone = in_precision(built, settings.precision)
+        backbone = in_engine(in_precision(built, settings.precision), settings.engine)
     assert backbone is not None
     features = extract(
         backbone,

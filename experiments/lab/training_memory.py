@@ -96,18 +96,17 @@ def _train(task: Task, folder: Path) -> None:
         LabeledImages(some, np.arange(len(some)) % 2, [sha256_of(file) for file in some])
         for some in (files[: task.n_images], files[task.n_images :])
     )
-    size = (task.side, task.side)
-    backbone = build_backbone(task.backbone, weights="none", input_size=size)
+    backbone = build_backbone(task.backbone, weights="none", input_size=(task.side, task.side))
     path = folder / "start.keras"
     backbone.model.save(path)
     start = StoredTrunk(
         StoredNetwork(path, sha256_of(path)),
-        backbone.name,
-        size,
-        backbone.preprocessing,
-        "rgb",
-        "none",
-        "float32",
+        name=backbone.name,
+        preprocessing=backbone.preprocessing,
+        color="rgb",
+        weights="none",
+        precision="float32",
+        fitting=backbone.fitting,
     )
     training = FineTuningSettings(
         frozen_epochs=task.frozen_epochs, tuned_epochs=task.tuned_epochs, precision="float32"

@@ -68,6 +68,10 @@ class BackboneSettings(Section):
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32", description="What features are computed in."
     )
+    engine: Literal["tensorflow", "onnx"] = Field(
+        default="tensorflow",
+        description="What computes features; onnx: onnxruntime, in float32, for which the network is converted once.",
+    )
     batch_size: int = Field(default=32, ge=1, description="Images per pass.")
 
     @field_validator("input_size")

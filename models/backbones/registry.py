@@ -24,6 +24,7 @@ from aisles.data_prep.images.color import VERSION
 from aisles.data_prep.images.fitting import Fitting
 
 from .definitions import BACKBONES, BackboneDefinition, split_joined
+from .engines import check_engine, is_converted, onnx_pass
 from .joined import JoinedBackbone
 from .normalization import NORMALIZATIONS
 from .onnx_file import OnnxBackbone
@@ -59,6 +60,8 @@ class Backbone:
         `float32` or `bfloat16` (arithmetic; features are float32 either way).
     fitting : Fitting
         How an image of any size becomes the pixels that `model` takes; squashed to its size unless given.
+    engine : str
+        What runs it: `tensorflow`, or `onnx` for onnxruntime; see `in_engine`.
     """
 
     name: str
@@ -68,6 +71,7 @@ class Backbone:
     weights: str = "given"
     precision: str = "float32"
     fitting: Fitting = cast(Fitting, None)
+    engine: str = "tensorflow"
 
     def __post_init__(self) -> None:
         given: Fitting | None = self.fitting
@@ -101,7 +105,12 @@ class Backbone:
 
     def runner(self) -> Callable[..., np.ndarray]:
         """Return the function from uint8 pixels (n, height, width, 3) to features (n, dimension), float32."""
+        if self.engine == "onnx":
+            return onnx_pass(self._pass, self.input_size, self._network_key)
         return lambda pixels: self.forward(pixels).numpy()
+
+    def _pass(self, pixels: Any) -> Any:
+        return tf.cast(self.model(tf.cast(pixels, tf.float32), training=False), tf.float32)
 
     @property
     def network(self) -> keras.Model:
@@ -111,16 +120,15 @@ class Backbone:
     @cached_property
     def forward(self) -> Callable:
         """The compiled pass: uint8 pixels (n, height, width, 3) to float32 features (n, dimension), tensors."""
-
-        @tf.function(input_signature=[tf.TensorSpec((None, *self.input_size, 3), tf.uint8)])
-        def forward(pixels):
-            return tf.cast(self.model(tf.cast(pixels, tf.float32), training=False), tf.float32)
-
-        return forward
+        return tf.function(self._pass, input_signature=[tf.TensorSpec((None, *self.input_size, 3), tf.uint8)])
 
     @cached_property
     def key(self) -> str:
         """A name for everything that the features depend on, apart from the image: safe as a file name."""
+        return self._network_key + ("-onnxruntime" if self.engine == "onnx" else "")
+
+    @cached_property
+    def _network_key(self) -> str:
         color = "" if self.color == "rgb" else f"-{self.color}"
         precision = PRECISIONS[self.precision][1]
         return f"{self.name}-{self.preprocessing}-{self.fitting.key}{color}{precision}-d{VERSION}-{self._identity[:16]}"
@@ -292,6 +300,36 @@ def in_precision(backbone: Any, precision: str) -> Any:
     network.set_weights(backbone.network.get_weights())
     model = _with_preprocessing(network, backbone.preprocessing, backbone.color)
     return replace(backbone, model=model, precision=precision)
+
+
+def in_engine(backbone: Any, engine: str) -> Any:
+    """Return the same backbone run by another engine.
+
+    Parameters
+    ----------
+    backbone : Backbone, JoinedBackbone or OnnxBackbone
+        An ONNX file is run by onnxruntime in any case.
+    engine : {'auto', 'tensorflow', 'onnx'}
+        `onnx` computes in float32, whatever the precision was, and converts the network when it is first run. `auto`
+        is onnx for float32 networks where that has happened on this machine, else TensorFlow.
+
+    Raises
+    ------
+    ValueError
+        If the engine is unknown.
+    ImportError
+        If it is `onnx` and the extra is not installed.
+    """
+    check_engine(engine)
+    if isinstance(backbone, JoinedBackbone):
+        return replace(backbone, parts=tuple(in_engine(part, engine) for part in backbone.parts))
+    if not isinstance(backbone, Backbone) or engine == "tensorflow":
+        return backbone
+    if engine == "auto" and not (
+        backbone.precision == "float32" and is_converted(lambda: backbone._network_key)
+    ):
+        return backbone
+    return replace(in_precision(backbone, "float32"), engine="onnx")
 
 
 def offers_bfloat16() -> bool:

@@ -17,6 +17,7 @@ from aisles.data_prep.io.files import sha256_of
 from aisles.data_prep.io.whole_folder import put_back, whole_folder
 from aisles.hierarchy.class_tree import ClassTree
 from aisles.hierarchy.hierarchy import Hierarchy
+from aisles.models.backbones.engines import check_engine
 from aisles.models.backbones.registry import Backbone, JoinedBackbone, OnnxBackbone
 from aisles.models.prediction.guarantee import Confidence
 from aisles.models.prediction.label_model import AnyModel, GivenModel, LabelModel
@@ -163,7 +164,9 @@ def _read(folder: Path) -> dict[str, Any]:
     return content
 
 
-def load_bundle(folder: str | Path, *, resident: int | None = None) -> FlatClassifier | TwoStageClassifier:
+def load_bundle(
+    folder: str | Path, *, resident: int | None = None, engine: str = "auto"
+) -> FlatClassifier | TwoStageClassifier:
     """Load a classifier from a bundle, after all hashes were checked.
 
     Networks are read when they are first needed.
@@ -174,18 +177,25 @@ def load_bundle(folder: str | Path, *, resident: int | None = None) -> FlatClass
     resident : int, optional
         How many networks (trunks with the heads on them) may be in memory at once; the least recently used goes
         first. Any number unless given.
+    engine : {'auto', 'tensorflow', 'onnx'}
+        What runs the networks: TensorFlow, or onnxruntime (extra `onnx`), for which they are converted when they first
+        run on this machine. `auto` is onnxruntime where that has happened, else TensorFlow. Probabilities agree within
+        1e-4.
 
     Raises
     ------
     BundleError
         As in `read_bundle`, or later when a network is first needed and can't be loaded.
     ValueError
-        If `resident` is no whole number of 1 or more.
+        If `resident` is no whole number of 1 or more, or the engine is unknown.
+    ImportError
+        If the engine is `onnx` and the extra is not installed.
     """
+    check_engine(engine)
     residents = Residents(resident)
     folder, content = Path(folder), read_bundle(folder)
     try:
-        return _Loader(folder, content).classifier(residents)
+        return _Loader(folder, content).classifier(residents, engine)
     except BundleError:
         raise
     except (
@@ -241,7 +251,7 @@ class _Loader:
     folder: Path
     content: dict[str, Any]
 
-    def classifier(self, residents: Residents) -> FlatClassifier | TwoStageClassifier:
+    def classifier(self, residents: Residents, engine: str) -> FlatClassifier | TwoStageClassifier:
         missing = [key for key in _KEYS if key not in self.content]
         if missing:
             raise BundleError(
@@ -253,12 +263,18 @@ class _Loader:
         hierarchy = Hierarchy.from_json(json.dumps(hierarchy)) if hierarchy else None
         flat: Any = self._model(models["flat"], trunks) if "flat" in models else None
         if self.content["kind"] == "flat":
-            classifier = FlatClassifier(flat, hierarchy, residents=residents)
+            classifier = FlatClassifier(flat, hierarchy, residents=residents, engine=engine)
         elif self.content["kind"] == "two-stage":
             submodels = [self._model(entry, trunks) for entry in models["submodels"]]
             router = self._model(models["router"], trunks)
             classifier = TwoStageClassifier(
-                router, submodels, hierarchy, flat=flat, rule=self.content["rule"], residents=residents
+                router,
+                submodels,
+                hierarchy,
+                flat=flat,
+                rule=self.content["rule"],
+                residents=residents,
+                engine=engine,
             )
         else:
             raise BundleError(

@@ -6,9 +6,7 @@ import logging
 import os
 import shutil
 import tempfile
-import warnings
 from collections.abc import Callable
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +19,7 @@ from PIL import Image
 
 from aisles.data_prep.images.fitting import EXTREME
 from aisles.data_prep.io.files import write_whole
+from aisles.models.backbones.engines import quiet_conversion
 from aisles.models.prediction.predictor import Classifier
 from aisles.models.prediction.stacks import compiled
 from aisles.models.prediction.two_stage import TwoStageClassifier
@@ -98,7 +97,7 @@ def export_classifier(classifier: Classifier, path: str | Path, format: str) -> 
     aside = Path(tempfile.mkdtemp(prefix=f".part-{path.name}-", dir=path.parent))
     try:
         part = aside / f"model{ENDINGS[format]}"
-        with _quiet():
+        with quiet_conversion():
             _WRITERS[format](network, part)
             found = run_exported(part, format, images)
         difference = float(np.abs(found - wanted).max())
@@ -211,20 +210,6 @@ def _put(part: Path, path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)
     os.replace(part, path)
-
-
-@contextmanager
-def _quiet():
-    """Keep the converters' own warnings and talk from a person who can't act on them."""
-    log = logging.getLogger("tf2onnx")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.setLevel(level)
 
 
 def _write_saved_model(network: keras.Model, path: Path) -> None:

@@ -30,10 +30,17 @@ class FlatClassifier(Classifier):
         Lets predictions name the macro that the class belongs to, and climb to it.
     residents : Residents, optional
         How many networks from disk may be in memory.
+    engine : {'tensorflow', 'onnx', 'auto'}
+        What runs the networks.
     """
 
     def __init__(
-        self, model: AnyModel, hierarchy: Hierarchy | None = None, *, residents: Residents | None = None
+        self,
+        model: AnyModel,
+        hierarchy: Hierarchy | None = None,
+        *,
+        residents: Residents | None = None,
+        engine: str = "tensorflow",
     ):
         if list(model.labels) != sorted(set(model.labels)):
             raise ValueError("A flat model's labels must be sorted and unique.")
@@ -41,7 +48,7 @@ class FlatClassifier(Classifier):
             hierarchy.check_classes(model.labels)
         self.model, self.hierarchy = model, hierarchy
         self.classes_ = np.array(model.labels)
-        self._arrange({"flat": model}, residents)
+        self._arrange({"flat": model}, residents, engine)
 
     @classmethod
     def from_model(

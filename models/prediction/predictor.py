@@ -22,6 +22,7 @@ from aisles.hierarchy.guarantees import (
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rule_functions import ClimbAnswers
 from aisles.hierarchy.rules import RoutingRule, parse_rule
+from aisles.models.backbones.engines import check_engine
 
 from .answers import HierarchicalPrediction, Outcome, make_prediction
 from .evaluation import Evaluation, summarize
@@ -51,6 +52,8 @@ class Classifier(ABC):
         SHA-256 of the image files that weights and temperatures were learned from, as far as they are known.
     residents : Residents
         How many networks from disk may be in memory.
+    engine : str
+        What runs the networks: `tensorflow`, `onnx`, or `auto` for onnx where it has been used on this machine before.
     """
 
     hierarchy: Hierarchy | None
@@ -58,10 +61,11 @@ class Classifier(ABC):
     confidence: Confidence | None = None
     learned_from: frozenset[str] = frozenset()
 
-    def _arrange(self, models: dict[str, AnyModel], residents: Residents | None) -> None:
+    def _arrange(self, models: dict[str, AnyModel], residents: Residents | None, engine: str) -> None:
         """Put models that share a trunk into one stack; called once, at the end of the constructor."""
-        self.residents = Residents() if residents is None else residents
-        places = make_stacks(list(models.values()), self.residents)
+        check_engine(engine)
+        self.residents, self.engine = Residents() if residents is None else residents, engine
+        places = make_stacks(list(models.values()), self.residents, engine)
         self._places: dict[str, tuple[Stack, slice]] = {
             name: places[position] for position, name in enumerate(models) if position in places
         }

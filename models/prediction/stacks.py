@@ -1,5 +1,6 @@
 """Networks that pass together, compiled as one function, and a batch that remembers what has passed."""
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -9,7 +10,8 @@ import numpy as np
 import tensorflow as tf
 
 from aisles.data_prep.images.fitting import Fitting
-from aisles.models.backbones.registry import AnyBackbone, Backbone
+from aisles.models.backbones.engines import is_converted, onnx_pass
+from aisles.models.backbones.registry import AnyBackbone, Backbone, digest, in_engine
 
 from .label_model import AnyModel, GivenModel, LabelModel
 from .stored import BundleError, Residents, Stored, StoredNetwork, opened
@@ -32,10 +34,12 @@ class Stack:
         With the same trunk; or a single given one.
     residents : Residents
         Counts it as one network if it comes from disk.
+    engine : {'tensorflow', 'onnx', 'auto'}
+        What runs its network; see `in_engine`. Heads stay in TensorFlow.
     """
 
-    def __init__(self, models: Sequence[AnyModel], residents: Residents):
-        self.models, self.residents = tuple(models), residents
+    def __init__(self, models: Sequence[AnyModel], residents: Residents, engine: str = "tensorflow"):
+        self.models, self.residents, self.engine = tuple(models), residents, engine
         ends = np.cumsum([len(model.labels) for model in models]).tolist()
         self.columns = [slice(end - len(m.labels), end) for end, m in zip(ends, models, strict=True)]
         self.width = ends[-1]
@@ -61,8 +65,8 @@ class Stack:
 
     def _load(self) -> _Loaded:
         if isinstance(self.models[0], GivenModel):
-            return _given(self.models[0].loaded())
-        trunk: AnyBackbone = opened(self.models[0].trunk)
+            return _given(self.models[0].loaded(), self.engine)
+        trunk: AnyBackbone = in_engine(opened(self.models[0].trunk), self.engine)
         heads = [_checked(opened(model.head), model, trunk) for model in self.models]  # type: ignore[union-attr]
 
         def outputs_of(features):
@@ -72,13 +76,13 @@ class Stack:
             sound = tf.reduce_all(tf.math.is_finite(features), axis=1, keepdims=True)
             return tf.where(sound, joined, np.nan)
 
-        if not isinstance(trunk, Backbone):
+        if not isinstance(trunk, Backbone) or trunk.engine == "onnx":
             spec = tf.TensorSpec((None, trunk.dimension), tf.float32)
             on_features = tf.function(outputs_of, input_signature=[spec], autograph=False)
             features_of = trunk.runner()
             return _Loaded(
                 lambda *pixels: on_features(tf.convert_to_tensor(features_of(*pixels))).numpy(),
-                (trunk, *heads),
+                (features_of, *heads),
             )
 
         def forward(pixels):
@@ -95,7 +99,9 @@ def compiled(forward: Callable, size: tuple[int, int]) -> Callable[[np.ndarray],
     return lambda pixels: function(tf.convert_to_tensor(pixels)).numpy()
 
 
-def make_stacks(models: Sequence[AnyModel], residents: Residents) -> dict[int, tuple[Stack, slice]]:
+def make_stacks(
+    models: Sequence[AnyModel], residents: Residents, engine: str = "tensorflow"
+) -> dict[int, tuple[Stack, slice]]:
     """Put models on the same trunk together.
 
     Returns
@@ -111,7 +117,7 @@ def make_stacks(models: Sequence[AnyModel], residents: Residents) -> dict[int, t
             groups.setdefault(shared, []).append(position)
     places = {}
     for positions in groups.values():
-        stack = Stack([models[position] for position in positions], residents)
+        stack = Stack([models[position] for position in positions], residents, engine)
         places.update({p: (stack, columns) for p, columns in zip(positions, stack.columns, strict=True)})
     return places
 
@@ -165,7 +171,7 @@ class ImageBatch:
         return stack in self._known and bool(self._known[stack].all())
 
 
-def _given(model: GivenModel) -> _Loaded:
+def _given(model: GivenModel, engine: str) -> _Loaded:
     network: Any = model.network
     prepare, size = model.preprocess, cast(tuple, model.input_size)
     if not isinstance(network, keras.Model):
@@ -181,7 +187,22 @@ def _given(model: GivenModel) -> _Loaded:
             return outputs
 
         return _Loaded(call, (network,))
+    if (
+        prepare is None and engine != "tensorflow"
+    ):  # what a preprocessing function does has no name to keep it under
+
+        def key() -> str:
+            return f"given-{'x'.join(map(str, size))}-{given_digest(network)[:16]}"
+
+        if engine == "onnx" or is_converted(key):
+            run = onnx_pass(given_forward(model), size, key())
+            return _Loaded(run, (run,))
     return _Loaded(compiled(given_forward(model), size), (network,))
+
+
+def given_digest(network: keras.Model) -> str:
+    """Return the SHA-256 of a network's weights and layers."""
+    return hashlib.sha256((digest(network) + network.to_json()).encode()).hexdigest()
 
 
 def given_forward(model: GivenModel) -> Callable[[Any], Any]:

@@ -43,6 +43,8 @@ class TwoStageClassifier(Classifier):
         The routing rule unless a call says otherwise.
     residents : Residents, optional
         How many networks from disk may be in memory.
+    engine : {'tensorflow', 'onnx', 'auto'}
+        What runs the networks.
     """
 
     hierarchy: Hierarchy
@@ -56,6 +58,7 @@ class TwoStageClassifier(Classifier):
         flat: AnyModel | None = None,
         rule: str | RoutingRule = "soft",
         residents: Residents | None = None,
+        engine: str = "tensorflow",
     ):
         self.router, self.submodels, self.hierarchy = router, tuple(submodels), hierarchy
         self.flat, self.rule = flat, parse_rule(rule)
@@ -72,7 +75,7 @@ class TwoStageClassifier(Classifier):
             _check_order("flat model", flat.labels, hierarchy.classes)
         self._submodel_names = [f"submodel {macro}" for macro in range(hierarchy.n_macros)]
         models = {"router": router, **dict(zip(self._submodel_names, self.submodels, strict=True))}
-        self._arrange(models if flat is None else {**models, "flat": flat}, residents)
+        self._arrange(models if flat is None else {**models, "flat": flat}, residents, engine)
 
     @classmethod
     def from_models(

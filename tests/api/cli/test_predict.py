@@ -216,3 +216,17 @@ def test_too_little_memory_is_said_with_what_to_lower(place, monkeypatch, error)
     monkeypatch.setattr("aisles.cli.lines.print_predictions", fail)
     ended = run("predict", place / "bundle", place / "photos", expect=1)
     assert "too little memory. Lower --batch-size" in ended.output
+
+
+def test_the_engine_onnx_gives_the_same_answers(place, tmp_path, monkeypatch):
+    pytest.importorskip("tf2onnx")
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setenv("AISLES_CACHE", str(tmp_path))
+    arguments = ["predict", place / "bundle", place / "photos", "--json"]
+    before = [json.loads(line) for line in run(*arguments).stdout.splitlines()]
+    after = [json.loads(line) for line in run(*arguments, "--engine", "onnx").stdout.splitlines()]
+    assert len(list((tmp_path / "converted").glob("*.onnx"))) == 3
+    for one, two in zip(before, after, strict=True):
+        assert dict(two["top"]) == pytest.approx(dict(one["top"]), abs=1e-4) and one["label"] == two["label"]
+    monkeypatch.setattr("aisles.models.backbones.engines._missing", lambda: ["onnxruntime"])
+    assert "aisles[onnx]" in run(*arguments, "--engine", "onnx", expect=1).output
