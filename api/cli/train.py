@@ -46,6 +46,10 @@ def train(data: Path, output: Path, settings: Any, cache: str | None, json_: boo
         macro = "" if e.macro_accuracy is None else f", macro {e.macro_accuracy:.3f}"
         told = "validation images, which chose the weights" if split == "val" else "test images"
         click.echo(f"accuracy {e.accuracy:.3f}{macro}, macro-F1 {e.macro_f1:.3f} on {e.n_images} {told}")
+        if e.answers_on_absent:
+            click.echo(
+                f"{e.answers_on_absent} answers are classes of which there is none; F1 is 0 for these classes."
+            )
     click.echo(f"\nSee more: aisles evaluate {result.bundle} {result.manifest}")
 
 
@@ -104,6 +108,8 @@ def _summary(found: "BundleEvaluation", table: "pd.DataFrame") -> str:
         f"accuracy {found.accuracy:.3f}, macro average precision {means['precision']:.3f}, recall "
         f"{means['recall']:.3f}, F1 {means['f1']:.3f} on {len(found.truth)} images"
     )
+    if found.on_absent:
+        text += f"\n{found.on_absent}"
     if not found.published_f1:
         return text
     both = table.dropna(subset="published_f1")

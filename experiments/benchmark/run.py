@@ -152,7 +152,7 @@ def run_benchmark(
         check_hierarchy(prepared, settings.hierarchy)
         trunk, features = prepare_features(prepared, settings.backbone, cache, backbone)
         facts = {"data": prepared.fingerprint, "backbone": trunk.key}
-        another = check_resumable(output, settings, facts, resume=resume, replace=replace)
+        another = check_resumable(output, settings, facts, prepared.manifest, resume=resume, replace=replace)
 
         def confusion() -> np.ndarray:
             trainer = Trainer(output / "models", prepared, features, trunk.key, settings.training, jobs)

@@ -44,6 +44,7 @@ def summary(result: BenchmarkResult) -> str:
         f"McNemar, {first['b']} against flat, a seed each: "
         + ", ".join(f"p = {test['p_value']:.2g}" for test in first["mcnemar"])
         + f" (corrected {_counts(first['corrected'])}, broken {_counts(first['broken'])})",
+        *_absent(metrics),
         *_controls(metrics["controls"]),
         *_best_flat(metrics["best_flat"]),
         *more,
@@ -70,6 +71,19 @@ def _best_flat(best: BestFlat) -> list[str]:
             f"{comparison['verdict']}"
         )
     return lines
+
+
+def _absent(metrics: BenchmarkMetrics) -> list[str]:
+    """Name the classes without test images, which make macro-F1 lower where they are answered."""
+    support = metrics["methods"]["flat"]["per_class"]["support"]
+    names = [name for name, images in zip(metrics["classes"], support, strict=True) if not images]
+    if not names:
+        return []
+    shown = f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''}"
+    return [
+        f"No test image shows {shown} ({len(names)} of {len(support)} classes): F1 is 0 for those of them that are "
+        "answered, and counts in macro-F1."
+    ]
 
 
 def _further(metrics: BenchmarkMetrics) -> list[str]:

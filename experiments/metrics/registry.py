@@ -136,7 +136,9 @@ def _balanced(truth: np.ndarray, probs: np.ndarray, hierarchy: Hierarchy) -> flo
     return answers.balanced_accuracy(truth, probs.argmax(1))
 
 
-@register_metric("macro_f1", label="macro-F1", description="mean F1 over the classes that occur")
+@register_metric(
+    "macro_f1", label="macro-F1", description="mean F1 over the classes that occur or are answered"
+)
 def _macro_f1(truth: np.ndarray, probs: np.ndarray, hierarchy: Hierarchy) -> float:
     return answers.macro_f1(truth, probs.argmax(1))
 

@@ -41,6 +41,8 @@ def bundle_document(evaluation: BundleEvaluation, name: str) -> Document:
     n_images = len(evaluation.truth)
     right, f1 = 100 * evaluation.accuracy, 100 * table["f1"].mean()
     verdict = f"{right:.1f} % of {n_images} images are right, macro F1 {f1:.1f} %."
+    if evaluation.on_absent:
+        verdict += f" {evaluation.on_absent}"
     if evaluation.published_f1:
         both = table.dropna(subset="published_f1")
         verdict += (

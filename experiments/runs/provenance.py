@@ -10,6 +10,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
+from aisles.data_prep.images.columns import shortened
+from aisles.data_prep.images.manifest import Manifest
 from aisles.experiments.settings.benchmark import BenchmarkSettings, explained_difference
 
 PACKAGES = ("aisles", "keras", "tensorflow", "numpy", "scipy", "scikit-learn", "pandas", "pillow")
@@ -42,6 +46,7 @@ def check_resumable(
     output: Path,
     settings: BenchmarkSettings,
     facts: Mapping[str, str],
+    manifest: Manifest,
     *,
     resume: bool = False,
     replace: bool = False,
@@ -54,6 +59,8 @@ def check_resumable(
     settings : BenchmarkSettings
     facts : mapping of str to str
         `data` (the images' fingerprint) and `backbone` (its key).
+    manifest : Manifest
+        The images that `facts` are about.
     resume : bool
         Whether there must be a study to go on with.
     replace : bool
@@ -74,7 +81,7 @@ def check_resumable(
         if resume:
             raise ValueError(f"{output} holds no study to go on with. Leave out --resume to start one.")
         return False
-    differing = _differences(output, settings, facts)
+    differing = _differences(output, settings, facts, manifest)
     if differing and not replace:
         raise ValueError(
             f"{output} holds a study that differs in {'; '.join(differing)}. Choose another folder, or say --replace "
@@ -83,7 +90,48 @@ def check_resumable(
     return bool(differing)
 
 
-def _differences(output: Path, settings: BenchmarkSettings, facts: Mapping[str, str]) -> list[str]:
+def changed_images(before: Path, manifest: Manifest) -> str:
+    """Say how images differ from those that a manifest lists: which came, which went, which were changed.
+
+    Parameters
+    ----------
+    before : Path
+        A manifest as `write_manifest` wrote it.
+    manifest : Manifest
+        The images of now.
+
+    Returns
+    -------
+    str
+        One phrase, such as "images: 1 added ('Kiwi/09.jpg')".
+    """
+    try:
+        old = pd.read_csv(before, dtype=str, keep_default_na=False)
+        places = [os.path.normpath(before.absolute().parent / name) for name in old["file_name"]]
+        old = old.set_axis(places)[["label", "split", "product"]]
+    except (OSError, ValueError, KeyError):
+        return "images"
+    new = manifest.table[["label", "split", "product"]].astype(str)
+    new = new.set_axis([os.path.normpath(path.absolute()) for path in manifest.paths])
+    root = os.path.abspath(manifest.root)
+    both = new.index.intersection(old.index)
+    found = {
+        "added": new.index.difference(old.index),
+        "gone": old.index.difference(new.index),
+        "with another class": both[(new.loc[both, "label"] != old.loc[both, "label"]).to_numpy()],
+        "with another split": both[(new.loc[both, "split"] != old.loc[both, "split"]).to_numpy()],
+    }
+    told = [
+        f"{len(paths):,} {what} ({shortened([os.path.relpath(path, root) for path in paths], 3)})"
+        for what, paths in found.items()
+        if len(paths)
+    ]
+    return f"images: {', '.join(told) if told else 'the same names, with other content, products or order'}"
+
+
+def _differences(
+    output: Path, settings: BenchmarkSettings, facts: Mapping[str, str], manifest: Manifest
+) -> list[str]:
     """List in what the study in a folder differs from the one that is asked for."""
     try:
         content = tomllib.loads((output / "settings.toml").read_text(encoding="utf-8"))
@@ -95,7 +143,13 @@ def _differences(output: Path, settings: BenchmarkSettings, facts: Mapping[str, 
         had = json.loads((output / "inputs.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         had = {}
-    inputs = [f"{k}: {had[k][:40]} -> {facts[k][:40]}" for k in facts if had.get(k, facts[k]) != facts[k]]
+    inputs = [
+        changed_images(output / "manifest.csv", manifest)
+        if k == "data"
+        else f"{k}: {had[k][:40]} -> {value[:40]}"
+        for k, value in facts.items()
+        if had.get(k, value) != value
+    ]
     return explained_difference(held, settings) + inputs
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from aisles.data_prep.io.files import sha256_of
 from aisles.data_prep.io.whole_folder import whole_folder
 
 logger = logging.getLogger(__name__)
@@ -38,12 +39,10 @@ def stage(folder: str | Path, inputs: Mapping[str, Any], make: Callable[[Path], 
         return False
     with whole_folder(folder) as part:
         make(part)
-        sizes = {
-            path.relative_to(part).as_posix(): path.stat().st_size
-            for path in part.rglob("*")
-            if path.is_file()
+        hashes = {
+            path.relative_to(part).as_posix(): sha256_of(path) for path in part.rglob("*") if path.is_file()
         }
-        stamp = {"key": key, "inputs": inputs, "sizes": sizes}
+        stamp = {"key": key, "inputs": inputs, "sha256": hashes}
         (part / STAMP).write_text(json.dumps(stamp, indent=1, default=str))
     return True
 
@@ -64,11 +63,11 @@ def fingerprint(inputs: Mapping[str, Any]) -> str:
 
 
 def _made_from(folder: Path) -> str | None:
-    """Return the key of what a folder was made from; None if it isn't there, or a file of it was cut short or lost."""
+    """Return the key of what a folder was made from; None if it isn't there, or a file of it was changed or lost."""
     try:
         stamp = json.loads((folder / STAMP).read_text())
-        sizes = stamp.get("sizes", {})
-        whole = all((folder / name).stat().st_size == size for name, size in sizes.items())
+        hashes = stamp.get("sha256", {})
+        whole = all(sha256_of(folder / name) == digest for name, digest in hashes.items())
         return stamp["key"] if whole else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -93,9 +93,10 @@ class BundleEvaluation:
         return confusion(self.truth, self.answers, len(self.classes))
 
     def per_class(self) -> pd.DataFrame:
-        """Return the table of the classes that occur, lowest F1 first: class, precision, recall, f1, support.
+        """Return the table of the classes that occur or are answered, lowest F1 first.
 
-        Where metrics are published: `published_f1` and `difference` too.
+        Columns class, precision, recall, f1, support; where metrics are published, `published_f1` and `difference` of
+        the classes that occur.
         """
         table = pd.DataFrame(
             {
@@ -108,8 +109,22 @@ class BundleEvaluation:
         )
         if self.published_f1:
             table["published_f1"] = [self.published_f1.get(name) for name in self.classes]
+            table.loc[table["support"] == 0, "published_f1"] = None
             table["difference"] = table["f1"] - table["published_f1"].astype(float)
-        return table.loc[table["support"] > 0].sort_values(by=["f1", "class"], ignore_index=True)
+        seen = np.union1d(self.truth, self.answers)
+        return table.loc[seen].sort_values(by=["f1", "class"], ignore_index=True)
+
+    @property
+    def on_absent(self) -> str:
+        """Say how many answers fall on classes of which there is no image, and on which; empty if none do."""
+        wrong = np.flatnonzero(~np.isin(self.answers, self.truth))
+        if not len(wrong):
+            return ""
+        names = shortened([self.classes[i] for i in np.unique(self.answers[wrong])])
+        return (
+            f"{len(wrong)} of {len(self.truth)} answers are classes of which there is no image ({names}): F1 is 0 for "
+            "these, and counts in the average over classes."
+        )
 
     def mistakes(self, most: int) -> np.ndarray:
         """Return the wrong answers that were most confident, as rows of the manifest."""

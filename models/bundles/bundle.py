@@ -193,7 +193,7 @@ def load_bundle(
     """
     check_engine(engine)
     residents = Residents(resident)
-    folder, content = Path(folder), read_bundle(folder)
+    folder, content = Path(folder).absolute(), read_bundle(folder)  # the working directory may change
     try:
         return _Loader(folder, content).classifier(residents, engine)
     except BundleError:

@@ -22,8 +22,11 @@ class Evaluation:
     rule : str
     accuracy, top5_accuracy : float
         Share whose true class is the most probable one, or among the five most probable ones.
-    balanced_accuracy, macro_f1 : float
-        Means over the classes that occur: of recall, and of F1 (there "macro" means "over classes").
+    balanced_accuracy : float
+        Mean recall over the classes that occur, as scikit-learn's `balanced_accuracy_score`.
+    macro_f1 : float
+        Mean F1 over the classes that occur or are answered, as scikit-learn's `f1_score(average="macro")` and as in
+        comparisons; there "macro" means "over classes".
     log_loss : float
         Mean of -log P(true class), with P of at least 1e-12.
     macro_accuracy : float or None
@@ -35,6 +38,9 @@ class Evaluation:
     right_of_answered : float
         Share of right ones among given answers; a macro answer is right if the macro holds the true class.
     per_class : dict of str to (precision, recall, F1, support)
+        Of the classes that occur or are answered.
+    answers_on_absent : int
+        Answers on classes of which there is no image. Each such class lowers `macro_f1`, for its F1 is 0.
     """
 
     n_images: int
@@ -49,6 +55,7 @@ class Evaluation:
     answered: dict[str, float]
     right_of_answered: float
     per_class: dict[str, tuple[float, float, float, int]]
+    answers_on_absent: int
 
 
 def summarize(
@@ -63,10 +70,9 @@ def summarize(
     """Compute the metrics; `truth` holds indices into `classes`, one a row of `probs`."""
     best = probs.argmax(1)
     rank = (probs > probs[np.arange(len(truth)), truth][:, None]).sum(1)
-    parts: Any = precision_recall_fscore_support(
-        truth, best, labels=np.unique(truth), average=None, zero_division=ZERO
-    )
-    rows = zip(np.unique(truth), *parts, strict=True)
+    seen = np.union1d(truth, best)
+    parts: Any = precision_recall_fscore_support(truth, best, labels=seen, average=None, zero_division=ZERO)
+    rows = zip(seen, *parts, strict=True)
     macro_right = _macro_right(truth, macro_probs, hierarchy)
     right = best == truth
     levels, given_right = np.full(len(truth), "class"), right
@@ -79,7 +85,7 @@ def summarize(
         rule=rule,
         accuracy=float(right.mean()),
         top5_accuracy=float((rank < 5).mean()),
-        balanced_accuracy=float(np.mean(parts[1])),
+        balanced_accuracy=float(np.mean(parts[1][parts[3] > 0])),
         macro_f1=float(np.mean(parts[2])),
         log_loss=float(-np.log(np.maximum(probs[np.arange(len(truth)), truth], 1e-12)).mean()),
         macro_accuracy=None if macro_right is None else float(macro_right.mean()),
@@ -87,6 +93,7 @@ def summarize(
         answered={level: float((levels == level).mean()) for level in ("class", "macro", "none")},
         right_of_answered=float(given_right[given].mean()) if given.any() else 0.0,
         per_class={str(classes[i]): (float(p), float(r), float(f), int(s)) for i, p, r, f, s in rows},
+        answers_on_absent=int((~np.isin(best, truth)).sum()),
     )
 
 

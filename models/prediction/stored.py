@@ -40,9 +40,13 @@ class StoredNetwork:
         BundleError
             If the file is missing, has changed, is no network or holds what no bundle may (see `keras_file`).
         """
-        if not self.path.is_file() or sha256_of(self.path) != self.sha256:
+        if not self.path.is_file():
             raise BundleError(
-                f"{self.path} is missing or has changed since the bundle was written (SHA-256 differs). "
+                f"{self.path} is missing: the bundle was moved or deleted after it was loaded. Load it again."
+            )
+        if sha256_of(self.path) != self.sha256:
+            raise BundleError(
+                f"{self.path} has changed since the bundle was written (SHA-256 differs). "
                 "Copy or train the bundle again."
             )
         try:

@@ -69,8 +69,9 @@ def test_an_evaluation_without_published_classes_prints_no_mean_of_nothing():
     from aisles.cli.train import _summary
 
     found = SimpleNamespace(
-        accuracy=0.5, truth=[0, 1], published_f1={"CHAIR": 0.76}, measured_on="test images, split by product"
-    )
+        accuracy=0.5, truth=[0, 1], published_f1={"CHAIR": 0.76}, measured_on="test images, split by product",
+        on_absent="",
+    )  # fmt: skip
     table = pd.DataFrame({"precision": [0.5], "recall": [0.5], "f1": [0.5], "published_f1": [np.nan]})
     told = _summary(found, table)
     assert "none of these classes has a published F1" in told and "nan" not in told

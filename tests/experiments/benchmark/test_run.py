@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -14,7 +15,6 @@ import pytest
 from aisles.data_prep.io.errors import DataError
 from aisles.experiments.benchmark.summary import summary
 from aisles.experiments.methods.protocol import check_same_protocol
-from aisles.experiments.runs import stages
 from aisles.models.bundles.bundle import load_bundle
 
 pytestmark = pytest.mark.keras
@@ -30,7 +30,7 @@ def whole(tmp_path_factory, drawn_goods, small_run):
 def test_a_study_killed_ten_times_gives_the_same_metrics(
     tmp_path, drawn_goods, small_run, whole, monkeypatch
 ):
-    real, folder, kills = stages.os.replace, tmp_path / "run", 0
+    real, folder, kills = os.replace, tmp_path / "run", 0
 
     class Killed(BaseException):
         pass
@@ -43,12 +43,12 @@ def test_a_study_killed_ten_times_gives_the_same_metrics(
                 raise Killed
             real(source, target)
 
-        monkeypatch.setattr(stages.os, "replace", dying)
+        monkeypatch.setattr(os, "replace", dying)
         try:
             small_run(drawn_goods, folder, *SHORT)
         except Killed:
             kills += 1
-    monkeypatch.setattr(stages.os, "replace", real)
+    monkeypatch.setattr(os, "replace", real)
     small_run(drawn_goods, folder, *SHORT, resume=True)
     assert kills == 10
     assert (folder / "metrics.json").read_bytes() == (whole[1] / "metrics.json").read_bytes()
@@ -97,6 +97,15 @@ def test_a_method_that_fails_is_a_row_with_its_reason(tmp_path, drawn_goods, sma
     assert "nowhere.json" in failed["file:nowhere.json"]
     assert set(result.metrics["methods"]) >= {"flat", "soft", "hie"}
     assert all(f"{name}" in text and "failed: " in text for name in failed)
+
+
+def test_classes_without_test_images_are_named_beside_the_averages(whole, drawn_goods):
+    result = whole[0]
+    assert "No test image shows" not in summary(result)
+    content = json.loads(json.dumps(result.metrics))
+    content["methods"]["flat"]["per_class"]["support"][1] = 0
+    text = summary(replace(result, metrics=content))
+    assert f"No test image shows {content['classes'][1]} (1 of 8 classes): F1 is 0" in text
 
 
 def test_heads_trained_on_other_terms_are_found(whole):

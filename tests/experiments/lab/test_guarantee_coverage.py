@@ -1,4 +1,4 @@
-"""The coverage experiment, on probabilities that are true, and what the README says of its result."""
+"""The coverage experiment, on probabilities that are true, and what the documentation says of its result."""
 
 import json
 from pathlib import Path
@@ -25,26 +25,26 @@ def test_promises_are_kept_on_average_over_deals():
     assert found.n_calibration + found.n_new == 1200
 
 
-def test_the_readmes_figures_are_those_of_the_committed_result():
+def test_the_documented_figures_are_those_of_the_committed_result():
     root = Path(__file__).parents[3]
     result = json.loads(
         (root / "experiments/lab/results/guarantee_coverage_grocery.json").read_text(encoding="utf-8")
     )
     deals = result["deals"]
-    readme = " ".join((root / "docs" / "usage.md").read_text(encoding="utf-8").split())
+    page = " ".join((root / "docs" / "howto" / "guarantee.md").read_text(encoding="utf-8").split())
 
     def listed(values, digits=3):
         first, second, third = (f"{value:.{digits}f}" if digits else f"{value:g}" for value in values)
         return f"{first}, {second} and {third}"
 
     (n_deals,), (known,), (new,) = ({d[key] for d in deals} for key in ("n_deals", "n_calibration", "n_new"))
-    assert f"dealt {n_deals} times into {known:,} to calibrate on and {new:,} new ones" in readme
+    assert f"dealt {n_deals} times into {known:,} to calibrate on and {new:,} new ones" in page
     guarantees = listed((deal["target"] for deal in deals), digits=0)
     right = listed(deal["right_of_answered"] for deal in deals)
-    assert f"guarantees of {guarantees} gave {right} right of those answered" in readme
-    assert f"were reached in {listed(d['share_of_deals_kept'] for d in deals)} of the deals" in readme
-    assert f"{listed(deal['answered'] for deal in deals)} of the images got an answer" in readme
+    assert f"guarantees of {guarantees} gave {right} right of those answered" in page
+    assert f"were reached in {listed(d['share_of_deals_kept'] for d in deals)} of the deals" in page
+    assert f"{listed(deal['answered'] for deal in deals)} of the images got an answer" in page
     covered = listed(deal["set_coverage"]["lac"][0] for deal in deals)
-    assert f"Sets (lac) of the same shares held the true class of {covered} of the images" in readme
-    assert "with probability 0.9" in readme and {deal["delta"] for deal in deals} == {0.1}
-    assert result["command"].partition(" run/")[0] in readme
+    assert f"Sets (lac) of the same shares held the true class of {covered} of the images" in page
+    assert "with probability 0.9" in page and {deal["delta"] for deal in deals} == {0.1}
+    assert result["command"].partition(" run/")[0] in page

@@ -56,9 +56,17 @@ def test_a_stage_that_was_cut_short_is_made_again(tmp_path):
     assert (folder / "answer.npz").stat().st_size == 100
 
 
-def test_stages_that_know_no_sizes_are_still_taken(tmp_path):
+def test_a_stage_with_a_flipped_bit_is_made_again(tmp_path):
+    folder = tmp_path / "flat"
+    stage(folder, {"a": 1}, write)
+    (folder / "answer.npz").write_bytes(bytes(50) + b"\1" + bytes(49))
+    assert not is_made(folder, {"a": 1})
+    assert stage(folder, {"a": 1}, write) and (folder / "answer.npz").read_bytes() == bytes(100)
+
+
+def test_stages_that_know_no_hashes_are_still_taken(tmp_path):
     stage(tmp_path / "flat", {"a": 1}, write)
     stamp = json.loads((tmp_path / "flat" / "stage.json").read_text())
-    del stamp["sizes"]
+    del stamp["sha256"]
     (tmp_path / "flat" / "stage.json").write_text(json.dumps(stamp))
     assert is_made(tmp_path / "flat", {"a": 1})

@@ -1,6 +1,7 @@
 """From images to a bundle, to the table of classes, and to the table of heads."""
 
 import json
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -69,6 +70,19 @@ def test_the_table_of_classes_has_the_worst_first_and_agrees_with_the_bundle(run
     by_name = table.set_index("class")
     for name, (precision, recall, f1, support) in result.test.per_class.items():
         assert by_name.loc[name].tolist() == pytest.approx([precision, recall, f1, support])
+
+
+def test_answers_on_classes_without_images_stand_in_table_average_and_a_sentence(run):
+    found = evaluate_bundle(run[1].bundle, run[1].manifest)
+    assert found.on_absent == "" and len(found.per_class()) == 6
+    truth, probs = np.array([0, 0, 1]), np.eye(6)[[0, 2, 1]]
+    made = replace(found, truth=truth, probs=probs)
+    table = made.per_class().set_index("class")
+    assert table["support"].to_dict() == {"lime": 0, "apple": 2, "cherry": 1}
+    assert table["f1"].mean() == pytest.approx((2 / 3 + 1) / 3)
+    assert made.on_absent.startswith(
+        "1 of 3 answers are classes of which there is no image ('lime'): F1 is 0"
+    )
 
 
 def test_the_order_of_the_confusion_matrix_keeps_macros_together(run):

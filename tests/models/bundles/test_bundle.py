@@ -293,11 +293,23 @@ def test_a_network_that_contradicts_bundle_json_is_refused(bundle, images):
         load_bundle(folder).predict(images)
 
 
-def test_a_network_changed_after_loading_is_noticed_when_it_is_needed(bundle, images):
+def test_a_network_changed_or_lost_after_loading_is_noticed_when_it_is_needed(bundle, images):
     loaded = load_bundle(bundle[0])
     change_byte(bundle[0])
     with pytest.raises(BundleError, match="has changed"):
         loaded.predict(images)
+    for network in bundle[0].glob("*.keras"):
+        network.unlink()
+    with pytest.raises(BundleError, match=r"\.keras is missing: the bundle was moved or deleted"):
+        loaded.predict(images)
+
+
+def test_a_bundle_of_a_relative_path_answers_after_the_working_directory_changes(bundle, images, monkeypatch):
+    folder, classifier = bundle
+    monkeypatch.chdir(folder.parent)
+    loaded = load_bundle(folder.name)
+    monkeypatch.chdir("/")
+    np.testing.assert_allclose(loaded.predict_proba(images), classifier.predict_proba(images), atol=1e-6)
 
 
 @pytest.mark.parametrize("fault", [OSError("no more room"), KeyboardInterrupt("no more room")])
