@@ -137,7 +137,7 @@ def test_every_stage_is_looked_into_and_the_nearest_training_images_are_of_the_c
     for label, neighbors in found.items():
         assert len(neighbors) == 3 and all(path.parent.name == label for path, _ in neighbors)
         cosines = [cosine for _, cosine in neighbors]
-        assert cosines == sorted(cosines, reverse=True) and -1 <= min(cosines) and max(cosines) <= 1.0001
+        assert cosines == sorted(cosines, reverse=True) and min(cosines) >= -1 and max(cosines) <= 1.0001
 
 
 def test_examples_are_what_the_run_made_of_them(demo, run):
