@@ -86,7 +86,7 @@ class BenchmarkResult:
         return f"{shown}<p>{escape(self.metrics['verdict'])}</p>"
 
     def __repr__(self) -> str:
-        first = self.metrics["comparisons"][0]
+        first = self.metrics["best_flat"]["comparisons"][0]
         verdict = (
             f"{first['b']} against {first['a']}: {100 * first['difference']:+.1f} points, {first['verdict']}"
         )

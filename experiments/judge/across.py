@@ -179,6 +179,11 @@ def _document(across: AcrossSets) -> Document:
 
 
 def _chosen(folder: Path, metrics: Metrics, method: str | None) -> ComparisonFacts:
+    """Return a run's comparison of a method (its primary unless given): of two-stage ones that with the best flat."""
+    strongest = metrics["best_flat"]["comparisons"] if metrics["kind"] == BENCHMARK else []
+    judged = strongest[:1] if method is None else [c for c in strongest if c["b"] == method]
+    if judged:
+        return {**judged[0], "a": "best flat"}
     if method is None:
         return metrics["comparisons"][0]
     found = next((c for c in metrics["comparisons"] if c["b"] == method), None)

@@ -73,8 +73,11 @@ def result_table(metrics: Metrics) -> str:
 
 
 def result_sentence(metrics: Metrics) -> str:
-    """Return the first comparison in words: difference, interval, test, power and protocol."""
-    first = metrics["comparisons"][0]
+    """Return the comparison that decides in words: difference, interval, test, power and protocol.
+
+    A benchmark's is the primary method's against the flat method that validation images prefer, else the first one.
+    """
+    first = (metrics["best_flat"] if metrics["kind"] == BENCHMARK else metrics)["comparisons"][0]
     a, b = _escaped(first["a"]), _escaped(first["b"])
     said = {
         "better": f"{b} is more accurate than {a}",

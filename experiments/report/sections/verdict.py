@@ -59,20 +59,28 @@ COSTS = (
 
 
 def opening(run: Run) -> tuple[Block, ...]:
-    """Return the plot that carries the verdict."""
+    """Return the plots that carry the verdict: against the strongest flat method, then against flat itself."""
     comparisons = [c for c in run.metrics["comparisons"] if not is_control(c["b"], run.metrics)]
+    strongest = run.metrics["best_flat"]
+    if strongest["name"] == FLAT:
+        return (_differences("difference", comparisons, FLAT, run.primary),)
+    best = _differences("difference", strongest["comparisons"], strongest["name"], run.primary)
+    return best, _differences("difference-from-flat", comparisons, FLAT, run.primary)
+
+
+def _differences(name: str, comparisons: Sequence[ComparisonFacts], against: str, primary: str) -> Plot:
     low, high = (100 * v for v in comparisons[0]["interval"])
     level = 100 * (1 - comparisons[0]["alpha"])
-    baselines = dict.fromkeys(f"{c['b']} against {c['a']}" for c in comparisons if c["a"] != FLAT)
+    baselines = dict.fromkeys(f"{c['b']} against {c['a']}" for c in comparisons if c["a"] != against)
     others = f" (†: {', '.join(baselines)})" if baselines else ""
+    what = against if against == FLAT else f"{against}, the flat method that validation images prefer"
     caption = (
-        f"Difference in accuracy against flat{others}. Diamond: mean; line: {level:g} % interval over products "
-        f"(for {run.primary}: {signed(low)} to {signed(high)} points); rings: single seeds. "
-        f"{run.primary} is the primary method"
+        f"Difference in accuracy against {what}{others}. Diamond: mean; line: {level:g} % interval over products "
+        f"(for {primary}: {signed(low)} to {signed(high)} points); rings: single seeds. {primary} is the primary method"
         + ("; the others are corrected for their number (step-down max-T)." if len(comparisons) > 1 else ".")
     )
-    drawn = [c if c["a"] == FLAT else {**c, "b": f"{c['b']} †"} for c in comparisons]
-    return (Plot("difference", caption, difference_plot(drawn)),)
+    drawn = [c if c["a"] == against else {**c, "b": f"{c['b']} †"} for c in comparisons]
+    return Plot(name, caption, difference_plot(drawn, against))
 
 
 def methods_section(run: Run) -> Section:

@@ -1,0 +1,177 @@
+"""A two-stage method counts as better only if the strongest flat model is beaten: worlds where the truth is planted."""
+
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from aisles.experiments.benchmark.evaluation import best_flat, evaluate
+from aisles.experiments.benchmark.run import BenchmarkResult
+from aisles.experiments.benchmark.summary import summary
+from aisles.experiments.judge.across import combine_runs
+from aisles.experiments.judge.latex import result_sentence
+from aisles.experiments.methods.registry import MethodResult
+from aisles.experiments.report.writing import write_report
+from aisles.experiments.runs.predictions import Predictions
+from aisles.experiments.runs.schema import BENCHMARK, SCHEMA, BenchmarkMetrics
+from aisles.experiments.settings.benchmark import ComparisonSettings
+from aisles.hierarchy.clustering import cluster_classes
+from aisles.hierarchy.embeddings import ClassEmbeddings
+from aisles.hierarchy.hierarchy import Hierarchy
+from tests.experiments.report.conftest import completed
+
+CLASSES = tuple(f"c{i}" for i in range(8))
+HIERARCHY = Hierarchy(("M0", "M1", "M2", "M3"), tuple((f"c{2 * m}", f"c{2 * m + 1}") for m in range(4)))
+N = {"test": 2_500, "val": 800}
+SEEDS = 3
+WORLDS = {
+    "two-stage beats both": {"flat": 0.70, "flat-lda": 0.76, "soft": 0.81},
+    "two-stage beats flat alone": {"flat": 0.70, "flat-lda": 0.76, "soft": 0.76},
+    "two-stage beats flat and loses to the strongest": {"flat": 0.70, "flat-lda": 0.82, "soft": 0.76},
+}
+ROLES = {"flat": "flat", "flat-lda": "flat", "soft": "two-stage"}
+
+
+def one_hot(answers: np.ndarray) -> np.ndarray:
+    """Return 0.72 for the answer and 0.04 for the others, (..., 8)."""
+    return (0.68 * np.eye(8)[answers] + 0.04).astype(np.float32)
+
+
+def planted(accuracies: dict[str, float], seed: int = 0) -> Predictions:
+    """Plant methods of stated accuracy: an image's difficulty is shared, a model's and an image's own luck are not."""
+    rng = np.random.default_rng([11, seed])
+    truth = {split: rng.integers(0, 8, n) for split, n in N.items()}
+    shared = {split: rng.normal(size=n) for split, n in N.items()}
+    methods = {}
+    for name, accuracy in accuracies.items():
+        tables = {}
+        for split, n in N.items():
+            luck = 0.4 * rng.normal(size=(SEEDS, n)) + 0.02 * rng.normal(size=(SEEDS, 1))
+            right = 0.9165 * shared[split] + luck < norm.ppf(accuracy)
+            tables[split] = one_hot(np.where(right, truth[split], truth[split] ^ 1))
+        routed = name == "soft"
+        macro = np.full((SEEDS, N["test"], 4), 0.1, np.float32)
+        macro[:, np.arange(N["test"]), truth["test"] // 2] = 0.7
+        methods[name] = MethodResult(
+            tables["test"], tables["val"], hierarchy=HIERARCHY if routed else None,
+            macro_probs=macro if routed else None, name=name, role=ROLES[name], what=name,
+        )  # fmt: skip
+    names = np.array(CLASSES, dtype=object)
+    files = np.array([f"{i}.png" for i in range(N["test"])], dtype=object)
+    uniform = {split: np.full((SEEDS, n, 4), 0.25, np.float32) for split, n in N.items()}
+    halves = {split: np.full((SEEDS, n, 8), 0.5, np.float32) for split, n in N.items()}
+    return Predictions(
+        files, files, names[truth["test"]], HIERARCHY, tuple(range(SEEDS)), methods, names[truth["val"]],
+        uniform["test"], uniform["val"], halves["test"], halves["val"],
+    )  # fmt: skip
+
+
+def whole(predictions: Predictions, linkage: np.ndarray, images: str) -> dict:
+    """Return a run's metrics: what predictions say as a benchmark computes it, the rest neutral."""
+    found = evaluate(predictions, ComparisonSettings(methods=("flat", "flat-lda")), linkage)
+    more = {
+        "schema": SCHEMA,
+        "kind": BENCHMARK,
+        "data": {"images": {"train": 900, "val": N["val"], "test": N["test"]}, "test_images": images},
+        "hierarchy": {"origin": "planted"},
+        "forecast": {"candidates": [{"linkage": "ward", "macros": 2, "sizes": [2, 2]}]},
+    }
+    return completed(found | more, BenchmarkMetrics)
+
+
+@pytest.fixture(scope="module", params=WORLDS)
+def world(request, tmp_path_factory):
+    """Return a world's name, its metrics and a run folder with its report."""
+    folder = tmp_path_factory.mktemp("world") / "run"
+    folder.mkdir()
+    predictions = planted(WORLDS[request.param])
+    tree = cluster_classes(ClassEmbeddings(CLASSES, np.eye(8)))
+    metrics = whole(predictions, tree.linkage, request.param)
+    predictions.write(folder)
+    rows = [
+        f"{file},{label},test" for file, label in zip(predictions.file_names, predictions.labels, strict=True)
+    ]
+    (folder / "manifest.csv").write_text("\n".join(["file_name,label,split", *rows]) + "\n")
+    members = dict(zip(HIERARCHY.macros, map(list, HIERARCHY.members), strict=True))
+    for name, content in (("hierarchy.json", {"macros": members}), ("metrics.json", metrics)):
+        (folder / name).write_text(json.dumps(content))
+    (folder / "tree.json").write_text(tree.to_json())
+    (folder / "settings.toml").write_text('[comparison]\nprimary = "soft"\n')
+    write_report(folder)
+    return request.param, metrics, folder
+
+
+def texts(metrics, folder) -> dict[str, str]:
+    """Return every place that tells a person who won."""
+    result = BenchmarkResult(folder, metrics)
+    markdown = (folder / "report.md").read_text(encoding="utf-8")
+    return {
+        "metrics": metrics["verdict"],
+        "terminal": summary(result).split("Verdict: ")[1].splitlines()[0],
+        "python": repr(result),
+        "report": markdown.split("## ")[0],
+        "paper": result_sentence(metrics).split(". ")[0],
+    }
+
+
+def test_the_verdict_follows_the_strongest_flat_model(world):
+    name, metrics, folder = world
+    strongest, said = metrics["best_flat"], texts(metrics, folder)
+    assert strongest["name"] == "flat-lda"
+    against_best, against_flat = strongest["comparisons"][0], metrics["comparisons"][0]
+    assert (against_best["a"], against_best["b"], against_flat["a"]) == ("flat-lda", "soft", "flat")
+    assert against_flat["verdict"] == "better"  # in every world, so flat alone would always tell of a win
+    wins = {where: "soft is better than" in text or "more accurate" in text for where, text in said.items()}
+    if name == "two-stage beats both":
+        assert against_best["verdict"] == "better" and against_best["interval"][0] > 0
+        assert metrics["verdict"].startswith("soft is better than flat-lda: ")
+        assert wins["metrics"] and wins["terminal"] and wins["report"] and wins["paper"]
+        assert "flat-lda" in said["python"] and said["python"].endswith("better)")
+        return
+    assert (
+        against_best["verdict"]
+        in {
+            "two-stage beats flat alone": ("equivalent", "no difference shown"),
+            "two-stage beats flat and loses to the strongest": ("worse",),
+        }[name]
+    )
+    assert not any(wins.values()), wins
+    assert "soft beats flat alone, which is not the strongest flat model" in metrics["verdict"]
+    for where in ("terminal", "report"):
+        assert metrics["verdict"][:60] in " ".join(said[where].split())
+    assert "flat-lda" in said["python"] and not said["python"].endswith(" better)")
+    assert "flat-lda" in said["paper"]
+
+
+def test_the_plot_that_opens_the_report_shows_the_strongest_flat_model(world):
+    name, metrics, folder = world
+    html = (folder / "report.html").read_text(encoding="utf-8")
+    first = html[html.index("<svg") : html.index("</svg>")]
+    assert "Difference in accuracy against flat-lda" in first
+    shown = float(re.search(r"soft ([+\u2212-][\d.]+) \(", first).group(1).replace("\u2212", "-"))
+    assert shown == pytest.approx(100 * metrics["best_flat"]["comparisons"][0]["difference"], abs=0.051)
+
+
+def test_several_data_sets_together_are_judged_against_their_strongest_flat_models(tmp_path):
+    linkage = cluster_classes(ClassEmbeddings(CLASSES, np.eye(8))).linkage
+    for seed in range(3):
+        predictions = planted(WORLDS["two-stage beats flat alone"], seed)
+        (tmp_path / f"set{seed}").mkdir()
+        metrics = whole(predictions, linkage, str(seed))
+        (tmp_path / f"set{seed}" / "metrics.json").write_text(json.dumps(metrics))
+    across = combine_runs([tmp_path / f"set{seed}" for seed in range(3)])
+    assert across.verdict != "better" and "best flat" in across.sentence()
+    own = [json.loads((tmp_path / f"set{s}" / "metrics.json").read_text())["best_flat"] for s in range(3)]
+    assert [c["difference"] for c in across.comparisons] == [b["comparisons"][0]["difference"] for b in own]
+
+
+def test_validation_images_name_the_strongest_flat_model_and_test_images_do_not():
+    found = planted({"flat": 0.70, "flat-lda": 0.76, "soft": 0.81})
+    wrong = np.repeat(one_hot(found.truth ^ 1)[None], SEEDS, axis=0)
+    spoiled = {**found.methods, "flat-lda": replace(found.methods["flat-lda"], probs=wrong)}
+    assert best_flat(found) == "flat-lda"
+    other = replace(found, methods=spoiled)
+    assert other.correct("flat-lda").mean() == 0 and best_flat(other) == "flat-lda"
