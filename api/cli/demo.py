@@ -19,13 +19,17 @@ PATH = click.Path(path_type=Path)
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 to be reached from elsewhere.")
 @click.option("--port", default=7860, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--export", type=PATH, help="Write a folder that runs as a Hugging Face Space; serve nothing.")
 @plugin_option
-def demo(bundle: Path, flat: Path | None, run: Path | None, host: str, port: int) -> None:
+def demo(
+    bundle: Path, flat: Path | None, run: Path | None, host: str, port: int, export: Path | None
+) -> None:
     """Serve a page on which anyone tries BUNDLE, on this machine and offline.
 
     An image gets the answer that is sure enough: its class, its macro-category, or none. A slider sets how sure; with
     --run its promises are checked on the run's test images. Uploads are not kept. Needs the extra demo: python -m pip
-    install 'aisles[demo]'.
+    install 'aisles[demo]'. --export writes all of it, with the example images of the run, as a folder to be put
+    somewhere else.
 
     Example: aisles demo run/bundles/two-stage --flat run/bundles/flat --run run
     """
@@ -37,4 +41,10 @@ def demo(bundle: Path, flat: Path | None, run: Path | None, host: str, port: int
         ) from error
     from aisles.demo.demo import open_demo
 
-    serve(open_demo(bundle, flat, run), host, port)
+    opened = open_demo(bundle, flat, run)
+    if export is None:
+        serve(opened, host, port)
+        return
+    from aisles.demo.space import write_space
+
+    click.echo(write_space(opened, bundle, flat, export))

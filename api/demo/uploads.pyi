@@ -18,11 +18,8 @@ class ImageUpload(gr.Image):
     def preprocess(self, payload: Any) -> tuple[str, str] | None:
         """Return path and name of what was uploaded."""
         return None if payload is None or payload.path is None else (payload.path, _name(payload))
-    from collections.abc import Callable, Sequence
-    from typing import TYPE_CHECKING, Any, Literal
-
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
     from gradio.blocks import Block
-
     if TYPE_CHECKING:
         from gradio.components import Timer
         from gradio.components.base import Component
@@ -38,11 +35,8 @@ class FilesUpload(gr.File):
             return []
         files = payload if isinstance(payload, list) else getattr(payload, "root", [payload])
         return [(file.path, _name(file)) for file in files]
-    from collections.abc import Callable, Sequence
-    from typing import TYPE_CHECKING, Any, Literal
-
+    from typing import Callable, Literal, Sequence, Any, TYPE_CHECKING
     from gradio.blocks import Block
-
     if TYPE_CHECKING:
         from gradio.components import Timer
         from gradio.components.base import Component

@@ -1,5 +1,6 @@
 """A small run on drawn images, and the demonstration of its bundles."""
 
+import asyncio
 import socket
 import threading
 import time
@@ -54,13 +55,18 @@ def address(demo):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(make_app(demo), "127.0.0.1", port, log_level="warning"))
-    thread = threading.Thread(target=server.run, daemon=True)
+    servers: list[uvicorn.Server] = []
+
+    async def serve() -> None:  # Gradio binds itself to the loop that it finds
+        servers.append(uvicorn.Server(uvicorn.Config(make_app(demo), "127.0.0.1", port, log_level="warning")))
+        await servers[0].serve()
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),), daemon=True)
     thread.start()
     began = time.monotonic()
-    while not server.started:
+    while not (servers and servers[0].started):
         assert thread.is_alive() and time.monotonic() - began < 120
         time.sleep(0.05)
     yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
+    servers[0].should_exit = True
     thread.join(30)

@@ -147,11 +147,11 @@ def test_of_the_run_only_the_report_is_served(address, run):
 
 
 def test_uploads_are_refused_when_large_and_swept_when_old(address, tmp_path):
-    import requests
+    import httpx
 
     from aisles.demo.uploads import Sweeper
 
-    answer = requests.post(f"{address}/gradio_api/upload", files={"files": bytes(33 * 2**20)}, timeout=60)
+    answer = httpx.post(f"{address}/gradio_api/upload", files={"files": bytes(33 * 2**20)}, timeout=60)
     assert answer.status_code == 413
     old, new = tmp_path / "a" / "old.png", tmp_path / "b" / "new.png"
     for path in (old, new):
