@@ -17,6 +17,7 @@ from .commands import QUIET, Commands, ModelCommand, as_json, plugin_option, typ
 from .compare import compare
 from .curve import print_curve
 from .data import data as data_group
+from .demo import demo
 from .help_pages import SECTIONS, first_screen, versions
 from .options import BENCHMARK, setting_options
 from .predict import export, predict
@@ -160,6 +161,7 @@ def quickstart(output: Path, seed: int, json_: bool) -> None:
 main.add_command(data_group)
 main.add_command(predict)
 main.add_command(export)
+main.add_command(demo)
 main.add_command(report)
 main.add_command(compare)
 main.add_command(cite)

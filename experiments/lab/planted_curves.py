@@ -1,12 +1,12 @@
-"""Does a curve find where a planted advantage ends, and how often does it claim one that isn't there?
+"""Measure whether a curve finds where a planted advantage ends, and how often it claims one that isn't there.
 
     python -m experiments.lab.planted_curves --draws 400 --output experiments/lab/results/planted-curves
 
 Two worlds, drawn again and again, both judged by the same code as `aisles benchmark --curve`:
 
-- answers: correctness of 1,000 test images by a flat and a two-stage method, 5 draws per point, with a common part (the
-  same images are hard for both) and a spread over draws. The advantage at 1, 2, 5, 10, 20 and 50 labels is planted: 12, 8,
-  5, 0, 0, 0 points, or nothing anywhere. The truth of the crossing is 10.
+- answers: correctness of 1,000 test images by a flat and a two-stage method, 5 draws per point, with a common part
+  (the same images are hard for both) and a spread over draws. The advantage at 1, 2, 5, 10, 20 and 50 labels is
+  planted: 12, 8, 5, 0, 0, 0 points, or nothing anywhere. The truth of the crossing is 10.
 - heads: normal classes in macros, with real discriminants. The "two methods" are one and the same discriminant, each
   with labels of its own from the same classes, so nothing is there to be found.
 

@@ -185,7 +185,7 @@ def _stage(stage: "StageView", image: Image.Image) -> str:
         heat = '<p class="soft">No heat map: one label only, or a model that can\'t be looked into.</p>'
     else:
         text = f"Grad-CAM: what speaks for {stage.about}"
-        heat = f"<figure>{_image(_heated(image, stage.heat), text)}<figcaption>{escape(text)}</figcaption></figure>"
+        heat = f"<figure>{_image(heated(image, stage.heat), text)}<figcaption>{escape(text)}</figcaption></figure>"
     return f'<div class="stage"><h3>{escape(stage.title)}</h3><table>{rows}</table>{more}{heat}</div>'
 
 
@@ -222,7 +222,7 @@ def _image(image: Image.Image, text: str, side: int = SIDE) -> str:
     return f'<img alt="{escape(text, quote=True)}" src="data:image/jpeg;base64,{data}">'
 
 
-def _heated(image: Image.Image, heat: np.ndarray) -> Image.Image:
+def heated(image: Image.Image, heat: np.ndarray) -> Image.Image:
     """Lay a heat map over an image, of which the network saw all, squashed to its input."""
     small = image.copy()
     small.thumbnail((SIDE, SIDE))

@@ -1,0 +1,50 @@
+"""`aisles demo`: the page where anyone tries a bundle."""
+
+from pathlib import Path
+
+import click
+
+from .commands import ModelCommand, plugin_option
+
+PATH = click.Path(path_type=Path)
+
+
+@click.command(cls=ModelCommand)
+@click.argument("bundle", type=PATH)
+@click.option(
+    "--flat", type=PATH, help="A flat bundle to compare with.  [default: the bundle's own flat model]"
+)
+@click.option(
+    "--run", type=PATH, help="The run whose test images promises are checked on and examples are taken from."
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 to be reached from elsewhere.")
+@click.option("--port", default=7860, show_default=True, type=click.IntRange(1, 65535))
+@click.option("--export", type=PATH, help="Write a folder that runs as a Hugging Face Space; serve nothing.")
+@plugin_option
+def demo(
+    bundle: Path, flat: Path | None, run: Path | None, host: str, port: int, export: Path | None
+) -> None:
+    """Serve a page on which anyone tries BUNDLE, on this machine and offline.
+
+    An image gets the answer that is sure enough: its class, its macro-category, or none. A slider sets how sure; with
+    --run its promises are checked on the run's test images. Uploads are not kept. Needs the extra demo: python -m pip
+    install 'aisles[demo]'. --export writes all of it, with the example images of the run, as a folder to be put
+    somewhere else.
+
+    Example: aisles demo run/bundles/two-stage --flat run/bundles/flat --run run
+    """
+    try:
+        from aisles.demo.server import serve
+    except ImportError as error:
+        raise click.ClickException(
+            f"The page needs the extra demo ({error}). Install it: python -m pip install 'aisles[demo]'"
+        ) from error
+    from aisles.demo.demo import open_demo
+
+    opened = open_demo(bundle, flat, run)
+    if export is None:
+        serve(opened, host, port)
+        return
+    from aisles.demo.space import write_space
+
+    click.echo(write_space(opened, bundle, flat, export))
