@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import pandas as pd
 from aisles.data_prep.images.columns import shortened
 from aisles.data_prep.io.arrays import read_arrays
 from aisles.data_prep.io.errors import DataError
+from aisles.experiments.runs.predictions import ARCHIVES, TABLE, archive_name
 
 KEYS = ("file_name", "id")
 TRUTHS = ("truth", "label")
@@ -19,6 +20,7 @@ FACTS = (
     *KEYS,
     *TRUTHS,
     "answer",
+    "probability",
     "product",
     "seed",
     "method",
@@ -84,7 +86,8 @@ def read_predictions(path: str | Path, names: ColumnNames | None = None) -> dict
     Parameters
     ----------
     path : path
-        `.csv`, `.tsv`, `.parquet` or `.npz`.
+        `.csv`, `.tsv`, `.parquet` or `.npz`, or a run folder. The `predictions.csv` of a run has its probabilities in
+        `probabilities` beside it, which are read with it.
     names : ColumnNames, optional
 
     Returns
@@ -98,6 +101,7 @@ def read_predictions(path: str | Path, names: ColumnNames | None = None) -> dict
         If the file can't be read or is not a predictions table.
     """
     path, names = Path(path), names or ColumnNames()
+    path = path / TABLE if (path / TABLE).is_file() else path
     readers = {".csv": _read_text, ".tsv": _read_text, ".parquet": _read_parquet, ".npz": _read_npz}
     reader = readers.get(path.suffix.lower())
     if reader is None:
@@ -112,7 +116,15 @@ def read_predictions(path: str | Path, names: ColumnNames | None = None) -> dict
         raise DataError(f"{path} can't be read: {error}. {WHAT_IT_HOLDS}") from error
     if isinstance(content, PredictionsTable):
         return {"": content}
-    return frame_tables(content, str(path), names)
+    tables = frame_tables(content, str(path), names)
+    if path.name != TABLE or "probability" not in content:
+        return tables
+    sure = content.groupby("method", sort=False, observed=True)["probability"].count()
+    archives = {name: path.parent / ARCHIVES / archive_name(name) for name in tables if sure[name]}
+    return tables | {
+        name: replace(_read_npz(archive, names), source=f"{path} ({name})")
+        for name, archive in archives.items()
+    }
 
 
 def frame_tables(
@@ -276,6 +288,16 @@ def _read_npz(path: Path, names: ColumnNames) -> PredictionsTable:
             found[column] = values
     odd = {name: values.shape for name, values in found.items() if values.shape != keys.shape}
     probs = arrays.get("probs")
+    if (
+        probs is not None
+        and probs.ndim == 3
+        and probs.shape[:2] == (*arrays.get("seeds", keys[:0]).shape, len(keys))
+    ):
+        n_seeds = len(probs)  # a run's archive: the same images for each seed
+        probs = probs.reshape(-1, probs.shape[2])
+        found = {name: np.tile(values, n_seeds) for name, values in found.items()}
+        found[names.seed] = np.repeat(arrays["seeds"], len(keys))
+        keys = np.tile(keys, n_seeds)
     if probs is not None and (probs.ndim != 2 or probs.shape != (len(keys), len(listed or ()))):
         odd["probs"] = probs.shape
     if odd or keys.ndim != 1:

@@ -16,7 +16,7 @@ from aisles.experiments.methods.registry import MethodResult
 from aisles.hierarchy.hierarchy import Hierarchy
 
 DIGITS = 9
-LISTED = ("flat", "hard", "soft")
+TABLE, ARCHIVES = "predictions.csv", "probabilities"
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,20 +79,20 @@ class Predictions:
         """Write `predictions.csv` and `probabilities/<method>.npz` into a run folder.
 
         The table has one row per method, seed and test image: file_name, product, label, macro, seed, method,
-        answer, router_macro, then `p:<class>` for each class and `m:<macro>` for each macro of the study. The
-        probabilities of methods that are not in `LISTED` stay empty there. The archives hold every method's
+        answer, probability (of the answer; empty for bare answers) and router_macro. The archives alone hold
+        probabilities, and are predictions tables as well: file_name, product, truth, classes, seeds; every method's
         `probs` and `val_probs` (float32, to the last bit), its `macro_probs` and `val_macro_probs` if it has a router,
-        what it says `inside` macros before routing if `probs` doesn't tell, `truth` and `val_truth`; they are what the
-        metrics are computed from.
+        what it says `inside` macros before routing if `probs` doesn't tell, and `val_truth`.
         """
         folder = Path(folder)
-        write_whole(folder / "predictions.csv", self._table())
-        (folder / "probabilities").mkdir(exist_ok=True)
+        write_whole(folder / TABLE, self._table())
+        (folder / ARCHIVES).mkdir(exist_ok=True)
         for name, method in self.methods.items():
-            write_whole(folder / "probabilities" / f"{file_name_of(name)}.npz", self._archive(method))
+            write_whole(folder / ARCHIVES / archive_name(name), self._archive(method))
 
     def _archive(self, method: MethodResult) -> bytes:
         arrays: dict[str, Any] = {
+            "file_name": self.file_names.astype(str), "product": self.products.astype(str),
             "probs": method.probs, "val_probs": method.val_probs, "truth": self.truth,
             "val_truth": self.val_truth, "seeds": np.array(self.seeds), "classes": np.array(self.hierarchy.classes),
         }  # fmt: skip
@@ -107,28 +107,25 @@ class Predictions:
         return buffer.getvalue()
 
     def _table(self) -> str:
-        classes, macros = self.hierarchy.classes, self.hierarchy.macros
-        facts = ["file_name", "product", "label", "macro", "seed", "method", "answer", "router_macro"]
         buffer = io.StringIO()
         writer = csv.writer(buffer, lineterminator="\n")
-        writer.writerow([*facts, *(f"p:{name}" for name in classes), *(f"m:{name}" for name in macros)])
+        writer.writerow(
+            [
+                "file_name",
+                "product",
+                "label",
+                "macro",
+                "seed",
+                "method",
+                "answer",
+                "probability",
+                "router_macro",
+            ]
+        )
         for name in self.methods:
             for row in range(len(self.seeds)):
-                numbers = self._numbers(name, row)
-                writer.writerows(
-                    [*facts, *cells] for facts, cells in zip(self._facts(name, row), numbers, strict=True)
-                )
+                writer.writerows(self._facts(name, row))
         return buffer.getvalue()
-
-    def _numbers(self, name: str, row: int) -> Iterable[list[str]]:
-        """Return the cells of each image's probabilities; without any where the method isn't listed with them."""
-        n_classes, n_macros = self.hierarchy.n_classes, self.hierarchy.n_macros
-        if name not in LISTED:
-            return repeat([""] * (n_classes + n_macros), len(self.labels))
-        tables = [self.probs(name)[row]] if name == "flat" else [self.probs(name)[row], self.router[row]]
-        form = ",".join([f"%.{DIGITS}g"] * sum(table.shape[1] for table in tables))
-        form += "," * n_macros if name == "flat" else ""
-        return [(form % tuple(values)).split(",") for values in np.concatenate(tables, axis=1).tolist()]
 
     def _facts(self, name: str, row: int) -> Iterable[tuple]:
         classes, macros = np.array(self.hierarchy.classes), np.array(self.hierarchy.macros)
@@ -137,6 +134,8 @@ class Predictions:
         router_macro = repeat("") if router is None else macros[router[row].argmax(1)].tolist()
         true_macro = macros[self.hierarchy.macro_of[self.truth]].tolist()
         answers = classes[self.answers(name)[row]].tolist()
+        surest = self.probs(name)[row].max(axis=1).tolist()
+        shown = repeat("") if method.answers_only else [f"%.{DIGITS}g" % value for value in surest]
         columns = (
             self.file_names,
             self.products,
@@ -145,9 +144,14 @@ class Predictions:
             repeat(self.seeds[row]),
             repeat(name),
         )
-        return zip(*columns, answers, router_macro)  # noqa: B905 - some columns repeat for ever
+        return zip(*columns, answers, shown, router_macro)  # noqa: B905 - some columns repeat for ever
 
 
 def file_name_of(method: str) -> str:
     """Return a method's name as a file name: `beam:2` is `beam-2`."""
     return "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in method)
+
+
+def archive_name(method: str) -> str:
+    """Return what the file with a method's probabilities is called."""
+    return f"{file_name_of(method)}.npz"

@@ -7,17 +7,18 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 
 from aisles.data_prep.images.columns import shortened
+from aisles.data_prep.io.arrays import read_arrays
 from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.tables import rows as table_rows
 from aisles.hierarchy.class_tree import ClassTree
 from aisles.hierarchy.hierarchy import Hierarchy
 
+from .predictions import ARCHIVES, TABLE, archive_name
 from .schema import (
     BENCHMARK,
     BenchmarkMetrics,
@@ -58,9 +59,9 @@ class Run:
     answers_by : mapping of str to ndarray of int of shape (n_seeds, n_test)
         Each method's answers as indices into `classes`.
     classes_by : mapping of str to ndarray of shape (n_seeds, n_test, n_classes)
-        The class distributions of those methods whose distributions were kept; flat and the primary at least.
+        Every method's class distributions.
     router_by : mapping of str to ndarray of shape (n_seeds, n_test, n_macros)
-        Of the methods that have a router.
+        Of the methods that have a router over the run's macros.
     """
 
     folder: Path
@@ -164,20 +165,14 @@ def read_run(folder: str | Path) -> Run:
         raise DataError(f"{folder} holds no comparison with {FLAT!r}. Run the study again: aisles benchmark.")
     first = next(iter(groups[FLAT].values()))
     unknown = (set(table["label"]) | set(table["answer"])) - set(hierarchy.classes)
-    columns = [f"p:{name}" for name in hierarchy.classes]
-    if unknown or not set(columns) <= set(table):
-        only = sorted(unknown) or sorted(set(columns) - set(table))
+    if unknown:
         raise DataError(
             f"predictions.csv and hierarchy.json of {folder} name different classes. Only in one: "
-            f"{shortened(only)}. Run the study again."
+            f"{shortened(sorted(unknown))}. Run the study again."
         )
     for name, parts in groups.items():
         _check_images(folder, name, first, parts)
     classes_by, router_by = _distributions(folder, groups, hierarchy)
-    if FLAT not in classes_by or metrics["comparisons"][0]["b"] not in classes_by:
-        raise DataError(
-            f"{folder} lacks the probabilities of flat or the primary method. Run the study again."
-        )
     names, labels, products = (
         first[column].to_numpy(dtype=object) for column in ("file_name", "label", "product")
     )
@@ -208,34 +203,28 @@ def _answers(parts: dict[int, pd.DataFrame], hierarchy: Hierarchy) -> np.ndarray
 def _distributions(
     folder: Path, groups: dict[str, dict[int, pd.DataFrame]], hierarchy: Hierarchy
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return the class and macro distributions of methods, from their archives or else from the table."""
+    """Return every method's class distributions, and the macro distributions of routers of the run's hierarchy."""
     classes_by, router_by = {}, {}
     for name, parts in groups.items():
+        path = folder / ARCHIVES / archive_name(name)
+        try:
+            arrays = read_arrays(path)
+        except OSError as error:
+            raise DataError(
+                f"{folder} lacks the probabilities of {name!r}: {error}. Run the study again."
+            ) from error
         shape = (len(parts), len(next(iter(parts.values()))))
-        found = _archive(folder, name)
-        for kind, names, kept in (("p", hierarchy.classes, classes_by), ("m", hierarchy.macros, router_by)):
-            probs = found.get({"p": "probs", "m": "macro_probs"}[kind])
-            if probs is None:
-                columns = [f"{kind}:{column}" for column in names]
-                probs = np.stack(
-                    [part.reindex(columns=columns).to_numpy(np.float64) for part in parts.values()]
-                )
-            if probs.shape == (*shape, len(names)) and not np.isnan(probs).any():
-                kept[name] = probs.astype(np.float64)
+        probs, macro_probs = arrays.get("probs"), arrays.get("macro_probs")
+        if probs is None or probs.shape != (*shape, hierarchy.n_classes) or not np.isfinite(probs).all():
+            found = None if probs is None else probs.shape
+            raise DataError(
+                f"{path} must hold `probs` of shape {(*shape, hierarchy.n_classes)}, as predictions.csv has images and "
+                f"seeds. Received: {found}. Run the study again."
+            )
+        classes_by[name] = probs.astype(np.float64)
+        if macro_probs is not None and macro_probs.shape == (*shape, hierarchy.n_macros):
+            router_by[name] = macro_probs.astype(np.float64)
     return classes_by, router_by
-
-
-def _archive(folder: Path, method: str) -> dict[str, np.ndarray]:
-    try:
-        with np.load(folder / "probabilities" / f"{_file_name_of(method)}.npz", allow_pickle=False) as arrays:
-            return {key: arrays[key] for key in ("probs", "macro_probs") if key in arrays}
-    except (OSError, ValueError, BadZipFile):
-        return {}
-
-
-def _file_name_of(method: str) -> str:
-    """Name a method's file as the study does: `beam:2` is `beam-2`."""
-    return "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in method)
 
 
 def _json(folder: Path, name: str, check: Callable[[Any], Checked]) -> Checked | None:
@@ -280,11 +269,14 @@ def _tree(folder: Path, hierarchy: Hierarchy) -> ClassTree | None:
 
 def _predictions(folder: Path) -> pd.DataFrame:
     text = {"file_name", "product", "label", "macro", "method", "answer", "router_macro"}
-    numbers = {"seed": np.int64}
+    types = dict.fromkeys(text, str) | {"seed": np.int64, "probability": np.float64}
     try:
-        heads = pd.read_csv(folder / "predictions.csv", nrows=0).columns
-        types = {name: numbers.get(name, str if name in text else np.float64) for name in heads}
-        return pd.read_csv(folder / "predictions.csv", dtype=types, keep_default_na=False, na_values=[""])
+        return pd.read_csv(
+            folder / TABLE,
+            dtype=types,
+            keep_default_na=False,
+            na_values={"probability": [""], "router_macro": [""]},
+        )
     except (OSError, ValueError) as error:
         raise DataError(f"{folder} is no finished run: predictions.csv can't be read ({error}).") from error
 

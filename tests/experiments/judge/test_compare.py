@@ -300,3 +300,24 @@ def test_wrong_use_is_refused(digits, tmp_path):
     (tmp_path / "answers.txt").write_text("x")
     result = CliRunner().invoke(main, ["compare", str(tmp_path / "answers.txt"), str(tmp_path / "b.csv")])
     assert result.exit_code == 3 and "must be a .csv, .tsv, .parquet or .npz file" in result.output
+
+
+@pytest.mark.keras
+def test_a_benchmarks_predictions_are_judged_again_with_their_probabilities(full_run, tmp_path):
+    metrics = json.loads((full_run / "metrics.json").read_text(encoding="utf-8"))
+    again = compare(full_run, baseline="flat", hierarchy=full_run / "hierarchy.json")
+    for name, of_method in again.metrics["methods"].items():
+        told = metrics["methods"][name]
+        assert of_method["accuracy"] == pytest.approx(told["accuracy"])
+        if name == "hiclass":
+            assert of_method["top5_accuracy"] is None
+            continue
+        assert of_method["top5_accuracy"] == pytest.approx(told["top5_accuracy"])
+        if told["calibration"] is not None:
+            nll = told["calibration"]["before"]["nll"]
+            assert of_method["calibration"]["before"]["nll"] == pytest.approx(nll, rel=1e-5)
+    first = next(c for c in again.comparisons if c.b == "soft")
+    assert first.difference == pytest.approx(metrics["comparisons"][0]["difference"])
+    archives = [full_run / "probabilities" / f"{name}.npz" for name in ("flat", "soft")]
+    (alone,) = compare(*archives).comparisons
+    assert (alone.a, alone.b) == ("flat", "soft") and alone.difference == pytest.approx(first.difference)

@@ -165,7 +165,9 @@ def _photographs(folder: Path, labels: list[str]) -> None:
 def _predictions(folder: Path, classes: tuple[str, ...], names, labels: list[str]) -> None:
     place = {name: i for i, name in enumerate(names)}
     parts = []
+    (folder / "probabilities").mkdir()
     for method, seeds in ANSWERS.items():
+        probabilities = []
         for seed, answers in enumerate(seeds):
             probs = np.full((8, 4), 0.1)
             probs[np.arange(8), [place[classes[a]] for a in answers]] = 0.7
@@ -181,10 +183,10 @@ def _predictions(folder: Path, classes: tuple[str, ...], names, labels: list[str
                     "router_macro": "" if method == "flat" else "warm",
                 }
             )
-            routed = np.full((8, 2), np.nan) if method == "flat" else np.tile([0.9, 0.1], (8, 1))
-            columns = pd.DataFrame(probs, columns=[f"p:{name}" for name in names])
-            macros = pd.DataFrame(routed, columns=["m:warm", "m:cool"])
-            parts.append(pd.concat([facts, columns, macros], axis=1))
+            parts.append(facts.assign(probability=0.7))
+            probabilities.append(probs)
+        routed = {} if method == "flat" else {"macro_probs": np.tile([0.9, 0.1], (2, 8, 1))}
+        np.savez(folder / "probabilities" / f"{method}.npz", probs=np.stack(probabilities), **routed)
     pd.concat(parts).to_csv(folder / "predictions.csv", index=False)
 
 

@@ -66,3 +66,19 @@ def test_without_tree_and_manifest_the_rest_is_still_read(make_run):
     assert run.tree is None and run.settings == {}
     assert set(run.paths) == {None}
     assert run.order.tolist() == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("spoiled", ["lost", "of other seeds", "not numbers", "no archive"])
+def test_probabilities_that_are_lost_or_do_not_fit_are_named(make_run, spoiled):
+    folder = make_run()
+    path = folder / "probabilities" / "soft.npz"
+    probs = np.full((2, 8, 4), 0.25)
+    if spoiled == "lost":
+        path.unlink()
+    elif spoiled == "no archive":
+        path.write_text("nothing")
+    else:
+        np.savez(path, probs=probs[:1] if spoiled == "of other seeds" else np.full_like(probs, np.nan))
+
+    with pytest.raises(DataError, match="soft"):
+        read_run(folder)
