@@ -1,6 +1,7 @@
 """`aisles rollup`: class, macro and the level to answer, from probabilities made anywhere."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -64,7 +65,7 @@ def rollup(
     if json_ and csv_:
         raise click.UsageError("--json and --csv exclude each other: the answers are printed once.")
     try:
-        thresholds = None if climb is None else tuple(map(float, climb.split(",")))
+        thresholds: Any = None if climb is None else tuple(map(float, climb.split(",")))
     except ValueError as error:
         raise click.BadParameter(f"{climb!r} is no threshold, such as 0.9 or 0.9,0.8.") from error
     found = roll_up(

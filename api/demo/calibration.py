@@ -9,8 +9,7 @@ import numpy as np
 from aisles.data_prep.images.decoding import image_size, read_image_bytes
 from aisles.data_prep.images.manifest import Manifest, read_manifest
 from aisles.data_prep.io.errors import UnreadableImage
-from aisles.data_prep.io.files import whole_file
-from aisles.models.features import default_cache
+from aisles.data_prep.io.files import features_cache, whole_file
 
 from .judging import Stages
 from .networks import Networks
@@ -49,7 +48,7 @@ def calibration_of(
         logger.warning("%s has no test images here that the bundle did not learn from.", run)
         return None
     key = hashlib.sha256("\n".join([*_hashes(bundle, flat), *digests]).encode()).hexdigest()[:32]
-    kept = (default_cache().parent if cache is None else cache) / "demo" / f"{key}.npz"
+    kept = (features_cache().parent if cache is None else cache) / "demo" / f"{key}.npz"
     stages = _read(kept)
     if stages is None:
         logger.info("Looking once at %d test images of %s, for the slider.", len(paths), run)

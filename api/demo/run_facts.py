@@ -3,7 +3,6 @@
 import io
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -11,6 +10,7 @@ from PIL import Image, ImageDraw
 from aisles.data_prep.images.decoding import read_image_bytes
 from aisles.data_prep.io.errors import UnreadableImage
 from aisles.experiments.runs.reader import FLAT, Run, read_run
+from aisles.experiments.runs.schema import BenchmarkMetrics
 
 from .texts import Texts
 
@@ -88,12 +88,12 @@ class RunFacts:
     Attributes
     ----------
     folder : Path
-    metrics : dict
+    metrics : BenchmarkMetrics
     examples : list of Example
     """
 
     folder: Path
-    metrics: dict[str, Any]
+    metrics: BenchmarkMetrics
     examples: list[Example]
 
     @property

@@ -13,10 +13,11 @@ from PIL import Image
 from aisles.data_prep.images.decoding import read_image_bytes
 from aisles.data_prep.images.manifest import read_manifest
 from aisles.data_prep.io.errors import UnreadableImage
+from aisles.data_prep.io.files import features_cache
 from aisles.experiments.report.explanation_page import heated
 from aisles.hierarchy.embeddings import unit_rows
 from aisles.models.backbones.registry import JoinedBackbone
-from aisles.models.features import FeatureCache, default_cache
+from aisles.models.features import FeatureCache
 from aisles.models.prediction.explanation import StageView, explain, first_trunk
 from aisles.models.prediction.images import image_pixels, open_image
 from aisles.models.prediction.stored import opened
@@ -55,7 +56,7 @@ class Why:
 
     def __init__(self, networks: Networks, run: Path | None, cache: Path | None = None):
         self.networks, self.run = networks, run
-        self.cache = default_cache() if cache is None else cache / "features"
+        self.cache = features_cache(None if cache is None else cache / "features")
 
     def stages(self, look: Look, rule: str) -> tuple[StageView, ...]:
         """Return what router, chosen sub-model and flat model say, with their heat maps."""

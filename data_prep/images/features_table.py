@@ -161,12 +161,14 @@ def _table(
         table = table.assign(file_name=[f"row-{row}" for row in range(len(table))])
     coarse = None
     if hierarchy_column is not None and hierarchy_column in table:
-        alone = ((table["label"].str.strip() == "") & (table[hierarchy_column].str.strip() != "")).to_numpy()
+        alone = np.asarray(
+            (table["label"].str.strip() == "") & (table[hierarchy_column].str.strip() != ""), dtype=bool
+        )
         if alone.any():
-            rows = table[alone].reset_index(drop=True)
+            rows = table.loc[alone].reset_index(drop=True)
             named = complete_table(rows.assign(label=rows[hierarchy_column]), source).table
             coarse = named, vectors[alone]
-            table, vectors = table[~alone].reset_index(drop=True), vectors[~alone]
+            table, vectors = table.loc[~alone].reset_index(drop=True), vectors[~alone]
     table, notes, warnings = complete_table(table, source)
     hashes = np.array([hashlib.sha256(row.tobytes()).hexdigest() for row in vectors], dtype=object)
     manifest = Manifest(table, root, tuple(notes)).with_warnings(*warnings)

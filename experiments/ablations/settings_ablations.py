@@ -14,6 +14,7 @@ from aisles.data_prep.images.manifest import Manifest, read_manifest
 from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.settings_errors import explained
 from aisles.data_prep.io.tables import write_table
+from aisles.experiments.runs.schema import BenchmarkMetrics
 from aisles.experiments.runs.writer import run_folder, write_json
 from aisles.experiments.settings.benchmark import BenchmarkSettings
 
@@ -220,7 +221,7 @@ def _rows(
     from aisles.experiments.benchmark.run import run_benchmark
 
     rows: list[dict[str, Any]] = []
-    base: dict[str, Any] | None = None
+    base: BenchmarkMetrics | None = None
     for number, variant in enumerate(variants, 1):
         logger.info("%s: %s, %d of %d.", name, variant.name, number, len(variants))
         try:
@@ -246,7 +247,7 @@ def changed(settings: BenchmarkSettings, variant: Variant) -> BenchmarkSettings:
         raise ValueError(f"{variant.name!r} can't be tried. {explained(error, BenchmarkSettings)}") from None
 
 
-def _metrics(result: "BenchmarkResult", base: dict[str, Any], primary: str) -> dict[str, Any]:
+def _metrics(result: "BenchmarkResult", base: BenchmarkMetrics, primary: str) -> dict[str, Any]:
     metrics = result.metrics
     flat, own, first = (
         metrics["methods"]["flat"],

@@ -196,7 +196,8 @@ def save_draw(draw: Draw, folder: Path) -> None:
     }
     write_whole(folder / "answers.json", json.dumps({"methods": facts, "failed": dict(draw.failed)}))
     np.savez_compressed(folder / "test.npz", test=draw.test, products=draw.products)
-    np.savez_compressed(folder / "correct.npz", **{name: a.correct for name, a in draw.answers.items()})
+    correct: dict[str, Any] = {name: a.correct for name, a in draw.answers.items()}
+    np.savez_compressed(folder / "correct.npz", **correct)
 
 
 def load_draw(folder: Path) -> Draw:

@@ -269,7 +269,7 @@ def _tree(folder: Path, hierarchy: Hierarchy) -> ClassTree | None:
 
 def _predictions(folder: Path) -> pd.DataFrame:
     text = {"file_name", "product", "label", "macro", "method", "answer", "router_macro"}
-    types = dict.fromkeys(text, str) | {"seed": np.int64, "probability": np.float64}
+    types: Any = dict.fromkeys(text, str) | {"seed": np.int64, "probability": np.float64}
     try:
         return pd.read_csv(
             folder / TABLE,

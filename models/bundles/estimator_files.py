@@ -82,7 +82,7 @@ def save_estimator(estimator: HierarchicalEstimator, folder: str | Path) -> Path
         "given_hierarchy": None if given is None else json.loads(Hierarchy.of(given).to_json()),
         "hierarchy": json.loads(estimator.hierarchy_.to_json()),
         "n_macros_reason": estimator.n_macros_reason_,
-        "n_features": int(estimator.n_features_in_),
+        "n_features": int(vars(estimator)["n_features_in_"]),
         "feature_names": [str(name) for name in getattr(estimator, "feature_names_in_", ())],
         "fitted": {name: writer.encoded(getattr(estimator, name), name) for name in _FITTED},
         "versions": {name: version(name) for name in ("aisles", "numpy", "scikit-learn")},
@@ -178,7 +178,7 @@ def _restored(content: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> H
 
 def _probed(estimator: HierarchicalEstimator) -> np.ndarray:
     """Return what it answers on a few rows that are always the same."""
-    rows = np.abs(np.random.default_rng(0).normal(size=(_PROBES, estimator.n_features_in_)))
+    rows = np.abs(np.random.default_rng(0).normal(size=(_PROBES, vars(estimator)["n_features_in_"])))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of rows without names of columns, and of numbers that overflow
         return estimator.predict_proba(rows)
