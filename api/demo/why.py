@@ -24,7 +24,7 @@ from aisles.models.prediction.stored import opened
 
 from .judging import FLAT
 from .networks import Look, Networks
-from .session import image_uri
+from .pictures import image_uri
 from .texts import Texts
 
 logger = logging.getLogger(__name__)
