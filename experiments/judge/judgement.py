@@ -12,7 +12,7 @@ import pandas as pd
 from aisles.data_prep.images.columns import shortened
 from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.tables import columns as table_columns
-from aisles.data_prep.io.tables import rows
+from aisles.data_prep.io.tables import restored_table, rows
 from aisles.experiments.runs.schema import COMPARE, SCHEMA
 from aisles.experiments.stats.verdict import Comparison, as_json, compare_family
 from aisles.experiments.stats.verdict import compare as judge_pair
@@ -150,19 +150,13 @@ def compare(
     _check_columns([*tables.values(), *([told] if told else [])], columns)
     if not isinstance(product, str):
         tables = _with_products(tables, product)
-    if output is not None:
-        from .writing import check_output
+    options: dict[str, Any] = {"baseline": baseline, "margin": margin, "alpha": alpha}
+    if output is None:
+        return judge(join(tables, told, brought, by_column=column is not None), **options)
+    from .writing import judgement_folder, write_judgement
 
-        check_output(Path(output))
-    judged = judge(
-        join(tables, told, brought, by_column=column is not None),
-        baseline=baseline,
-        margin=margin,
-        alpha=alpha,
-    )
-    if output is not None:
-        from .writing import write_judgement
-
+    with judgement_folder(Path(output)):  # what can't be written is said before anything is judged
+        judged = judge(join(tables, told, brought, by_column=column is not None), **options)
         write_judgement(judged, Path(output), images=None if images is None else Path(images))
     return judged
 
@@ -244,7 +238,7 @@ def truth_table(truth: Any, columns: ColumnNames, classes: Sequence[Any] | None 
             )
         except (OSError, ValueError) as error:
             raise DataError(f"The truth {truth_file} can't be read: {error}") from error
-        return _truth_frame(frame, str(truth_file), columns)
+        return _truth_frame(restored_table(frame), str(truth_file), columns)
     if isinstance(truth, pd.DataFrame):
         return _truth_frame(truth, "truth", columns)
     table = array_table(truth, "truth", classes)

@@ -206,6 +206,23 @@ def test_the_run_folder_holds_report_and_answers_that_are_judged_alike_again(dig
     )
 
 
+def test_the_report_names_the_seeds_and_what_the_verdict_speaks_of(tmp_path):
+    tables = [pd.concat([answers(seed=s + k).assign(seed=s) for s in (11, 12, 13)]) for k in (0, 100)]
+    compare(*tables, output=tmp_path / "run")
+    text = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
+    assert "4 classes, 3 training seeds (11, 12, 13)." in text
+    assert "the methods, over other images and other training seeds (3 were tried)" in text
+    compare(answers(seed=1), answers(seed=2), output=tmp_path / "one")
+    text = (tmp_path / "one" / "report.md").read_text(encoding="utf-8")
+    assert "4 classes, one training." in text and "speaks of these trained models on other images" in text
+
+
+def test_what_can_not_be_judged_leaves_no_folder(tmp_path):
+    with pytest.raises(DataError, match="5 missing"):
+        compare(answers(seed=1), answers(seed=2).iloc[:-5], output=tmp_path / "new" / "run")
+    assert not (tmp_path / "new").exists()
+
+
 def test_truth_comes_from_a_file_or_the_test_images_of_a_manifest(digits, tmp_path):
     bare = {name: table.drop(columns="truth") for name, table in digits.items()}
     with pytest.raises(DataError, match="--truth FILE"):
