@@ -50,8 +50,8 @@ def judgement_document(judged: Judgement, name: str, images: Path | None = None)
     low, high = (100 * bound for bound in comparisons[0]["interval"])
     level = 100 * (1 - comparisons[0]["alpha"])
     caption = (
-        f"Difference in accuracy from {judged.baseline}. Diamond: mean; line: {level:g} % interval over {_units(judged)} "
-        f"(for {comparisons[0]['b']}: {signed(low)} to {signed(high)} points); rings: single seeds."
+        f"Difference in accuracy from {judged.baseline}. Diamond: mean; line: {level:g} % interval over "
+        f"{_units(judged)} (for {comparisons[0]['b']}: {signed(low)} to {signed(high)} points); rings: single seeds."
     )
     return Document(
         title=f"Systems compared: {name}",
