@@ -170,14 +170,14 @@ def run_benchmark(
             resume=resume,
             replace=replace,
         )
-        trunk, features = prepare_features(prepared, settings.backbone, cache, backbone)
-        prepared = prepare_coarse(prepared, settings.backbone, trunk, cache)
+        network, features = prepare_features(prepared, settings.backbone, cache, backbone)
+        prepared = prepare_coarse(prepared, settings.backbone, network, cache)
         settings = with_coarse_methods(settings, prepared)
-        facts = {"data": prepared.fingerprint, "backbone": trunk.key}
+        facts = {"data": prepared.fingerprint, "backbone": network.key}
         another = check_resumable(output, settings, facts, prepared.manifest, resume=resume, replace=replace)
 
         def confusion() -> np.ndarray:
-            trainer = Trainer(output / "models", prepared, features, trunk.key, settings.training, jobs)
+            trainer = Trainer(output / "models", prepared, features, network.key, settings.training, jobs)
             return flat_confusion(trainer, prepared, range(settings.comparison.seeds))
 
         found = find_hierarchy(prepared, features, settings.hierarchy, confusion)
@@ -193,7 +193,7 @@ def run_benchmark(
             command=command,
         )
         with engine(scheduler) as places:
-            run = _Run(output, settings, prepared, trunk, features, found, cache, places or jobs, command)
+            run = _Run(output, settings, prepared, network, features, found, cache, places or jobs, command)
             metrics = run.run(sweep)
         write_report(output)
     return BenchmarkResult(output, metrics)

@@ -119,14 +119,14 @@ def run_curve(
         prepared = prepare_data(data, settings.data, settings.hierarchy.column)
         log_counts(prepared)
         check_hierarchy(prepared, settings.hierarchy)
-        trunk, features = prepare_features(prepared, settings.backbone, cache, backbone)
-        prepared = prepare_coarse(prepared, settings.backbone, trunk, cache)
+        network, features = prepare_features(prepared, settings.backbone, cache, backbone)
+        prepared = prepare_coarse(prepared, settings.backbone, network, cache)
         world = world_of(prepared, features, settings)
         primary, methods = methods_of(settings, axis, world)
         key = {
             "version": VERSION,
             "data": prepared.fingerprint,
-            "backbone": trunk.key,
+            "backbone": network.key,
             "settings": world.settings.model_dump(mode="json"),
             "methods": list(methods),
         }
@@ -145,7 +145,7 @@ def run_curve(
                 "macros": world.known.n_macros,
                 "brought": world.hierarchy is not None,
             },
-            "backbone": trunk.key,
+            "backbone": network.key,
             "command": command,
         }
         comparison = settings.comparison
