@@ -63,7 +63,7 @@ class Classifier(ABC):
     learned_from: frozenset[str] = frozenset()
 
     def _arrange(self, models: dict[str, AnyModel], residents: Residents | None, engine: str) -> None:
-        """Put models that share a trunk into one stack; called once, at the end of the constructor."""
+        """Put models that share a backbone into one stack; called once, at the end of the constructor."""
         check_engine(engine)
         self.residents, self.engine = Residents() if residents is None else residents, engine
         places = make_stacks(list(models.values()), self.residents, engine)
