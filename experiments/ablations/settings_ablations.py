@@ -10,13 +10,15 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from aisles.data_prep.images.manifest import Manifest, read_manifest
+from aisles.data_prep.images.features_table import FeaturesTable, is_features_table
+from aisles.data_prep.images.manifest import Manifest
 from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.settings_errors import explained
 from aisles.data_prep.io.tables import write_table
 from aisles.experiments.runs.schema import BenchmarkMetrics
 from aisles.experiments.runs.writer import run_folder, write_json
 from aisles.experiments.settings.benchmark import BenchmarkSettings
+from aisles.experiments.stats.verdict import holm, verdict_of
 
 if TYPE_CHECKING:
     from aisles.experiments.benchmark.run import BenchmarkResult
@@ -47,11 +49,14 @@ class Ablation:
         with. DataError if the images bring nothing that could be changed.
     variant : callable
         From a value to the variant; ValueError if the value makes no sense.
+    needs_pixels : bool
+        Whether a features table leaves nothing to change.
     """
 
     question: str
     values: Callable[[Manifest], tuple[str, ...]]
     variant: Callable[[str], Variant]
+    needs_pixels: bool = False
 
 
 def _one(section: str, key: str, kind: Callable[[str], Any] = str) -> Callable[[str], Variant]:
@@ -123,8 +128,11 @@ ABLATIONS = {
         "How much of the answer is the backbone's?",
         _always("efficientnet_lite0", "inception_v3", "vgg16"),
         _one("backbone", "name"),
+        needs_pixels=True,
     ),
-    "color": Ablation("What do colors tell?", _always("rgb", "gray"), _one("backbone", "color")),
+    "color": Ablation(
+        "What do colors tell?", _always("rgb", "gray"), _one("backbone", "color"), needs_pixels=True
+    ),
     "macros": Ablation("How many macros?", _macros_below_classes, _one("hierarchy", "macros", _macros)),
     "linkage": Ablation(
         "Which linkage?", _always("ward", "average", "complete"), _one("hierarchy", "linkage")
@@ -159,7 +167,7 @@ def check_values(name: str, values: Iterable[str], settings: BenchmarkSettings) 
 
 def run_ablation(
     name: str,
-    data: str | Path,
+    data: str | Path | FeaturesTable,
     output: str | Path,
     settings: BenchmarkSettings | None = None,
     *,
@@ -172,8 +180,10 @@ def run_ablation(
     ----------
     name : str
         A key of `ABLATIONS`.
-    data, output : path
-        The images, and the folder for all variants; run again, it goes on where it stopped.
+    data : path or FeaturesTable
+        The images, or features of them.
+    output : path
+        The folder for all variants; run again, it goes on where it stopped.
     settings : BenchmarkSettings, optional
         What all variants share.
     values : iterable of str
@@ -185,7 +195,8 @@ def run_ablation(
     -------
     DataFrame
         One row a variant: `variant`, `flat`, `flat_sd`, the primary rule and its sd, `difference` with `low` and
-        `high`, `verdict`, `router`, `n_test`; `flat_change`, `change`: against the first variant that ran, means over
+        `high` (each variant's own interval), `p_value`, `p_corrected` (Holm over the variants) and the `verdict` by it,
+        `router`, `n_test`; `flat_change`, `change`: against the first variant that ran, means over
         seeds with their `change_sd`; `same_test_images`: whether that was judged on the same photographs, without
         which a change says little; `failed`: the reason why a variant has no metrics. Also in
         `OUTPUT/ablation.csv` and `ablation.json`.
@@ -195,24 +206,32 @@ def run_ablation(
     ValueError
         For an unknown ablation or value.
     DataError
-        If the images bring nothing that the ablation could change.
+        If the images bring nothing that the ablation could change, or it takes pixels and there are none.
     """
+    from aisles.experiments.benchmark.preparation import read_listed
+
     settings, output, values = settings or BenchmarkSettings(), Path(output), tuple(values)
     check_values(name, values, settings)
     ablation = ABLATIONS[name]
-    usual = ablation.values(read_manifest(data, label_column=settings.data.label_column))
+    if ablation.needs_pixels and (isinstance(data, FeaturesTable) or is_features_table(data)):
+        raise DataError(
+            f"The ablation {name!r} computes features anew from images, and a features table has none. Give images; or "
+            f"one of {', '.join(key for key, each in ABLATIONS.items() if not each.needs_pixels)}."
+        )
+    usual = ablation.values(read_listed(data, settings.data, settings.hierarchy.column))
     variants = [ablation.variant(value) for value in values or usual]
     with run_folder(output):
         rows = _rows(name, data, output, settings, variants, **more)
     table = pd.DataFrame(rows)
-    write_json(output / "ablation.json", {"ablation": name, "question": ablation.question, "variants": rows})
+    about = {"ablation": name, "question": ablation.question, "verdicts": said_of_verdicts(table)}
+    write_json(output / "ablation.json", about | {"variants": rows})
     write_table(output / "ablation.csv", table)
     return table
 
 
 def _rows(
     name: str,
-    data: str | Path,
+    data: str | Path | FeaturesTable,
     output: Path,
     settings: BenchmarkSettings,
     variants: list[Variant],
@@ -233,7 +252,35 @@ def _rows(
             continue
         base = base or result.metrics
         rows.append({"variant": variant.name} | _metrics(result, base, settings.comparison.primary))
+    return judged_together(rows, settings.comparison.alpha)
+
+
+def judged_together(rows: list[dict[str, Any]], alpha: float) -> list[dict[str, Any]]:
+    """Correct the variants' comparisons as one family by Holm, and give the verdicts that stand after it.
+
+    Variants with other images or classes have no resamples in common, so step-down max-T does not apply.
+    """
+    judged = [row for row in rows if "verdict" in row]
+    differences = holm([row["p_value"] for row in judged])
+    equivalences = holm([row.pop("equivalence_p") for row in judged])
+    for row, p, q in zip(judged, differences, equivalences, strict=True):
+        row["p_corrected"] = float(p)
+        row["verdict"] = verdict_of((row["low"], row["high"]), float(p), float(q), alpha)
     return rows
+
+
+def said_of_verdicts(table: pd.DataFrame) -> str:
+    """Say of a table of variants which of its claims hold together, and what they speak of."""
+    judged = table[table["verdict"].notna()] if "verdict" in table else table.iloc[:0]
+    if judged.empty:
+        return "No variant could be judged."
+    once = bool(judged["flat_sd"].isna().all())
+    return (
+        f"Verdicts of the {len(judged)} variants are one family, corrected by Holm; low and high bound each difference "
+        "for itself. "
+        + ("They speak of models that were trained once; training again may change them. " if once else "")
+        + "Changes against the first variant are not tested."
+    )
 
 
 def changed(settings: BenchmarkSettings, variant: Variant) -> BenchmarkSettings:
@@ -268,6 +315,9 @@ def _metrics(result: "BenchmarkResult", base: BenchmarkMetrics, primary: str) ->
         "difference_sd": first["difference_sd"],
         "low": first["interval"][0],
         "high": first["interval"][1],
+        "p_value": first["p_value"],
+        "p_corrected": first["p_value"],
+        "equivalence_p": first["equivalence_p"],
         "verdict": first["verdict"],
         "router": float(np.mean(metrics["router"]["accuracy"])),
         "n_test": metrics["n_test"],
