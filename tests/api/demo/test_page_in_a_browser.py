@@ -249,7 +249,7 @@ def test_the_page_fits_its_width_and_names_its_language(visit, pictures, width, 
 
 def test_light_and_dark_are_switched_by_a_button(visit):
     visitor = visit(scheme="light")
-    color = "getComputedStyle(document.querySelector('.gradio-container')).backgroundColor"
+    color = "getComputedStyle(document.querySelector('h1')).color"
     before = visitor.page.evaluate(color)
     visitor.page.get_by_role("button", name=EN("theme_switch")).click()
     visitor.page.wait_for_function(f"before => {color} !== before", arg=before, timeout=WAIT)
