@@ -5,8 +5,9 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import LogisticRegression
 
 from aisles.models.heads.closed_form import (
     MAPS,
@@ -221,3 +222,14 @@ def test_a_head_from_outside_is_tuned_like_ours(blobs, monkeypatch):
     tuned = tune(HEADS["narrow"], Parts(x, y, np.arange(0, 120, 2), np.arange(1, 120, 2)), 4)
     assert tuned.chosen["scale"] == 1.0 and tuned.searched == 2
     assert (tuned.probs.argmax(1) == y).mean() > 0.9
+
+
+def test_logistic_regression_of_fewer_images_than_dimensions_is_the_same_in_their_own_space():
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(40, 150)) + 1.0, np.arange(40) % 4
+    x[np.arange(40), y] += 4.0
+    (ours,) = fit_logistic(x, y, 4, [{"feature_map": "raw", "strength": 30.0}])
+    scale = np.sqrt((x**2).sum(axis=1).mean() / x.shape[1])
+    theirs = LogisticRegression(C=30.0 / 40, tol=1e-6, max_iter=2000).fit(x / scale, y)
+    new = rng.normal(size=(200, 150)) + 1.0
+    assert np.abs(softmax(ours.logits(new), axis=1) - theirs.predict_proba(new / scale)).max() < 0.01
