@@ -110,13 +110,16 @@ class NeighborHead:
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Return log probabilities (n, n_labels), float64, not below log(1e-12)."""
-        found = []
+        found, order = [], np.argsort(self.targets, kind="stable")
+        labels, starts = np.unique(self.targets[order], return_index=True)
+        known = self.vectors[order].T
         for start in range(0, len(features), 1024):
-            cosines = _unit(mapped(features[start : start + 1024], self.feature_map)) @ self.vectors.T
-            powers = np.exp(self.sharpness * (cosines - cosines.max(axis=1, keepdims=True)))
+            powers = _unit(mapped(features[start : start + 1024], self.feature_map)) @ known
+            powers -= powers.max(axis=1, keepdims=True)
+            powers *= self.sharpness
+            np.exp(powers, out=powers)
             sums = np.zeros((len(powers), self.n_labels))
-            for label in range(self.n_labels):
-                sums[:, label] = powers[:, self.targets == label].sum(axis=1)
+            sums[:, labels] = np.add.reduceat(powers, starts, axis=1)
             found.append(np.log(np.maximum(sums / sums.sum(axis=1, keepdims=True), 1e-12)))
         return np.concatenate(found) if found else np.empty((0, self.n_labels))
 

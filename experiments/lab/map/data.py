@@ -61,9 +61,11 @@ LEARNED = "learned from all training images, in the place of a person's"
 DIGITS = DataSet(
     "digits", "handwritten digits, 8 x 8 pixels as they are (UCI, by scikit-learn; CC BY 4.0)", LEARNED, False
 )
+PER_CLASS = 150
+"""Images of a class that are taken of KEEL's tables, drawn at random."""
 KEEL = {
-    "letter": "26 printed letters, 16 measurements each (Frey and Slate 1991, by KEEL)",
-    "texture": "11 textures, 40 measurements each (ELENA project, by KEEL)",
+    "letter": "26 printed letters, 16 measurements each, 150 images per letter (Frey and Slate 1991, by KEEL)",
+    "texture": "11 textures, 40 measurements each, 150 images per texture (ELENA project, by KEEL)",
 }
 
 
@@ -183,10 +185,10 @@ def _keel(wheel: Path, name: str) -> dict[str, np.ndarray]:
     values = np.loadtxt(io.StringIO("\n".join(row[0] for row in rows)), delimiter=",", ndmin=2)
     spread = values.std(axis=0)
     values = (values - values.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
-    return {
-        "features": values.astype(np.float32),
-        "label": np.array([f"class {row[1].strip()}" for row in rows]),
-    }
+    labels, rng = np.array([f"class {row[1].strip()}" for row in rows]), np.random.default_rng(0)
+    kept = [rng.permutation(np.flatnonzero(labels == label))[:PER_CLASS] for label in np.unique(labels)]
+    chosen = np.sort(np.concatenate(kept))
+    return {"features": values[chosen].astype(np.float32), "label": labels[chosen]}
 
 
 def _dealt(labels: np.ndarray, test: float = 0.3, val: float = 0.1) -> np.ndarray:
