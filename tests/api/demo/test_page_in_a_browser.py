@@ -211,6 +211,17 @@ def test_what_is_no_image_is_said_so_and_the_page_goes_on(visit, pictures):
     visitor.errors = [error for error in visitor.errors if "Failed to load resource" not in error]
 
 
+def test_an_image_of_200_megabytes_is_refused_before_it_is_sent(visit, tmp_path):
+    visitor = visit()
+    large = tmp_path / "large.jpg"
+    with open(large, "wb") as file:
+        file.truncate(200 * 2**20)
+    visitor.page.set_input_files("#upload input[type=file]", large)
+    toast = visitor.page.wait_for_selector("[data-testid=toast-body]", timeout=WAIT)
+    assert "32" in toast.inner_text()
+    assert EN("answer_waiting") in visitor.page.locator("#answer").inner_text()
+
+
 def test_one_visitor_sees_nothing_of_another(visit, pictures):
     one, two = visit(), visit()
     one.upload(pictures[0], "secret.png")
