@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from .ablate import ablate
+from .bundles import rename
 from .commands import QUIET, Commands, ModelCommand, as_json, plugin_option, typed
 from .compare import compare
 from .curve import print_curve
@@ -161,6 +162,7 @@ def quickstart(output: Path, seed: int, json_: bool) -> None:
 main.add_command(data_group)
 main.add_command(predict)
 main.add_command(export)
+main.add_command(rename)
 main.add_command(demo)
 main.add_command(report)
 main.add_command(compare)

@@ -43,6 +43,8 @@ def model_card(content: Mapping[str, Any]) -> str:
     ]
     for title, key in (("Data", "data"), ("Metrics on test images", "metrics"), ("Settings", "settings")):
         lines += ["", f"## {title}", "", *_listed(facts.get(key))]
+    if facts.get("changes"):
+        lines += ["", "## Changes", "", *[f"- {_told(change)}" for change in facts["changes"]]]
     lines += ["", "## License", "", _told(facts.get("license", _LICENSE))]
     return "\n".join(lines) + "\n"
 
