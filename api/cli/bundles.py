@@ -14,7 +14,9 @@ PATH = click.Path(path_type=Path)
 @click.argument("old")
 @click.argument("new")
 @click.option(
-    "--kind", type=click.Choice(("macro", "class")), help="What OLD is, where a macro and a class share a name."
+    "--kind",
+    type=click.Choice(("macro", "class")),
+    help="What OLD is, where a macro and a class share a name.",
 )
 @click.option("--output", "-o", type=PATH, help="Folder of the renamed bundle.  [default: replace BUNDLE]")
 @click.option("--json", "json_", is_flag=True, help="Print as JSON.")

@@ -186,5 +186,3 @@ def _reorder(model: dict[str, Any], content: dict[str, Any], part: Path, order: 
 
 def _replaced(names: list[str], old: str, new: str) -> list[str]:
     return [new if name == old else name for name in names]
-
-

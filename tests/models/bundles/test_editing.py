@@ -51,7 +51,9 @@ def test_a_renamed_macro_answers_as_before_and_every_network_stays_byte_for_byte
     assert "'warm' renamed" in (bundle / "README.md").read_text()
 
 
-@pytest.mark.parametrize("new", ["aardvark", "zebra"])  # the first and the last of all, where red was the fourth
+@pytest.mark.parametrize(
+    "new", ["aardvark", "zebra"]
+)  # the first and the last of all, where red was the fourth
 def test_a_renamed_class_moves_to_its_new_place_in_every_model_with_its_probability(bundle, new, images):
     before, probs, macro, flat = probabilities(bundle, images)
     files = read_bundle(bundle)["files"]
@@ -65,7 +67,9 @@ def test_a_renamed_class_moves_to_its_new_place_in_every_model_with_its_probabil
     np.testing.assert_allclose(found[2], flat[:, columns], atol=1e-7)
     assert result.changed_files == ("flat.keras", "tree.json")
     left = read_bundle(bundle)["files"]
-    assert all(left[name] == files[name] for name in files if name not in (*result.changed_files, "README.md"))
+    assert all(
+        left[name] == files[name] for name in files if name not in (*result.changed_files, "README.md")
+    )
     rename(bundle, new, "red")  # and back
     np.testing.assert_allclose(probabilities(bundle, images)[3], flat, atol=1e-7)
 
@@ -76,7 +80,9 @@ def test_the_tree_keeps_each_class_where_it_joined(hierarchy):
     assert moved.classes == ("navy", "pink", "red", "sky", "white", "zebra")
     assert sorted(moved.linkage[0, :2]) == [0, 5]  # navy and what amber is called now
     groups = [{moved.classes[i] for i in g} for g in moved.groups(3)]
-    expected = [{("zebra" if tree.classes[i] == "amber" else tree.classes[i]) for i in g} for g in tree.groups(3)]
+    expected = [
+        {("zebra" if tree.classes[i] == "amber" else tree.classes[i]) for i in g} for g in tree.groups(3)
+    ]
     assert sorted(map(sorted, groups)) == sorted(map(sorted, expected))
     assert ClassTree.from_json(moved.renamed({"zebra": "amber"}).to_json()).to_json() == tree.to_json()
 
