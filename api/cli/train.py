@@ -95,8 +95,8 @@ def train(
 
 
 _SETTINGS = dict.fromkeys(option.keyword for option in options_of(TRAIN))
-_OF_UPDATE = frozenset(
-    [
+_OF_UPDATE = {
+    *(
         "data",
         "output",
         "update",
@@ -107,14 +107,11 @@ _OF_UPDATE = frozenset(
         "preset",
         "config",
         "changes",
-        "head",
-        "seed",
-        "label_column",
-        "hierarchy_column",
         "plugin",
         "quiet",
-    ]  # noqa: SIM905
-)
+    ),
+    *("head", "seed", "label_column", "hierarchy_column"),
+}
 
 
 def _is_typed(context: click.Context, name: str) -> bool:
@@ -217,8 +214,8 @@ def evaluate(
     click.echo(f"\n{_summary(found, table)}")
     if earlier is not None:
         click.echo(
-            f"On the {len(earlier.truth)} images of classes that {before} knows: accuracy {earlier.accuracy:.3f} before, "
-            f"{accuracy_on(found, earlier):.3f} now."
+            f"On the {len(earlier.truth)} images of classes that {before} knows: accuracy {earlier.accuracy:.3f} "
+            f"before, {accuracy_on(found, earlier):.3f} now."
         )
     if page is not None:
         click.echo(f"Look at {page}.")

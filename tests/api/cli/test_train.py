@@ -79,7 +79,7 @@ def test_an_update_prints_before_and_after_and_the_next_step_shows_each_class(ru
     assert "new class snow in " in result.stdout and "the same test images after" in result.stdout
     step = result.stdout.splitlines()[-1].removeprefix("See more: aisles ")
     shown = call(*step.split())
-    assert "f1_before" in shown.stdout.splitlines()[0]
+    assert shown.stdout.splitlines()[0].endswith("f1 before")
     assert f"that {output / 'bundle'} knows: accuracy" in shown.stdout
     content = json.loads(call(*step.split(), "--json").stdout)
     assert 0 <= content["accuracy_on_the_same_images"] <= 1 and "f1_before" in content["classes"][0]
