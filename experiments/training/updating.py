@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from aisles.data_prep.images.columns import shortened
@@ -24,9 +23,8 @@ from aisles.models.bundles.bundle import TREE, load_bundle, write_learned_from
 from aisles.models.bundles.editing import note_change, rewrite
 from aisles.models.features import extract
 from aisles.models.fine_tuning.two_phase import head_training
+from aisles.models.heads.building import head_like
 from aisles.models.heads.fitting import fit_labels, macro_labels
-from aisles.models.heads.graph import read_structure
-from aisles.models.heads.variants import HeadVariant
 from aisles.models.prediction.evaluation import Evaluation
 from aisles.models.prediction.flat_model import log_of
 from aisles.models.prediction.label_model import AnyModel, GivenModel, LabelModel
@@ -360,21 +358,6 @@ class _Fitter:
             )  # fmt: skip
             self._features[key] = found.vectors
         return self._features[key]
-
-
-def head_like(network: keras.Model) -> str | HeadVariant:
-    """Return which head a network is, to train another of its kind: hidden layers as they are, neighbors, else LDA."""
-    if any(layer.name == "votes" for layer in network.layers):
-        return "knn"
-    try:
-        *hidden, _ = read_structure(network)
-    except (ValueError, IndexError):  # feature maps, averages
-        return "lda"
-    if not hidden:
-        return "lda"
-    units = [layer.units for layer in network.layers if isinstance(layer, keras.layers.Dense)][:-1]
-    first = hidden[0]
-    return HeadVariant(tuple(units), first.norm is not None, first.dropout, augmentation=False)
 
 
 def _before_and_after(classifier: Any, updated: Any, images: UpdateImages) -> dict[str, Evaluation | None]:

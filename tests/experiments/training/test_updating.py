@@ -14,10 +14,10 @@ from aisles.experiments.settings.reading import read_settings
 from aisles.experiments.settings.training import TrainSettings
 from aisles.experiments.training.bundle_evaluation import accuracy_on, evaluate_bundle, with_earlier
 from aisles.experiments.training.runs import train_classifier
-from aisles.experiments.training.updating import head_like, update_bundle
+from aisles.experiments.training.updating import update_bundle
 from aisles.models.backbones.registry import wrap_backbone
 from aisles.models.bundles.bundle import load_bundle, read_bundle
-from aisles.models.heads.building import build_head
+from aisles.models.heads.building import build_head, head_like
 
 pytestmark = pytest.mark.keras
 MACROS = {"reds": ["apple", "cherry"], "greens": ["lime", "moss"], "blues": ["sea", "sky"]}
