@@ -99,8 +99,8 @@ def gather_images(
     labels = table["label"].to_numpy(dtype=object)
     before = [was["label"].get(digest) for digest in hashes]
     changed = np.array([b is not None and b != now for b, now in zip(before, labels, strict=True)], bool)
-    kept = [was["split"].get(d, "") if not c else "" for d, c in zip(hashes, changed, strict=True)]
-    split = np.where(table["split"] == "", kept, table["split"]).astype(object)
+    kept = [str(was["split"].get(d, "")) if not c else "" for d, c in zip(hashes, changed, strict=True)]
+    split = np.array([own or k for own, k in zip(table["split"], kept, strict=True)], dtype=object)
     parts[0] = table.assign(split=_filled(split, table, classes, seed))
     if len(parts) > 1:
         parts[1] = parts[1].assign(split=parts[1]["split"].replace("", "train"))
@@ -151,10 +151,11 @@ def _each_once(manifest: Manifest, hashes: np.ndarray) -> tuple[Manifest, np.nda
     table = pd.DataFrame(
         {"sha256": hashes, "label": manifest.labels, "file_name": manifest.table["file_name"]}
     )
-    torn = table[table.groupby("sha256")["label"].transform("nunique") > 1]
-    if len(torn):
+    several = table.drop_duplicates(["sha256", "label"])["sha256"]
+    torn = table["file_name"][np.isin(hashes.astype(str), several[several.duplicated()].tolist())].tolist()
+    if torn:
         raise DataError(
-            f"Equal files have different labels: {shortened(torn['file_name'].tolist())}. Keep the right label of each."
+            f"Equal files have different labels: {shortened(torn)}. Keep the right label of each."
         )
     first = ~table["sha256"].duplicated().to_numpy()
     return manifest.keep(first), hashes[first]
@@ -169,12 +170,12 @@ def _placed_in(manifest: Manifest, output: Path) -> pd.DataFrame:
 
 def _filled(split: np.ndarray, table: pd.DataFrame, classes: Collection[str], seed: int) -> np.ndarray:
     """Give images without a split one: known classes are trained on, new ones split by product if there are enough."""
-    split = split.copy()
-    open_rows = pd.Series(split == "", index=table.index)
-    for label, rows in table[open_rows].groupby("label"):
-        where = rows.index.to_numpy()
-        if label in classes or rows["product"].nunique() < FEW:
-            split[where] = "train"
-        else:
-            split[where] = split_by_product(rows["label"].tolist(), rows["product"].tolist(), seed=seed)
+    split, labels = split.copy(), table["label"].to_numpy(dtype=object)
+    products = table["product"].to_numpy(dtype=object)
+    for label in sorted(set(labels)):
+        rows = np.flatnonzero((labels == label) & (split == ""))
+        few = len(set(products[rows])) < FEW
+        split[rows] = (
+            "train" if label in classes or few else split_by_product(labels[rows], products[rows], seed=seed)
+        )
     return split

@@ -120,7 +120,8 @@ def update_bundle(
     ValueError
         If a model has no head to be trained again, or macros overlap.
     """
-    settings, output = settings or TrainSettings(), Path(output)
+    settings = TrainSettings() if settings is None else settings
+    output = Path(output)
     classifier = load_bundle(bundle, engine="tensorflow")
     _check_heads(classifier)
     if old is None:

@@ -21,6 +21,7 @@ from aisles.models.backbones.engines import check_engine
 from aisles.models.backbones.registry import Backbone, JoinedBackbone, OnnxBackbone
 from aisles.models.prediction.guarantee import Confidence
 from aisles.models.prediction.label_model import AnyModel, GivenModel, LabelModel
+from aisles.models.prediction.processes import Origin
 from aisles.models.prediction.stored import (
     BundleError,
     Residents,
@@ -212,7 +213,7 @@ def load_bundle(
     residents = Residents(resident)
     folder, content = Path(folder).absolute(), read_bundle(folder)  # the working directory may change
     try:
-        return _Loader(folder, content).classifier(residents, engine)
+        classifier = _Loader(folder, content).classifier(residents, engine)
     except BundleError:
         raise
     except (
@@ -225,6 +226,8 @@ def load_bundle(
         RecursionError,
     ) as error:
         raise BundleError(f"{folder / 'bundle.json'} doesn't describe a classifier: {error!r}.") from error
+    classifier.origin = Origin(folder, content["sha256"], resident, engine)
+    return classifier
 
 
 def _read_json(folder: Path) -> dict[str, Any]:
