@@ -24,6 +24,7 @@ from .options import BENCHMARK, setting_options
 from .predict import export, predict
 from .report import audit_labels, cite, report
 from .rollup import rollup
+from .serve import serve
 from .settings import settings
 from .train import evaluate, train
 
@@ -164,6 +165,7 @@ main.add_command(predict)
 main.add_command(export)
 main.add_command(rename)
 main.add_command(demo)
+main.add_command(serve)
 main.add_command(report)
 main.add_command(compare)
 main.add_command(cite)

@@ -346,15 +346,15 @@ class _Fitter:
         if len(val) >= CALIBRATED_FROM:
             targets = np.array([place[image_labels[i]] for i in val])
             temperature = held_temperature(log_of(fitted.val_probs[val]), targets)
-        return LabelModel(tuple(labels), like.trunk, fitted.network(), temperature)
+        return LabelModel(tuple(labels), like.backbone, fitted.network(), temperature)
 
     def _features_of(self, model: LabelModel) -> np.ndarray:
-        key = id(model.trunk)
+        key = id(model.backbone)
         if key not in self._features:
             rows = self.images.learned.tolist()
             paths = self.images.manifest.paths
             found = extract(
-                opened(model.trunk), [paths[row] for row in rows],
+                opened(model.backbone), [paths[row] for row in rows],
                 images=[str(self.images.sha256[row]) for row in rows], cache=self.cache,
             )  # fmt: skip
             self._features[key] = found.vectors
@@ -394,7 +394,7 @@ def _write(content: dict[str, Any], part: Path, updated: Any, heads: dict[str, L
         kind, _, number = name.partition("-")
         entry = models["submodels"][int(number)] if number else models[kind]
         opened(model.head).save(part / f"{name}.keras")
-        trunk = models["router"]["trunk"] if entry["trunk"] is None else entry["trunk"]
-        entry |= {"labels": list(model.labels), "temperature": model.temperature, "trunk": trunk}
+        backbone = models["router"]["backbone"] if entry["backbone"] is None else entry["backbone"]
+        entry |= {"labels": list(model.labels), "temperature": model.temperature, "backbone": backbone}
         entry["head"] = f"{name}.keras"
     content["confidence"] = None

@@ -73,7 +73,7 @@ def test_a_new_class_changes_router_its_sub_model_and_the_flat_model_and_no_othe
     _, result = grown
     old, new = files_of(run / "bundle"), files_of(result.bundle)
     networks = {name for name in old if name.endswith(".keras")}
-    assert networks == {n for n in new if n.endswith(".keras")} and "trunk-00.keras" in networks
+    assert networks == {n for n in new if n.endswith(".keras")} and "backbone-00.keras" in networks
     changed = {name for name in networks if old[name] != new[name]}
     assert changed == {"router.keras", "submodel-02.keras", "flat.keras"}
     assert set(result.changed_files) == changed | {"learned_from.txt"}

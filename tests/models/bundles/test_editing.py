@@ -88,12 +88,12 @@ def test_the_tree_keeps_each_class_where_it_joined(hierarchy):
 
 
 def test_a_flat_bundle_without_a_hierarchy_and_a_given_network_are_renamed_too(
-    make_trunk, make_model, hierarchy, images, tmp_path
+    make_backbone, make_model, hierarchy, images, tmp_path
 ):
     import keras
     from keras import layers
 
-    own = FlatClassifier(make_model(("a", "b", "c"), make_trunk()))
+    own = FlatClassifier(make_model(("a", "b", "c"), make_backbone()))
     network = keras.Sequential(
         [keras.Input((8, 8, 3)), layers.GlobalAveragePooling2D(), layers.Dense(3, activation="softmax")]
     )

@@ -87,10 +87,10 @@ def test_a_classifier_is_pickled_as_path_and_hashes_and_loaded_there(bundle, hie
 
 
 def test_what_has_no_bundle_any_more_is_not_pickled(
-    bundle, hierarchy, make_trunk, make_model, images, make_two_stage
+    bundle, hierarchy, make_backbone, make_model, images, make_two_stage
 ):
     with pytest.raises(pickle.PicklingError, match="aisles.save"):
-        pickle.dumps(FlatClassifier(make_model(hierarchy.classes, make_trunk())))
+        pickle.dumps(FlatClassifier(make_model(hierarchy.classes, make_backbone())))
     classifier = load_bundle(bundle, engine="tensorflow")
     sent = pickle.dumps(classifier)
     classifier.calibrate(images, ["red", "sky"] * 6)
