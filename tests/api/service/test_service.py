@@ -231,3 +231,34 @@ def test_multipart_bodies_keep_every_byte_and_damaged_ones_are_refused():
         read_multipart(body, "multipart/form-data")
     with pytest.raises(Refused, match="needs a Content-Disposition"):
         read_multipart(b"--b\r\n\r\nx\r\n--b--\r\n", "multipart/form-data; boundary=b")
+
+
+def test_the_command_serves_a_bundle_until_it_is_ended(make_bundle):
+    import signal
+    import subprocess
+    import sys
+
+    command = [sys.executable, "-m", "aisles", "serve", str(make_bundle), "--port", "0", "--json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        told = json.loads("".join(process.stdout.readline() for _ in range(4)))
+        with urllib.request.urlopen(told["url"] + "/info", timeout=20) as response:
+            info = json.load(response)
+        with urllib.request.urlopen(told["url"] + "/predict", png((200, 20, 20)), timeout=60) as response:
+            answer = json.load(response)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    assert info["classes"] == ["amber", "red"] and answer["label"] in info["classes"]
+
+
+@pytest.fixture
+def make_bundle(tmp_path):
+    import keras
+    from keras import layers
+
+    from aisles.models.bundles.bundle import save_bundle
+    from aisles.models.prediction.two_stage import FlatClassifier
+
+    network = keras.Sequential(
+        [keras.Input((4, 4, 3)), layers.GlobalAveragePooling2D(), layers.Dense(2, activation="softmax")]
+    )
+    return save_bundle(FlatClassifier.from_model(network, ["amber", "red"]), tmp_path / "bundle")
