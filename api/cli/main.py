@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from .ablate import ablate
-from .bundles import rename
+from .bundles import pull, push, rename
 from .commands import QUIET, Commands, ModelCommand, as_json, plugin_option, typed
 from .compare import compare
 from .curve import print_curve
@@ -164,6 +164,8 @@ main.add_command(data_group)
 main.add_command(predict)
 main.add_command(export)
 main.add_command(rename)
+main.add_command(push)
+main.add_command(pull)
 main.add_command(demo)
 main.add_command(serve)
 main.add_command(report)

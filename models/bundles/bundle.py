@@ -80,10 +80,7 @@ def save_bundle(
         bundle may hold.
     """
     folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()) and not (folder / "bundle.json").is_file():
-        raise FileExistsError(
-            f"{folder} exists and is not a bundle. Choose another folder, or empty this one."
-        )
+    check_place(folder)
     with whole_folder(folder) as part:
         content = _Writer(part, []).content(classifier)
         content["facts"] = json.loads(json.dumps(dict(facts or {}), default=str))
@@ -92,6 +89,20 @@ def save_bundle(
         write_learned_from(part, classifier.learned_from)
         seal(part, content)
     return folder
+
+
+def check_place(folder: Path) -> None:
+    """Refuse to replace what is no bundle.
+
+    Raises
+    ------
+    FileExistsError
+        If the folder exists, is not empty and is not a bundle.
+    """
+    if folder.exists() and any(folder.iterdir()) and not (folder / DESCRIPTION).is_file():
+        raise FileExistsError(
+            f"{folder} exists and is not a bundle. Choose another folder, or empty this one."
+        )
 
 
 def write_learned_from(part: Path, digests: Iterable[str]) -> None:

@@ -12,7 +12,7 @@ from aisles.hierarchy.class_tree import ClassTree
 from aisles.models.heads.combined import reordered
 from aisles.models.prediction.stored import BundleError, StoredNetwork
 
-from .bundle import CARD, TREE, read_bundle, seal
+from .bundle import CARD, TREE, check_place, read_bundle, seal
 
 KINDS = ("class", "macro")
 
@@ -104,10 +104,7 @@ def rewrite(
         If `output` exists, is not empty and is not a bundle.
     """
     bundle, output = Path(bundle), Path(output)
-    if output.exists() and any(output.iterdir()) and not (output / "bundle.json").is_file():
-        raise FileExistsError(
-            f"{output} exists and is not a bundle. Choose another folder, or empty this one."
-        )
+    check_place(output)
     content = read_bundle(bundle)
     before = dict(content["files"])
     with whole_folder(output) as part:

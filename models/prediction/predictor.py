@@ -4,7 +4,6 @@ Networks are compiled once and called batch by batch; `keras.Model.predict`, whi
 """
 
 import logging
-import pickle
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Self
@@ -70,7 +69,7 @@ class Classifier(ABC):
     def __reduce__(self) -> Any:
         """Pickle path and hashes of the bundle, and what `set_confidence` found; weights don't travel."""
         if self.origin is None:
-            raise pickle.PicklingError(
+            raise TypeError(
                 "A classifier travels to other processes as the path of its bundle, and this one has none, or has "
                 "changed since it was loaded. Save it and load it: aisles.load(aisles.save(classifier, folder))."
             )

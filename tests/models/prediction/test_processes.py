@@ -89,12 +89,12 @@ def test_a_classifier_is_pickled_as_path_and_hashes_and_loaded_there(bundle, hie
 def test_what_has_no_bundle_any_more_is_not_pickled(
     bundle, hierarchy, make_backbone, make_model, images, make_two_stage
 ):
-    with pytest.raises(pickle.PicklingError, match="aisles.save"):
+    with pytest.raises(TypeError, match="aisles.save"):
         pickle.dumps(FlatClassifier(make_model(hierarchy.classes, make_backbone())))
     classifier = load_bundle(bundle, engine="tensorflow")
     sent = pickle.dumps(classifier)
     classifier.calibrate(images, ["red", "sky"] * 6)
-    with pytest.raises(pickle.PicklingError, match="changed since it was loaded"):
+    with pytest.raises(TypeError, match="changed since it was loaded"):
         pickle.dumps(classifier)
     save_bundle(make_two_stage(hierarchy, temperature=2.0), bundle)
     with pytest.raises(BundleError, match="has been replaced meanwhile"):
