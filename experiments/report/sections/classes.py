@@ -4,7 +4,7 @@ import numpy as np
 
 from aisles.experiments.report.changes import ClassChanges, class_changes, mean_confusion
 from aisles.experiments.report.names import macro_tag
-from aisles.experiments.report.plots.classes import confusion_plot, tree_plot
+from aisles.experiments.report.plots.classes import FEW, confusion_plots, tree_plots
 from aisles.experiments.report.render.document import (
     Block,
     Bullets,
@@ -31,13 +31,13 @@ def tree_section(run: Run, changes: ClassChanges | None = None) -> Section:
     origin = run.metrics["hierarchy"]["origin"]
     caption = (
         f"Bars: images corrected less images broken by {run.primary} against flat, mean over seeds; over all classes "
-        f"they sum to {signed(float(changes.net.sum()))} of {len(run.truth)}. Branches and squares carry the macro's "
-        "color, tags its number."
+        f"they sum to {signed(float(changes.net.sum()))} of {len(run.truth)}. Branches and squares have "
+        "their macro's color."
     )
     blocks: tuple[Block, ...] = (
         Text(f"{len(run.classes)} classes in {run.hierarchy.n_macros} macros ({origin}):"),
         Bullets(macros),
-        Plot("tree", caption, tree_plot(run, changes, run.primary)),
+        Plot("tree", caption, *tree_plots(run, changes, run.primary)),
     )
     return Section("tree", "The hierarchy, and what it changes", blocks)
 
@@ -46,13 +46,13 @@ def confusion_section(run: Run) -> Section:
     """Return both systems' confusion matrices in the hierarchy's order, and the most frequent confusions."""
     names = (run.primary, FLAT)
     tables = {name: mean_confusion(run, name) for name in names}
-    metrics = [
+    plots = [
         Plot(
             f"confusion-{i}",
             f"{name}: rows are true classes, columns answers; frames are macros; cells hold images (mean over seeds, "
             "from 0.5 up), darker for a larger share of the row.",
-            confusion_plot(run, tables[name], name),
-            zoomable=True,
+            *confusion_plots(run, tables[name], name),
+            zoomable=len(run.classes) > FEW,
         )
         for i, name in enumerate(names)
     ]
@@ -67,7 +67,7 @@ def confusion_section(run: Run) -> Section:
         f"The {_PAIRS} most frequent confusions of {run.primary} and flat together; images, mean over seeds."
     )
     pairs = Table("confusions", caption, columns, _frequent(run, tables), sortable=True)
-    return Section("confusion", "Confusions", (pairs, *metrics))
+    return Section("confusion", "Confusions", (pairs, *plots))
 
 
 def _frequent(run: Run, tables: dict[str, np.ndarray]) -> tuple[tuple, ...]:

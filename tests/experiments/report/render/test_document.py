@@ -79,7 +79,7 @@ class Texts(HTMLParser):
 @given(st.text(max_size=40))
 def test_any_text_comes_back_from_html_and_svg_as_text(text):
     table = Table("t", text, (Column(text), Column(text)), ((text, text),))
-    page = html_page(Document(text, text, text, (), (Section("s", text, (Text(text), table)),)))
+    page = html_page(Document(text, text, (text,), (), (Section("s", text, (Text(text), table)),)))
     drawing = Drawing(10, 10, text, text)
     drawing.text(0, 0, text)
     drawing.rect(0, 0, 1, 1, "flat", text)
