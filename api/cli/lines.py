@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Protocol
 
 import click
 
+from aisles.data_prep.io.escaping import file_name_safe, formula_safe
+
 from .names import read_names
 
 if TYPE_CHECKING:
@@ -163,8 +165,15 @@ def _json_line(name: str, prediction: "HierarchicalPrediction") -> str:
 
 
 def _csv_line(name: str, prediction: "HierarchicalPrediction") -> str:
-    r"""Write a row with the name as it is, line breaks inside quotes; on a terminal as text, which can't harm it."""
-    values = {"file_name": name, **asdict(prediction)}
+    r"""Write a row, line breaks inside quotes; on a terminal as text, which can't harm it.
+
+    The name stays one that opens the file, `./` in front of what a spreadsheet would compute; labels get an apostrophe
+    there.
+    """
+    values = {**asdict(prediction), "file_name": file_name_safe(name)}
+    values |= {
+        key: formula_safe(text) for key in ("macro", "label", "rule") if isinstance(text := values[key], str)
+    }
     values["top"] = json.dumps(
         [[label, float(f"{probability:.6g}")] for label, probability in prediction.top], ensure_ascii=False
     )

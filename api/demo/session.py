@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
+from aisles.data_prep.io.escaping import file_name_safe, formula_safe
+
 from .networks import Look
 
 MOST_ROWS = 50
@@ -62,9 +64,11 @@ def manifest_csv(corrections: dict[str, str]) -> str:
 
 
 def table_csv(rows: list[tuple]) -> str:
-    """Write rows as CSV, the header being the first of them."""
+    """Write rows of texts as CSV, a file's name first, the header being the first of them; none is a formula."""
     buffer = io.StringIO()
-    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    csv.writer(buffer, lineterminator="\n").writerows(
+        [file_name_safe(name), *map(formula_safe, texts)] for name, *texts in rows
+    )
     return buffer.getvalue()
 
 

@@ -1,1 +1,14 @@
 """Images and the manifest: reading, checking and splitting them."""
+
+from typing import Any
+
+__all__ = ["decode_image", "load_pixels"]
+
+
+def __getattr__(name: str) -> Any:
+    """Load what reads an image when it is asked for, as it brings Pillow along."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from . import decoding
+
+    return getattr(decoding, name)

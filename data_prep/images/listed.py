@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from aisles.data_prep.io.errors import DataError
+from aisles.data_prep.io.tables import restored_table
 
 _DELIMITERS = {"\t": "tabs", ";": "semicolons", "|": "bars"}
 _NEEDED = ("file_name", "label")
@@ -14,7 +15,8 @@ _NEEDED = ("file_name", "label")
 def read_text_table(path: Path) -> pd.DataFrame:
     """Read a CSV as text only; pandas would guess at types and pass over surplus cells.
 
-    A first line `sep=;`, which spreadsheets write and read, says what divides cells.
+    A first line `sep=;`, which spreadsheets write and read, says what divides cells; the apostrophe in front of what a
+    spreadsheet would compute (`'=1+2`) is taken away.
 
     Parameters
     ----------
@@ -59,7 +61,7 @@ def read_text_table(path: Path) -> pd.DataFrame:
                 f"{path}: every row must have {width} cells as the header has. Row {number} of the data "
                 f"has {len(row)}; put names with commas in quotes."
             )
-    return pd.DataFrame([row[:width] for row in cells], columns=header, dtype=str)
+    return restored_table(pd.DataFrame([row[:width] for row in cells], columns=header, dtype=str))
 
 
 def _told_delimiter(line: str) -> str | None:

@@ -14,7 +14,8 @@ import pandas as pd
 
 from aisles.data_prep.io.archive import open_tar, split_tar_path
 from aisles.data_prep.io.errors import DataError
-from aisles.data_prep.io.files import path_from, write_whole
+from aisles.data_prep.io.files import path_from
+from aisles.data_prep.io.tables import write_table
 
 from .columns import complete_table, shortened, with_labels_from
 from .decoding import IMAGE_SUFFIXES
@@ -207,7 +208,8 @@ def write_manifest(manifest: Manifest, path: str | Path) -> Path:
     here, root = os.path.abspath(path.parent), os.path.abspath(manifest.root)
     if here != root:
         table = table.assign(file_name=[_moved(name, root, here) for name in table["file_name"]])
-    return write_whole(path, table.to_csv(index=False, lineterminator="\n"))
+    write_table(path, table)
+    return path
 
 
 # ---- a CSV --------------------------------------------------------------------------------------

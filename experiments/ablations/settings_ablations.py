@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from aisles.data_prep.images.manifest import Manifest, read_manifest
+from aisles.data_prep.images.features_table import FeaturesTable, is_features_table
+from aisles.data_prep.images.manifest import Manifest
 from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.settings_errors import explained
 from aisles.data_prep.io.tables import write_table
@@ -47,11 +48,14 @@ class Ablation:
         with. DataError if the images bring nothing that could be changed.
     variant : callable
         From a value to the variant; ValueError if the value makes no sense.
+    needs_pixels : bool
+        Whether a features table leaves nothing to change.
     """
 
     question: str
     values: Callable[[Manifest], tuple[str, ...]]
     variant: Callable[[str], Variant]
+    needs_pixels: bool = False
 
 
 def _one(section: str, key: str, kind: Callable[[str], Any] = str) -> Callable[[str], Variant]:
@@ -123,8 +127,11 @@ ABLATIONS = {
         "How much of the answer is the backbone's?",
         _always("efficientnet_lite0", "inception_v3", "vgg16"),
         _one("backbone", "name"),
+        needs_pixels=True,
     ),
-    "color": Ablation("What do colors tell?", _always("rgb", "gray"), _one("backbone", "color")),
+    "color": Ablation(
+        "What do colors tell?", _always("rgb", "gray"), _one("backbone", "color"), needs_pixels=True
+    ),
     "macros": Ablation("How many macros?", _macros_below_classes, _one("hierarchy", "macros", _macros)),
     "linkage": Ablation(
         "Which linkage?", _always("ward", "average", "complete"), _one("hierarchy", "linkage")
@@ -159,7 +166,7 @@ def check_values(name: str, values: Iterable[str], settings: BenchmarkSettings) 
 
 def run_ablation(
     name: str,
-    data: str | Path,
+    data: str | Path | FeaturesTable,
     output: str | Path,
     settings: BenchmarkSettings | None = None,
     *,
@@ -172,8 +179,10 @@ def run_ablation(
     ----------
     name : str
         A key of `ABLATIONS`.
-    data, output : path
-        The images, and the folder for all variants; run again, it goes on where it stopped.
+    data : path or FeaturesTable
+        The images, or features of them.
+    output : path
+        The folder for all variants; run again, it goes on where it stopped.
     settings : BenchmarkSettings, optional
         What all variants share.
     values : iterable of str
@@ -195,12 +204,19 @@ def run_ablation(
     ValueError
         For an unknown ablation or value.
     DataError
-        If the images bring nothing that the ablation could change.
+        If the images bring nothing that the ablation could change, or it takes pixels and there are none.
     """
+    from aisles.experiments.benchmark.preparation import read_listed
+
     settings, output, values = settings or BenchmarkSettings(), Path(output), tuple(values)
     check_values(name, values, settings)
     ablation = ABLATIONS[name]
-    usual = ablation.values(read_manifest(data, label_column=settings.data.label_column))
+    if ablation.needs_pixels and (isinstance(data, FeaturesTable) or is_features_table(data)):
+        raise DataError(
+            f"The ablation {name!r} computes features anew from images, and a features table has none. Give images; or "
+            f"one of {', '.join(key for key, each in ABLATIONS.items() if not each.needs_pixels)}."
+        )
+    usual = ablation.values(read_listed(data, settings.data, settings.hierarchy.column))
     variants = [ablation.variant(value) for value in values or usual]
     with run_folder(output):
         rows = _rows(name, data, output, settings, variants, **more)
@@ -212,7 +228,7 @@ def run_ablation(
 
 def _rows(
     name: str,
-    data: str | Path,
+    data: str | Path | FeaturesTable,
     output: Path,
     settings: BenchmarkSettings,
     variants: list[Variant],

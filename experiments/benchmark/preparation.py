@@ -122,6 +122,14 @@ def prepare_data(
     return PreparedData(split, sha256, scan.reasons, leaks, vectors, coarse)
 
 
+def read_listed(
+    data: str | Path | FeaturesTable, settings: DataSettings, hierarchy_column: str | None = None
+) -> Manifest:
+    """Read what is said of the images or of the rows of a features table, without looking into the images."""
+    given = _given_features(data, settings.label_column, hierarchy_column)
+    return given.manifest if given else _read(cast("str | Path", data), settings, hierarchy_column)
+
+
 def _coarse_rows(given: FeaturesTable, manifest: Manifest) -> CoarseImages | None:
     """Return the rows of a features table that are known by their macro alone and may be learned from."""
     if given.coarse is None:

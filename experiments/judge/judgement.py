@@ -12,7 +12,7 @@ import pandas as pd
 from aisles.data_prep.images.columns import shortened
 from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.tables import columns as table_columns
-from aisles.data_prep.io.tables import rows
+from aisles.data_prep.io.tables import restored_table, rows
 from aisles.experiments.runs.schema import COMPARE, SCHEMA
 from aisles.experiments.stats.verdict import Comparison, as_json, compare_family
 from aisles.experiments.stats.verdict import compare as judge_pair
@@ -233,7 +233,7 @@ def truth_table(truth: Any, columns: ColumnNames, classes: Sequence[Any] | None 
             )
         except (OSError, ValueError) as error:
             raise DataError(f"The truth {truth_file} can't be read: {error}") from error
-        return _truth_frame(frame, str(truth_file), columns)
+        return _truth_frame(restored_table(frame), str(truth_file), columns)
     if isinstance(truth, pd.DataFrame):
         return _truth_frame(truth, "truth", columns)
     table = array_table(truth, "truth", classes)

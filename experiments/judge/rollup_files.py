@@ -9,6 +9,7 @@ import pandas as pd
 
 from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.files import whole_file, write_whole
+from aisles.data_prep.io.tables import quoting_for, spreadsheet_table
 
 from .rollup import Rollup
 
@@ -18,12 +19,13 @@ SUFFIXES = (".csv", ".json", ".jsonl", ".parquet")
 
 def as_csv(table: pd.DataFrame) -> str:
     """Write rows of text; sets are JSON lists, so that names may hold any character."""
-    shown = table.copy()
+    shown = spreadsheet_table(table).copy()
     for column in SETS:
         if column in shown:
             shown[column] = [json.dumps(names, ensure_ascii=False) for names in shown[column]]
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
+    texts = [text for name in shown.columns for text in shown[name].tolist()]
+    writer = csv.writer(stream, lineterminator="\n", quoting=quoting_for(texts))
     writer.writerow(shown.columns)
     writer.writerows(
         ["" if value is None else f"{value:.9g}" if isinstance(value, float) else value for value in row]

@@ -12,6 +12,7 @@ import pandas as pd
 from aisles.data_prep.images.columns import shortened
 from aisles.data_prep.io.arrays import read_arrays
 from aisles.data_prep.io.errors import DataError
+from aisles.data_prep.io.tables import restored_table
 from aisles.experiments.runs.predictions import ARCHIVES, TABLE, archive_name
 
 KEYS = ("file_name", "id")
@@ -256,10 +257,11 @@ def _read_text(path: Path, names: ColumnNames) -> pd.DataFrame:
     types = {head: np.float32 if head in probable else "category" for head in wanted}
     types |= {head: "str" for head in KEYS if head in wanted}
     missing: dict[str, list[str]] = {head: _MISSING if head in probable else [""] for head in wanted}
-    return pd.read_csv(
+    table = pd.read_csv(
         path, sep=separator, usecols=wanted, dtype=types, na_values=missing, keep_default_na=False,  # pyright: ignore
         encoding="utf-8-sig",
     )  # fmt: skip
+    return restored_table(table)
 
 
 def _read_parquet(path: Path, names: ColumnNames) -> pd.DataFrame:

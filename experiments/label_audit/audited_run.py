@@ -13,6 +13,7 @@ from aisles.data_prep.abo.contact_sheet import SheetImage, write_contact_sheets
 from aisles.data_prep.images.manifest import Manifest, read_manifest
 from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.files import whole_file, write_whole
+from aisles.data_prep.io.tables import write_csv
 from aisles.experiments.runs.reader import Run, read_run
 
 from .confident_learning import (
@@ -106,7 +107,7 @@ def audit_run(
     table = suspect_table(manifest, found, suspects)
     facts = _facts(run, manifest, found, suspects) | {"n_folds": n_folds, "seed": seed}
     with whole_file(folder / "suspects.csv") as part:
-        table.to_csv(part, index=False, float_format="%.4g", lineterminator="\n")
+        write_csv(part, table, "%.4g")
     write_whole(folder / "audit.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
     if len(suspects):
         title = f"{len(suspects)} suspected labels; score: probability of the suggested class less that of the label"

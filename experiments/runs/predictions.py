@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from aisles.data_prep.io.escaping import file_name_safe, formula_safe
 from aisles.data_prep.io.files import write_whole
+from aisles.data_prep.io.tables import quoting_for
 from aisles.experiments.methods.registry import MethodResult
 from aisles.hierarchy.hierarchy import Hierarchy
 
@@ -79,7 +81,8 @@ class Predictions:
         """Write `predictions.csv` and `probabilities/<method>.npz` into a run folder.
 
         The table has one row per method, seed and test image: file_name, product, label, macro, seed, method,
-        answer, probability (of the answer; empty for bare answers) and router_macro. The archives alone hold
+        answer, probability (of the answer; empty for bare answers) and router_macro; texts that a spreadsheet would
+        compute are marked (`escaping.formula_safe`). The archives alone hold
         probabilities, and are predictions tables as well: file_name, product, truth, classes, seeds; every method's
         `probs` and `val_probs` (float32, to the last bit), its `macro_probs` and `val_macro_probs` if it has a router,
         what it says `inside` macros before routing if `probs` doesn't tell, and `val_truth`.
@@ -108,7 +111,8 @@ class Predictions:
 
     def _table(self) -> str:
         buffer = io.StringIO()
-        writer = csv.writer(buffer, lineterminator="\n")
+        quoting = quoting_for([*self.file_names, *self.products, *self.hierarchy.classes])
+        writer = csv.writer(buffer, lineterminator="\n", quoting=quoting)
         writer.writerow(
             [
                 "file_name",
@@ -137,14 +141,14 @@ class Predictions:
         surest = self.probs(name)[row].max(axis=1).tolist()
         shown = repeat("") if method.answers_only else [f"%.{DIGITS}g" % value for value in surest]
         columns = (
-            self.file_names,
-            self.products,
-            self.labels,
-            true_macro,
+            map(file_name_safe, self.file_names.astype(str)),
+            map(formula_safe, self.products.astype(str)),
+            map(formula_safe, self.labels.astype(str)),
+            map(formula_safe, true_macro),
             repeat(self.seeds[row]),
-            repeat(name),
+            repeat(formula_safe(name)),
         )
-        return zip(*columns, answers, shown, router_macro)  # noqa: B905 - some columns repeat for ever
+        return zip(*columns, map(formula_safe, answers), shown, map(formula_safe, router_macro))  # noqa: B905 - some columns repeat for ever
 
 
 def file_name_of(method: str) -> str:

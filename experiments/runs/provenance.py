@@ -14,6 +14,7 @@ import pandas as pd
 
 from aisles.data_prep.images.columns import shortened
 from aisles.data_prep.images.manifest import Manifest
+from aisles.data_prep.io.tables import restored_table
 from aisles.experiments.settings.benchmark import BenchmarkSettings, explained_difference
 
 PACKAGES = ("aisles", "keras", "tensorflow", "numpy", "scipy", "scikit-learn", "pandas", "pillow")
@@ -106,7 +107,7 @@ def changed_images(before: Path, manifest: Manifest) -> str:
         One phrase, such as "images: 1 added ('Kiwi/09.jpg')".
     """
     try:
-        old = pd.read_csv(before, dtype=str, keep_default_na=False)
+        old = restored_table(pd.read_csv(before, dtype=str, keep_default_na=False))
         places = [os.path.normpath(before.absolute().parent / name) for name in old["file_name"]]
         old = old.set_axis(places)[["label", "split", "product"]]
     except (OSError, ValueError, KeyError):

@@ -14,6 +14,7 @@ import pandas as pd
 from aisles.data_prep.images.columns import shortened
 from aisles.data_prep.io.arrays import read_arrays
 from aisles.data_prep.io.errors import DataError
+from aisles.data_prep.io.tables import restored_table
 from aisles.data_prep.io.tables import rows as table_rows
 from aisles.hierarchy.class_tree import ClassTree
 from aisles.hierarchy.hierarchy import Hierarchy
@@ -271,11 +272,13 @@ def _predictions(folder: Path) -> pd.DataFrame:
     text = {"file_name", "product", "label", "macro", "method", "answer", "router_macro"}
     types: Any = dict.fromkeys(text, str) | {"seed": np.int64, "probability": np.float64}
     try:
-        return pd.read_csv(
-            folder / TABLE,
-            dtype=types,
-            keep_default_na=False,
-            na_values={"probability": [""], "router_macro": [""]},
+        return restored_table(
+            pd.read_csv(
+                folder / TABLE,
+                dtype=types,
+                keep_default_na=False,
+                na_values={"probability": [""], "router_macro": [""]},
+            )
         )
     except (OSError, ValueError) as error:
         raise DataError(f"{folder} is no finished run: predictions.csv can't be read ({error}).") from error
@@ -300,7 +303,7 @@ def _paths(folder: Path, names: np.ndarray, labels: np.ndarray) -> tuple[Path | 
     """Find the test images' files: the manifest lists the same images in the same order, seen from the run."""
     nowhere = (None,) * len(names)
     try:
-        table = pd.read_csv(folder / "manifest.csv", dtype=str, keep_default_na=False)
+        table = restored_table(pd.read_csv(folder / "manifest.csv", dtype=str, keep_default_na=False))
         test = table[table["split"] == "test"]
     except (OSError, ValueError, KeyError):
         return nowhere

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from aisles.data_prep.io.tables import restored_table
 from aisles.experiments.label_audit.confident_learning import accuracy_without
 from aisles.experiments.report.names import is_control
 from aisles.experiments.report.render.document import (
@@ -31,7 +32,7 @@ def audit_section(run: Run, most: int = _SHOWN) -> Section | None:
     """Return the audit that lies in the run folder's `audit`, or None."""
     try:
         facts = json.loads((run.folder / "audit" / "audit.json").read_text(encoding="utf-8"))
-        suspects = pd.read_csv(run.folder / "audit" / "suspects.csv", keep_default_na=False)
+        suspects = restored_table(pd.read_csv(run.folder / "audit" / "suspects.csv", keep_default_na=False))
     except (OSError, ValueError):
         return None
     splits = tuple(

@@ -159,7 +159,7 @@ def _scope(run: Run) -> list[str]:
     items = []
     if run.hierarchy.overlapping:
         items.append("Some classes stand in several macros; drawings place each in the first of them.")
-    missing = sum(path is None or not path.parent.exists() for path in run.paths)
+    missing = sum(path is None or not path.exists() for path in run.paths)
     if missing:
         items.append(
             f"{missing} photographs were not found when this report was built, so galleries lack them."

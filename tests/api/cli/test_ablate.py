@@ -81,6 +81,32 @@ def test_thresholds_of_similarity_come_from_the_manifest(goods, cache, tmp_path)
     assert kept == sorted(set(kept), reverse=True) and len(kept) == 5
 
 
+@pytest.fixture
+def embeddings(tmp_path):
+    """Write features of 96 rows in 4 classes as a table."""
+    rng, labels = np.random.default_rng(0), np.repeat(["bowl", "cup", "jug", "pan"], 24)
+    features = np.repeat(np.eye(4, 8), 24, axis=0) + rng.normal(0, 0.3, (96, 8))
+    np.savez(tmp_path / "embeddings.npz", features=features, label=labels)
+    return tmp_path / "embeddings.npz"
+
+
+def test_a_features_table_is_ablated_as_images_are(embeddings, tmp_path):
+    chosen = ("--seeds", "1", "--set", "training.epochs=2", "--set", 'comparison.methods=["flat", "soft"]')
+    values = ("--macros", "2", "--values", "ward,average")
+    result = call("ablate", "linkage", embeddings, "-o", tmp_path / "out", *values, *chosen, "--json")
+    assert result.exit_code == 0, result.output
+    rows = json.loads(result.stdout)
+    assert [row["variant"] for row in rows] == ["ward", "average"]
+    assert all(0 <= row["flat"] <= 1 and row["same_test_images"] for row in rows)
+
+
+@pytest.mark.parametrize("name", ["color", "backbone"])
+def test_what_takes_pixels_is_refused_for_a_features_table(embeddings, tmp_path, name):
+    result = call("ablate", name, embeddings, "-o", tmp_path / "out")
+    assert result.exit_code == 3 and "features table has none" in result.output
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_threshold_needs_similarities(image_folder, tmp_path):
     result = call("ablate", "similarity-threshold", image_folder, "-o", tmp_path / "out", *STUDY)
     assert result.exit_code == 3 and "aisles data curate" in result.output

@@ -283,3 +283,26 @@ def test_a_code_page_that_lacks_letters_costs_no_answer(form, classifier, folder
     counts = print_predictions(classifier, find_images([str(folder / "日本.png")]), form=form)
     assert counts.read == 1
     assert ("\\u65e5\\u672c" if form == "text" else "日本") in written.getvalue().decode("utf-8")
+
+
+def test_no_row_of_csv_is_a_formula_and_names_still_open_their_files(classifier, folder, capsys, monkeypatch):
+    monkeypatch.chdir(folder)
+    odd = ["=cmd|' !A0.png", "+1.png", "-2.png", "@x.png"]
+    for name in odd:
+        (folder / name).write_bytes((folder / "a.png").read_bytes())
+    hierarchy = Hierarchy(("=M", "@N"), (("-a+b", "+b"), ("c",)))
+
+    def red(pixels):
+        share = pixels[..., 0].mean((1, 2)) / 255
+        return np.c_[share, 1 - share]
+
+    models = (red, ["=M", "@N"]), {"=M": (red, ["-a+b", "+b"])}
+    formulas = TwoStageClassifier.from_models(*models, hierarchy, input_size=(4, 4), rule="soft")
+    _, out = printed(formulas, odd, capsys, form="csv", top=3)
+    rows = list(csv.reader(io.StringIO(out)))[1:]
+    assert [row[0] for row in rows] == [f"./{name}" for name in odd] and all(
+        Path(row[0]).is_file() for row in rows
+    )
+    assert {cell[:1] for row in rows for cell in row} <= set("'.[01cs")
+    assert {row[2] for row in rows} <= {"'=M", "'@N"} and {row[4] for row in rows} <= {"'-a+b", "'+b", "c"}
+    assert {label for row in rows for label, _ in json.loads(row[-1])} == {"-a+b", "+b", "c"}
