@@ -144,11 +144,11 @@ def _make_bundle(place: Path) -> None:
 
     pixels = keras.Input((8, 8, 3))
     maps = layers.Conv2D(2, 3, activation="relu")(pixels)
-    trunk = wrap_backbone(keras.Model(pixels, maps, name="two_filters"), "tiny", preprocessing="symmetric")
+    backbone = wrap_backbone(keras.Model(pixels, maps, name="two_filters"), "tiny", preprocessing="symmetric")
     variant = HeadVariant((4,), batch_norm=True, dropout=0.1, augmentation=False)
 
     def model(labels: tuple[str, ...]) -> LabelModel:
-        return LabelModel(labels, trunk, build_head(variant, trunk.dimension, len(labels), seed=0), 1.5)
+        return LabelModel(labels, backbone, build_head(variant, backbone.dimension, len(labels), seed=0), 1.5)
 
     hierarchy = Hierarchy(("m", "n"), (("a", "b"), ("c",)))
     parts = [model(("a", "b")), LabelModel(("c",))]

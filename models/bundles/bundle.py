@@ -24,10 +24,10 @@ from aisles.models.prediction.label_model import AnyModel, GivenModel, LabelMode
 from aisles.models.prediction.stored import (
     BundleError,
     Residents,
+    StoredBackbone,
     StoredByName,
     StoredJoined,
     StoredNetwork,
-    StoredTrunk,
     opened,
 )
 from aisles.models.prediction.two_stage import FlatClassifier, TwoStageClassifier
@@ -47,7 +47,7 @@ LARGEST_JSON = 64 * 2**20
 """Bytes of `bundle.json`; that of 10,000 classes has about 1 MiB."""
 LARGEST_SIDE = 2048
 """Pixels of the images that a bundle may want, in height and width: a batch of 32 then takes 1.6 GB as float32."""
-_KEYS = ("kind", "classes", "hierarchy", "rule", "trunks", "models", "versions")
+_KEYS = ("kind", "classes", "hierarchy", "rule", "backbones", "models", "versions")
 
 
 def save_bundle(
@@ -175,7 +175,7 @@ def load_bundle(
     ----------
     folder : path
     resident : int, optional
-        How many networks (trunks with the heads on them) may be in memory at once; the least recently used goes
+        How many networks (backbones with the heads on them) may be in memory at once; the least recently used goes
         first. Any number unless given.
     engine : {'auto', 'tensorflow', 'onnx'}
         What runs the networks: TensorFlow, or onnxruntime (extra `onnx`), for which they are converted when they first
@@ -261,16 +261,16 @@ class _Loader:
             raise BundleError(
                 f"{self.folder / 'bundle.json'} doesn't say {missing}. Copy or train the bundle again."
             )
-        trunks = [self._trunk(entry) for entry in self.content["trunks"]]
+        backbones = [self._backbone(entry) for entry in self.content["backbones"]]
         models = self.content["models"]
         hierarchy: Any = self.content["hierarchy"]
         hierarchy = Hierarchy.from_json(json.dumps(hierarchy)) if hierarchy else None
-        flat: Any = self._model(models["flat"], trunks) if "flat" in models else None
+        flat: Any = self._model(models["flat"], backbones) if "flat" in models else None
         if self.content["kind"] == "flat":
             classifier = FlatClassifier(flat, hierarchy, residents=residents, engine=engine)
         elif self.content["kind"] == "two-stage":
-            submodels = [self._model(entry, trunks) for entry in models["submodels"]]
-            router = self._model(models["router"], trunks)
+            submodels = [self._model(entry, backbones) for entry in models["submodels"]]
+            router = self._model(models["router"], backbones)
             classifier = TwoStageClassifier(
                 router,
                 submodels,
@@ -299,14 +299,14 @@ class _Loader:
             classifier.confidence = Confidence.from_dict(self.content["confidence"])
         return classifier
 
-    def _trunk(self, entry: dict[str, Any]) -> StoredTrunk | StoredByName | StoredJoined:
+    def _backbone(self, entry: dict[str, Any]) -> StoredBackbone | StoredByName | StoredJoined:
         if "joined" in entry:
-            parts: Any = tuple(self._trunk(part) for part in entry["joined"])
+            parts: Any = tuple(self._backbone(part) for part in entry["joined"])
             return StoredJoined(parts)
         if "registered" in entry:
             return StoredByName(entry["registered"], entry["key"], self._fitting(entry), entry["weights"])
         facts = {name: entry[name] for name in ("name", "preprocessing", "color", "weights", "precision")}
-        return StoredTrunk(self._network(entry["file"]), fitting=self._fitting(entry), **facts)
+        return StoredBackbone(self._network(entry["file"]), fitting=self._fitting(entry), **facts)
 
     def _fitting(self, entry: dict[str, Any]) -> Fitting:
         self._size(entry["fitting"]["size"])
@@ -321,7 +321,7 @@ class _Loader:
             )
         return sides[0], sides[1]
 
-    def _model(self, entry: dict[str, Any], trunks: list[Any]) -> AnyModel:
+    def _model(self, entry: dict[str, Any], backbones: list[Any]) -> AnyModel:
         labels, temperature = tuple(entry["labels"]), float(entry["temperature"])
         if entry.get("network"):
             network = self._network(entry["network"])
@@ -330,7 +330,7 @@ class _Loader:
             return GivenModel(network, labels, size, temperature=temperature, order=order)
         if entry["head"] is None:
             return LabelModel(labels)
-        return LabelModel(labels, trunks[entry["trunk"]], self._network(entry["head"]), temperature)
+        return LabelModel(labels, backbones[entry["backbone"]], self._network(entry["head"]), temperature)
 
     def _network(self, name: str) -> StoredNetwork:
         if not isinstance(name, str) or name not in self.content["files"] or not name.endswith(".keras"):
@@ -344,7 +344,7 @@ class _Loader:
 @dataclass(frozen=True)
 class _Writer:
     folder: Path
-    trunks: list[Backbone | StoredTrunk]
+    backbones: list[Backbone | StoredBackbone]
 
     def content(self, classifier: FlatClassifier | TwoStageClassifier) -> dict[str, Any]:
         models: dict[str, Any] = {}
@@ -365,13 +365,21 @@ class _Writer:
             "hierarchy": json.loads(hierarchy.to_json()) if hierarchy else None,
             "rule": str(classifier.rule) if two_stage else None,
             "confidence": confidence.to_dict() if confidence else None,
-            "trunks": [self._write_trunk(trunk, f"trunk-{i:02d}") for i, trunk in enumerate(self.trunks)],
+            "backbones": [
+                self._write_backbone(backbone, f"backbone-{i:02d}")
+                for i, backbone in enumerate(self.backbones)
+            ],
             "models": models,
             "versions": {name: version(name) for name in PACKAGES},
         }
 
     def _entry(self, model: AnyModel, name: str) -> dict[str, Any]:
-        facts = {"labels": list(model.labels), "temperature": model.temperature, "trunk": None, "head": None}
+        facts = {
+            "labels": list(model.labels),
+            "temperature": model.temperature,
+            "backbone": None,
+            "head": None,
+        }
         if isinstance(model, GivenModel):
             _check_savable(model, name)
             opened(model.network).save(self.folder / f"{name}.keras")
@@ -382,19 +390,19 @@ class _Writer:
                 "input_size": list(model.input_size or ()),
                 "order": order,
             }
-        if model.trunk is None:
+        if model.backbone is None:
             return facts
-        if not any(model.trunk is trunk for trunk in self.trunks):
-            self.trunks.append(model.trunk)
+        if not any(model.backbone is backbone for backbone in self.backbones):
+            self.backbones.append(model.backbone)
         opened(model.head).save(self.folder / f"{name}.keras")
-        position = next(i for i, trunk in enumerate(self.trunks) if trunk is model.trunk)
-        return {**facts, "head": f"{name}.keras", "trunk": position}
+        position = next(i for i, backbone in enumerate(self.backbones) if backbone is model.backbone)
+        return {**facts, "head": f"{name}.keras", "backbone": position}
 
-    def _write_trunk(self, trunk: Any, stem: str) -> dict[str, Any]:
+    def _write_backbone(self, backbone: Any, stem: str) -> dict[str, Any]:
         """Write a backbone's network, and return what bundle.json says of it."""
-        loaded = opened(trunk)
+        loaded = opened(backbone)
         if isinstance(loaded, JoinedBackbone):
-            parts = [self._write_trunk(part, f"{stem}-{i}") for i, part in enumerate(loaded.parts)]
+            parts = [self._write_backbone(part, f"{stem}-{i}") for i, part in enumerate(loaded.parts)]
             return {"name": loaded.name, "joined": parts}
         if isinstance(loaded, OnnxBackbone):
             return {
@@ -411,12 +419,12 @@ class _Writer:
         loaded.model.save(self.folder / name)
         return {
             "file": name,
-            "name": trunk.name,
-            "fitting": trunk.fitting.to_dict(),
-            "preprocessing": trunk.preprocessing,
-            "color": trunk.color,
-            "weights": trunk.weights,
-            "precision": trunk.precision,
+            "name": backbone.name,
+            "fitting": backbone.fitting.to_dict(),
+            "preprocessing": backbone.preprocessing,
+            "color": backbone.color,
+            "weights": backbone.weights,
+            "precision": backbone.precision,
         }
 
 

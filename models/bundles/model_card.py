@@ -34,7 +34,7 @@ def model_card(content: Mapping[str, Any]) -> str:
         "",
         "## Made of",
         "",
-        *[_trunk_line(trunk) for trunk in content["trunks"]],
+        *[_backbone_line(backbone) for backbone in content["backbones"]],
         *_structure(content, two_stage),
         "",
         "## Calibration",
@@ -47,16 +47,16 @@ def model_card(content: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _trunk_line(trunk: Mapping[str, Any]) -> str:
-    if "joined" in trunk:
-        return "\n".join(_trunk_line(part) for part in trunk["joined"])
-    fitting = trunk["fitting"]
+def _backbone_line(backbone: Mapping[str, Any]) -> str:
+    if "joined" in backbone:
+        return "\n".join(_backbone_line(part) for part in backbone["joined"])
+    fitting = backbone["fitting"]
     size, crop = "x".join(map(str, fitting["size"])), fitting["crop_share"]
     rule = f"crop of {crop:.4g} of the shorter side" if fitting["fit"] == "crop" else fitting["fit"]
     return (
-        f"- backbone {_told(trunk['name'])}, weights {_told(trunk['weights'])}, input {size} ({rule}, "
-        f"{fitting['filter']}), preprocessing {_told(trunk['preprocessing'])}, color {trunk['color']}, "
-        f"precision {trunk['precision']}"
+        f"- backbone {_told(backbone['name'])}, weights {_told(backbone['weights'])}, input {size} ({rule}, "
+        f"{fitting['filter']}), preprocessing {_told(backbone['preprocessing'])}, color {backbone['color']}, "
+        f"precision {backbone['precision']}"
     )
 
 

@@ -58,7 +58,7 @@ class StoredNetwork:
 
 
 @dataclass(frozen=True, eq=False)
-class StoredTrunk:
+class StoredBackbone:
     """A backbone on disk; attributes as in `Backbone`."""
 
     network: StoredNetwork
@@ -135,7 +135,7 @@ class StoredByName:
 class StoredJoined:
     """Joined backbones, each of which is stored."""
 
-    parts: tuple["StoredTrunk | StoredByName", ...]
+    parts: tuple["StoredBackbone | StoredByName", ...]
 
     @property
     def name(self) -> str:
@@ -157,7 +157,7 @@ class StoredJoined:
         return JoinedBackbone(tuple(part.load() for part in self.parts))
 
 
-Stored = StoredNetwork | StoredTrunk | StoredByName | StoredJoined
+Stored = StoredNetwork | StoredBackbone | StoredByName | StoredJoined
 
 
 def opened(network: Any) -> Any:

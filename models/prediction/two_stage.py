@@ -27,7 +27,7 @@ __all__ = ["Classifier", "FlatClassifier", "GivenModel", "HierarchicalPrediction
 class TwoStageClassifier(Classifier):
     """A router, one sub-model a macro, and the rule that makes one answer of them.
 
-    Models on the same trunk share one pass. Of models with trunks of their own only those run that the rule needs
+    Models on the same backbone share one pass. Of models with backbones of their own only those run that the rule needs
     for an image, on full batches gathered over some hundred images.
 
     Parameters

@@ -1,6 +1,5 @@
-"""Stages: made once, whole or not at all, and nobody else's work removed."""
+"""Steps: made once, whole or not at all, and nobody else's work removed."""
 
-import json
 import os
 import platform
 import subprocess
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from aisles.experiments.runs.stages import is_made, stage
+from aisles.data_prep.io.step_cache import is_made, step
 
 
 def write(part: Path) -> None:
@@ -40,33 +39,25 @@ def test_what_a_killed_process_left_is_removed_and_what_a_live_one_writes_is_not
     )
     elsewhere = folder.parent / ".part-flat-another.machine-1-abc"
     elsewhere.mkdir()
-    assert stage(folder, {"a": 1}, write)
+    assert step(folder, {"a": 1}, write)
     assert not dead.exists() and not own.exists()
     assert (other / "half").read_text() == "made" and elsewhere.exists()
 
 
-def test_a_stage_that_was_cut_short_is_made_again(tmp_path):
+def test_a_step_that_was_cut_short_is_made_again(tmp_path):
     folder = tmp_path / "flat"
-    assert stage(folder, {"a": 1}, write) and not stage(folder, {"a": 1}, write)
+    assert step(folder, {"a": 1}, write) and not step(folder, {"a": 1}, write)
     (folder / "answer.npz").write_bytes(bytes(60))
     assert not is_made(folder, {"a": 1})
-    assert stage(folder, {"a": 1}, write)
+    assert step(folder, {"a": 1}, write)
     (folder / "answer.npz").unlink()
-    assert stage(folder, {"a": 1}, write)
+    assert step(folder, {"a": 1}, write)
     assert (folder / "answer.npz").stat().st_size == 100
 
 
-def test_a_stage_with_a_flipped_bit_is_made_again(tmp_path):
+def test_a_step_with_a_flipped_bit_is_made_again(tmp_path):
     folder = tmp_path / "flat"
-    stage(folder, {"a": 1}, write)
+    step(folder, {"a": 1}, write)
     (folder / "answer.npz").write_bytes(bytes(50) + b"\1" + bytes(49))
     assert not is_made(folder, {"a": 1})
-    assert stage(folder, {"a": 1}, write) and (folder / "answer.npz").read_bytes() == bytes(100)
-
-
-def test_stages_that_know_no_hashes_are_still_taken(tmp_path):
-    stage(tmp_path / "flat", {"a": 1}, write)
-    stamp = json.loads((tmp_path / "flat" / "stage.json").read_text())
-    del stamp["sha256"]
-    (tmp_path / "flat" / "stage.json").write_text(json.dumps(stamp))
-    assert is_made(tmp_path / "flat", {"a": 1})
+    assert step(folder, {"a": 1}, write) and (folder / "answer.npz").read_bytes() == bytes(100)
