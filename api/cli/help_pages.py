@@ -22,7 +22,7 @@ FIRST = (
 SECTIONS = {
     "Most used": ("quickstart", "benchmark", "report", "predict", "compare"),
     "Train and deploy": ("train", "evaluate", "export", "serve", "demo"),
-    "Look closer": ("audit-labels", "ablate", "cite"),
+    "Look closer": ("audit-labels", "ablate", "cite", "reproduce"),
     "Data": ("data",),
 }
 """Where `aisles --help` lists a command; the others stand under "More"."""

@@ -22,6 +22,7 @@ from .help_pages import SECTIONS, first_screen, versions
 from .options import BENCHMARK, setting_options
 from .predict import export, predict
 from .report import audit_labels, cite, report
+from .reproduce import reproduce
 from .rollup import rollup
 from .settings import settings
 from .train import evaluate, train
@@ -166,6 +167,7 @@ main.add_command(report)
 main.add_command(compare)
 main.add_command(cite)
 main.add_command(rollup)
+main.add_command(reproduce)
 main.add_command(audit_labels)
 main.add_command(train)
 main.add_command(evaluate)

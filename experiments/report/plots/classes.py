@@ -34,11 +34,102 @@ class GroupedClasses(Protocol):
     def order(self) -> np.ndarray: ...  # noqa: D102
 
 
-def tree_plots(run: Run, changes: ClassChanges, method: str) -> tuple[Drawing, Drawing]:
+def tree_plots(
+    run: Run, changes: ClassChanges, method: str, macro: int | None = None
+) -> tuple[Drawing, Drawing]:
     """Draw the tree of classes, root on the left, with the images won or lost at each leaf.
 
     Branches and squares carry the color of their macro, each class its macro's number; gray branches join several
     macros. Without a tree the classes are listed macro by macro.
+
+    Parameters
+    ----------
+    run : Run
+    changes : ClassChanges
+        Of the method.
+    method : str
+    macro : int, optional
+        List this macro's classes alone, without branches.
+
+    Returns
+    -------
+    tuple of Drawing
+        For a phone's width and for a screen's.
+    """
+    return _tree(run, changes, method, macro, WIDTH, 130), _tree(run, changes, method, macro, WIDE, 300)
+
+
+def _tree(
+    run: Run, changes: ClassChanges, method: str, macro: int | None, width: int, room: float
+) -> Drawing:
+    order = run.order if run.tree is None else np.array(run.tree.leaves)
+    order = order if macro is None else order[run.macro_of[order] == macro]
+    branches = run.tree is not None and macro is None
+    stem = width * 0.16 if branches else 6
+    tags_at = stem + 14
+    names_at = tags_at + text_width(macro_tag(run.hierarchy.n_macros - 1), 9) + 5
+    room = min(room, max(text_width(run.classes[i], 11) for i in order))
+    top, bottom = 34, 34 + _LINE * len(order)
+    best = max(float(np.abs(changes.net).max()), 1.0)
+    beside = text_width(signed(-best), 9) + 5
+    x = Scale(-best, best, names_at + room + beside + 6, width - beside - 2)
+    won, lost = int((changes.net[order] > 0).sum()), int((changes.net[order] < 0).sum())
+    drawing = Drawing(
+        width,
+        bottom + 10,
+        "Tree of classes with the change of each",
+        f"{method} wins images in {won} classes and loses images in {lost} of {len(order)}; largest gains: "
+        f"{_extremes(run, changes, -1, order)}; largest losses: {_extremes(run, changes, 1, order)}.",
+    )
+    _heading(drawing, method, x(0), (width - names_at - room) / 2 - 8)
+    if branches:
+        _branches(drawing, run, stem, top)
+    drawing.line(x(0), top - 3, x(0), bottom + 3, "axis")
+    for row, index in enumerate(order.tolist()):
+        y = top + _LINE * (row + 0.5)
+        _leaf(drawing, run, index, (tags_at, names_at, y), room)
+        hint = (
+            f"{run.classes[index]}: {changes.corrected[index]:.1f} corrected, {changes.broken[index]:.1f} lost "
+            f"of {changes.support[index]}"
+        )
+        _change(drawing, float(changes.net[index]), hint, x, y)
+    return drawing
+
+
+def _heading(drawing: Drawing, method: str, zero: float, half: float) -> None:
+    words = f"images that {method} wins or loses, a seed"
+    drawing.text(drawing.width / 2, 11, words, "soft small", "middle", room=drawing.width)
+    drawing.text(zero - 4, 26, "◂ lost", "bad small", "end", room=half)
+    drawing.text(zero + 4, 26, "won ▸", "good small", room=half)
+
+
+def _leaf(drawing: Drawing, run: Run, index: int, at: tuple[float, float, float], room: float) -> None:
+    _row(drawing, run, int(run.macro_of[index]), run.classes[index], at, room)
+
+
+def _row(
+    drawing: Drawing, run: Run, macro: int, name: str, at: tuple[float, float, float], room: float
+) -> None:
+    """Write a macro's square and number, and a name."""
+    tags_at, names_at, y = at
+    hint = f"{macro_tag(macro)}: {run.hierarchy.macros[macro]}"
+    drawing.rect(tags_at - 11, y - 4, 8, 8, f"m{macro % len(PALETTE)}", hint)
+    drawing.text(tags_at, y + 3.2, macro_tag(macro), "soft tiny", hint=hint)
+    drawing.text(names_at, y + 4, name, "small", room=room)
+
+
+def _change(drawing: Drawing, net: float, hint: str, x: Scale, y: float) -> None:
+    drawing.rect(min(x(0), x(net)), y - 5, abs(x(net) - x(0)), 10, "good" if net > 0 else "bad", hint)
+    if abs(net) >= 0.05:
+        beside = 3 if net > 0 else -3
+        drawing.text(x(net) + beside, y + 3, signed(net), "tiny", "start" if net > 0 else "end")
+
+
+def macros_plots(run: Run, changes: ClassChanges, method: str) -> tuple[Drawing, Drawing]:
+    """Draw the tree of classes folded to its macros, with the images won or lost in each.
+
+    Branches above the macros are drawn where every macro is one branch of the tree, as it is where they were cut from
+    it.
 
     Parameters
     ----------
@@ -52,65 +143,67 @@ def tree_plots(run: Run, changes: ClassChanges, method: str) -> tuple[Drawing, D
     tuple of Drawing
         For a phone's width and for a screen's.
     """
-    return _tree(run, changes, method, WIDTH, 130), _tree(run, changes, method, WIDE, 300)
+    return _macros(run, changes, method, WIDTH, 130), _macros(run, changes, method, WIDE, 300)
 
 
-def _tree(run: Run, changes: ClassChanges, method: str, width: int, room: float) -> Drawing:
+def _macros(run: Run, changes: ClassChanges, method: str, width: int, room: float) -> Drawing:
+    n_macros = run.hierarchy.n_macros
     order = run.order if run.tree is None else np.array(run.tree.leaves)
+    rows = list(dict.fromkeys(run.macro_of[order].tolist()))
+    net = np.bincount(run.macro_of, changes.net, minlength=n_macros)
+    sizes = np.bincount(run.macro_of, minlength=n_macros)
+    names = {macro: f"{run.hierarchy.macros[macro]} ({sizes[macro]})" for macro in rows}
     stem = width * 0.16 if run.tree is not None else 6
     tags_at = stem + 14
-    names_at = tags_at + text_width(macro_tag(run.hierarchy.n_macros - 1), 9) + 5
-    room = min(room, max(text_width(name, 11) for name in run.classes))
-    top, bottom = 34, 34 + _LINE * len(order)
-    best = max(float(np.abs(changes.net).max()), 1.0)
+    names_at = tags_at + text_width(macro_tag(n_macros - 1), 9) + 5
+    room = min(room, max(text_width(name, 11) for name in names.values()))
+    top, bottom = 34, 34 + _LINE * len(rows)
+    best = max(float(np.abs(net).max()), 1.0)
     beside = text_width(signed(-best), 9) + 5
     x = Scale(-best, best, names_at + room + beside + 6, width - beside - 2)
-    won = int((changes.net > 0).sum())
     drawing = Drawing(
-        width,
-        bottom + 10,
-        "Tree of classes with the change of each",
-        f"{method} wins images in {won} classes and loses images in {int((changes.net < 0).sum())} of "
-        f"{len(order)}; largest gains: {_extremes(run, changes, -1)}; largest losses: {_extremes(run, changes, 1)}.",
-    )
-    half = (width - names_at - room) / 2 - 8
-    drawing.text(
-        width / 2, 11, f"images that {method} wins or loses, a seed", "soft small", "middle", room=width
-    )
-    drawing.text(x(0) - 4, 26, "◂ lost", "bad small", "end", room=half)
-    drawing.text(x(0) + 4, 26, "won ▸", "good small", room=half)
-    _branches(drawing, run, stem, top)
+        width, bottom + 10, "Tree of macros with the change of each",
+        f"{method} wins images in {int((net > 0).sum())} macros and loses images in {int((net < 0).sum())} of "
+        f"{len(rows)}.",
+    )  # fmt: skip
+    _heading(drawing, method, x(0), (width - names_at - room) / 2 - 8)
+    places = {macro: top + _LINE * (row + 0.5) for row, macro in enumerate(rows)}
+    _upper_branches(drawing, run, places, stem)
     drawing.line(x(0), top - 3, x(0), bottom + 3, "axis")
-    for row, index in enumerate(order.tolist()):
-        y = top + _LINE * (row + 0.5)
-        _leaf(drawing, run, index, (tags_at, names_at, y), room)
-        _change(drawing, run, changes, index, x, y)
+    for macro, y in places.items():
+        _row(drawing, run, macro, names[macro], (tags_at, names_at, y), room)
+        hint = f"{run.hierarchy.macros[macro]}, {sizes[macro]} classes: {signed(float(net[macro]))} images"
+        _change(drawing, float(net[macro]), hint, x, y)
     return drawing
 
 
-def _leaf(drawing: Drawing, run: Run, index: int, at: tuple[float, float, float], room: float) -> None:
-    tags_at, names_at, y = at
-    macro = int(run.macro_of[index])
-    hint = f"{macro_tag(macro)}: {run.hierarchy.macros[macro]}"
-    drawing.rect(tags_at - 11, y - 4, 8, 8, f"m{macro % len(PALETTE)}", hint)
-    drawing.text(tags_at, y + 3.2, macro_tag(macro), "soft tiny", hint=hint)
-    drawing.text(names_at, y + 4, run.classes[index], "small", room=room)
+def _upper_branches(drawing: Drawing, run: Run, places: dict[int, float], stem: float) -> None:
+    """Draw the merges that join macros, unless a macro lies in several branches."""
+    tree = run.tree
+    if tree is None:
+        return
+    macros: list[int | None] = [int(macro) for macro in run.macro_of]
+    at = [places[int(macro)] for macro in run.macro_of]
+    heights, merges = [0.0] * len(tree.classes), []
+    for left, right, height, _ in tree.linkage.tolist():
+        left, right = int(left), int(right)
+        joined = macros[left] if macros[left] == macros[right] else None
+        if joined is None:
+            merges.append((left, right, height))
+        macros.append(joined)
+        heights.append(height)
+        at.append((at[left] + at[right]) / 2 if joined is None else at[left])
+    if len(merges) != len(places) - 1:
+        return
+    x = Scale(0, float(tree.linkage[-1, 2]) or 1.0, stem, 4)
+    for left, right, height in merges:
+        for child in (left, right):
+            drawing.path([(x(heights[child]), at[child]), (x(height), at[child])], _stroke(macros[child]))
+        drawing.path([(x(height), at[left]), (x(height), at[right])], _stroke(None))
 
 
-def _change(drawing: Drawing, run: Run, changes: ClassChanges, index: int, x: Scale, y: float) -> None:
-    net = float(changes.net[index])
-    hint = (
-        f"{run.classes[index]}: {changes.corrected[index]:.1f} corrected, {changes.broken[index]:.1f} lost "
-        f"of {changes.support[index]}"
-    )
-    drawing.rect(min(x(0), x(net)), y - 5, abs(x(net) - x(0)), 10, "good" if net > 0 else "bad", hint)
-    if abs(net) >= 0.05:
-        beside = 3 if net > 0 else -3
-        drawing.text(x(net) + beside, y + 3, signed(net), "tiny", "start" if net > 0 else "end")
-
-
-def _extremes(run: Run, changes: ClassChanges, sign: int, most: int = 3) -> str:
-    rows = np.argsort(sign * changes.net, kind="stable")[:most]
+def _extremes(run: Run, changes: ClassChanges, sign: int, among: np.ndarray, most: int = 3) -> str:
+    rows = among[np.argsort(sign * changes.net[among], kind="stable")[:most]]
     told = [f"{run.classes[i]} {signed(float(changes.net[i]))}" for i in rows if sign * changes.net[i] < 0]
     return ", ".join(told) or "none"
 

@@ -8,7 +8,20 @@ from itertools import groupby
 
 from aisles.data_prep.io.escaping import escaped
 
-from .document import WORDS, Block, Bullets, Card, Document, Gallery, Plot, Section, Table, Text, shown
+from .document import (
+    WORDS,
+    Block,
+    Bullets,
+    Card,
+    Document,
+    Folded,
+    Gallery,
+    Plot,
+    Section,
+    Table,
+    Text,
+    shown,
+)
 from .style import PAGE_SCRIPT, PAGE_STYLE
 
 _ZOOMS = (("1", "Whole"), ("2", "2 ×"), ("4", "4 ×"))
@@ -149,6 +162,12 @@ def _zoomer(name: str, drawing: str) -> str:
 @_block.register
 def _(block: Gallery) -> str:
     return f'<p class="facts">{escaped(block.caption)}</p><ul class="cards">{"".join(map(_card, block.cards))}</ul>\n'
+
+
+@_block.register
+def _(block: Folded) -> str:
+    inside = _blocks(block.blocks)
+    return f"<details><summary>{escaped(block.summary)}</summary>\n{inside}</details>\n"
 
 
 def _card(card: Card) -> str:

@@ -54,7 +54,8 @@ nav button,.zoomer label{font:inherit;font-size:.9rem;color:inherit;background:n
 border-radius:.4rem;padding:.1rem .6rem;cursor:pointer}
 a{color:var(--two)}p,ul{max-width:60rem}
 details{margin-top:1.8rem;border-top:1px solid var(--rule)}summary{cursor:pointer;padding:.7rem 0 .3rem}
-summary::marker{color:var(--muted)}
+summary::marker{color:var(--muted)}details details{margin:.4rem 0 0}
+input[type=search]{font:inherit;margin-bottom:.4rem;padding:.2rem .5rem;max-width:100%}
 figure{margin:1.2rem 0}figcaption{max-width:60rem;margin-top:.3rem}
 figure>svg{display:block;width:100%;height:auto}.narrow{max-width:36rem}figure>svg.wide{display:none}
 .beside{display:grid;gap:0 2rem;grid-template-columns:repeat(auto-fit,minmax(min(20rem,100%),1fr));margin:1.2rem 0}
@@ -104,6 +105,17 @@ table{font-size:8pt}.cards{grid-template-columns:repeat(4,1fr)}}
 PAGE_SCRIPT = """
 document.querySelectorAll("table.sortable").forEach(table => {
   const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
+  if (body.rows.length > 40) {
+    const search = document.createElement("input");
+    search.type = "search";
+    search.placeholder = "Search";
+    search.setAttribute("aria-label", "Search in this table");
+    search.addEventListener("input", () => {
+      const wanted = search.value.toLowerCase();
+      for (const row of body.rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
+    });
+    table.parentElement.before(search);
+  }
   heads.forEach((head, i) => {
     const button = document.createElement("button");
     button.type = "button";
@@ -120,7 +132,7 @@ document.querySelectorAll("table.sortable").forEach(table => {
     });
   });
 });
-const parts = [...document.querySelectorAll("details")], fold = document.querySelector("nav button");
+const parts = [...document.querySelectorAll("details[id]")], fold = document.querySelector("nav button");
 if (fold) {
   const word = () => { fold.textContent = parts.some(part => part.open) ? "Fold all" : "Unfold all"; };
   fold.hidden = false;
@@ -136,11 +148,13 @@ const reach = () => {
 };
 addEventListener("hashchange", reach);
 document.querySelectorAll("nav a").forEach(a => a.addEventListener("click", () => setTimeout(reach)));
-addEventListener("beforeprint", () => parts.forEach(part => { part.open = true; }));
+addEventListener("beforeprint", () => {
+  document.querySelectorAll("details").forEach(part => { part.open = true; });
+});
 const hint = document.querySelector("output");
 document.addEventListener("click", event => {
   const mark = event.target.closest("svg *"), title = mark && mark.querySelector(":scope > title");
   hint.textContent = title && mark.tagName !== "svg" ? title.textContent : "";
 });
 """
-"""Sorts tables, folds sections and shows a mark's hint on a tap; without it the page is whole, with all unfolded."""
+"""Sorts tables and searches long ones, folds sections, shows a mark's hint on a tap; without it all sections are open."""

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from aisles.experiments.report.changes import ClassChanges
-from aisles.experiments.report.plots.classes import confusion_plots, tree_plots
+from aisles.experiments.report.plots.classes import confusion_plots, macros_plots, tree_plots
 from aisles.experiments.report.plots.cost import CostPoint, cost_plot
 from aisles.experiments.report.plots.drawing import Box, Drawing, fitted, text_width
 from aisles.experiments.report.plots.trust import Curve, chart
@@ -46,6 +46,7 @@ def drawings(n: int) -> Iterator[tuple[str, Drawing, Drawing | None]]:
     )
     yield ("tree", *tree_plots(run, changes, methods[0]))
     yield ("list", *tree_plots(grouped(classes, rng, with_tree=False), changes, methods[0]))
+    yield ("macros", *macros_plots(run, changes, methods[0]))
     yield ("confusion", *confusion_plots(run, rng.integers(0, 120, (n, n)).astype(float), methods[0]))
     words = ("better", "worse", "equivalent", "no difference shown")
     judged = [
