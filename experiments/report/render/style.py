@@ -157,4 +157,4 @@ document.addEventListener("click", event => {
   hint.textContent = title && mark.tagName !== "svg" ? title.textContent : "";
 });
 """
-"""Sorts tables and searches long ones, folds sections, shows a mark's hint on a tap; without it all sections are open."""
+"""Sorts tables, searches long ones, folds sections, shows a hint on a tap; without it all sections are open."""
