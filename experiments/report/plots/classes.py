@@ -301,10 +301,9 @@ def _cells(
                 x + cell / 2,
                 y + cell / 2 + 0.3 * size,
                 f"{table[i, j]:.0f}",
-                "" if share < 0.5 else "pale",
+                "count" if share < 0.5 else "count pale",
                 "middle",
                 size=size,
-                hint=hint,
             )
 
 

@@ -22,7 +22,7 @@ DRAWING_STYLE = (
     f".drawing .small{{font-size:{TEXT_SIZES['small']}px}}.drawing .tiny{{font-size:{TEXT_SIZES['tiny']}px}}"
     ".drawing text{fill:var(--ink)}.drawing text.soft{fill:var(--muted)}.drawing .strong{font-weight:650}"
     ".drawing text.good{fill:var(--good)}.drawing text.bad{fill:var(--bad)}.drawing text.two{fill:var(--two)}"
-    ".drawing text.pale{fill:var(--paper)}"
+    ".drawing text.pale{fill:var(--paper)}.drawing .count{pointer-events:none}"
     ".axis{stroke:var(--muted);stroke-width:1}.grid{stroke:var(--rule);stroke-width:.7}"
     ".zero{stroke:var(--ink);stroke-width:1.2}.dash{stroke-dasharray:4 3}.band{fill:var(--band)}"
     ".flat{fill:var(--flat)}.two{fill:var(--two)}.other{fill:var(--other)}.good{fill:var(--good)}"
