@@ -1,4 +1,4 @@
-"""Every test image's answers and probabilities, from which anyone can recompute every plot."""
+"""Every test image's answers and probabilities, from which anyone can recompute accuracies and verdicts."""
 
 import csv
 import io
