@@ -7,7 +7,7 @@ import numpy as np
 
 from aisles.experiments.report.names import is_control
 from aisles.experiments.report.plots.trust import Curve, chart
-from aisles.experiments.report.plots.verdict import difference_plot
+from aisles.experiments.report.plots.verdict import difference_plots
 from aisles.experiments.report.render.document import (
     Block,
     Bullets,
@@ -44,7 +44,7 @@ def controls_section(run: Run) -> Section | None:
         )
     drawn: list[Any] = [{**c, "b": f"against {c['a']}"} for c in comparisons]
     caption = f"Accuracy of {run.primary} on the run's macros less its accuracy on other macros."
-    blocks.append(Plot("controls", caption, difference_plot(drawn, "other macros")))
+    blocks.append(Plot("controls", caption, *difference_plots(drawn, "other macros")))
     columns = (
         Column("other macros"),
         Column("the run's less these", "points"),
