@@ -17,7 +17,7 @@ AuditFault = Literal["texture", "text", "room"]
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", strict=False)
 
 
 class Synonym(_Settings):
