@@ -21,7 +21,7 @@ FIRST = (
 
 SECTIONS = {
     "Most used": ("quickstart", "benchmark", "report", "predict", "compare"),
-    "Train and deploy": ("train", "evaluate", "export", "serve", "demo"),
+    "Train and deploy": ("train", "evaluate", "export", "rename", "push", "pull", "serve", "demo"),
     "Look closer": ("audit-labels", "ablate", "cite", "reproduce"),
     "Data": ("data",),
 }

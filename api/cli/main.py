@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from .ablate import ablate
+from .bundles import pull, push, rename
 from .commands import QUIET, Commands, ModelCommand, as_json, plugin_option, typed
 from .compare import compare
 from .curve import print_curve
@@ -24,6 +25,7 @@ from .predict import export, predict
 from .report import audit_labels, cite, report
 from .reproduce import reproduce
 from .rollup import rollup
+from .serve import serve
 from .settings import settings
 from .train import evaluate, train
 
@@ -162,7 +164,11 @@ def quickstart(output: Path, seed: int, json_: bool) -> None:
 main.add_command(data_group)
 main.add_command(predict)
 main.add_command(export)
+main.add_command(rename)
+main.add_command(push)
+main.add_command(pull)
 main.add_command(demo)
+main.add_command(serve)
 main.add_command(report)
 main.add_command(compare)
 main.add_command(cite)

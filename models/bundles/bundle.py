@@ -6,7 +6,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,6 +21,7 @@ from aisles.models.backbones.engines import check_engine
 from aisles.models.backbones.registry import Backbone, JoinedBackbone, OnnxBackbone
 from aisles.models.prediction.guarantee import Confidence
 from aisles.models.prediction.label_model import AnyModel, GivenModel, LabelModel
+from aisles.models.prediction.processes import Origin
 from aisles.models.prediction.stored import (
     BundleError,
     Residents,
@@ -42,7 +43,7 @@ PACKAGES = ("aisles", "keras", "tensorflow", "numpy", "pillow")
 INSIDE = ("bundles/two-stage", "bundles/flat", "bundle")  # where run folders keep theirs
 LEARNED_FROM = "learned_from.txt"
 """SHA-256 of every image that weights and temperatures were learned from, one a line, sorted."""
-CARD, TREE = "README.md", "tree.json"
+CARD, TREE, DESCRIPTION = "README.md", "tree.json", "bundle.json"
 LARGEST_JSON = 64 * 2**20
 """Bytes of `bundle.json`; that of 10,000 classes has about 1 MiB."""
 LARGEST_SIDE = 2048
@@ -79,25 +80,53 @@ def save_bundle(
         bundle may hold.
     """
     folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()) and not (folder / "bundle.json").is_file():
+    check_place(folder)
+    with whole_folder(folder) as part:
+        content = _Writer(part, []).content(classifier)
+        content["facts"] = json.loads(json.dumps(dict(facts or {}), default=str))
+        if tree is not None:
+            (part / TREE).write_text(tree.to_json(), encoding="utf-8")
+        write_learned_from(part, classifier.learned_from)
+        seal(part, content)
+    return folder
+
+
+def check_place(folder: Path) -> None:
+    """Refuse to replace what is no bundle.
+
+    Raises
+    ------
+    FileExistsError
+        If the folder exists, is not empty and is not a bundle.
+    """
+    if folder.exists() and any(folder.iterdir()) and not (folder / DESCRIPTION).is_file():
         raise FileExistsError(
             f"{folder} exists and is not a bundle. Choose another folder, or empty this one."
         )
-    with whole_folder(folder) as part:
-        content = _Writer(part, []).content(classifier)
-        for path in part.glob("*.keras"):
-            check_keras_file(path)  # what can't be loaded is not saved
-        content["facts"] = json.loads(json.dumps(dict(facts or {}), default=str))
-        (part / CARD).write_text(model_card(content), encoding="utf-8")
-        if tree is not None:
-            (part / TREE).write_text(tree.to_json(), encoding="utf-8")
-        if classifier.learned_from:
-            listed = "\n".join(sorted(classifier.learned_from)) + "\n"
-            (part / LEARNED_FROM).write_text(listed, encoding="ascii")
-        content["files"] = {path.name: sha256_of(path) for path in sorted(part.iterdir())}
-        content["sha256"] = _own_hash(content)
-        (part / "bundle.json").write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-    return folder
+
+
+def write_learned_from(part: Path, digests: Iterable[str]) -> None:
+    """Write the SHA-256 of the images that a classifier learned from, if any are known."""
+    listed = sorted(digests)
+    if listed:
+        (part / LEARNED_FROM).write_text("\n".join(listed) + "\n", encoding="ascii")
+
+
+def seal(part: Path, content: dict[str, Any]) -> None:
+    """Write model card and `bundle.json`, with the hashes of everything that lies in the folder.
+
+    Raises
+    ------
+    ValueError
+        If a network there holds what no bundle may: what can't be loaded is not saved.
+    """
+    for path in part.glob("*.keras"):
+        check_keras_file(path)
+    (part / CARD).write_text(model_card(content), encoding="utf-8")
+    names = [path.name for path in sorted(part.iterdir()) if path.name != DESCRIPTION]
+    content["files"] = {name: sha256_of(part / name) for name in names}
+    content["sha256"] = _own_hash(content)
+    (part / DESCRIPTION).write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def read_bundle(folder: str | Path) -> dict[str, Any]:
@@ -195,7 +224,7 @@ def load_bundle(
     residents = Residents(resident)
     folder, content = Path(folder).absolute(), read_bundle(folder)  # the working directory may change
     try:
-        return _Loader(folder, content).classifier(residents, engine)
+        classifier = _Loader(folder, content).classifier(residents, engine)
     except BundleError:
         raise
     except (
@@ -208,6 +237,8 @@ def load_bundle(
         RecursionError,
     ) as error:
         raise BundleError(f"{folder / 'bundle.json'} doesn't describe a classifier: {error!r}.") from error
+    classifier.origin = Origin(folder, content["sha256"], resident, engine)
+    return classifier
 
 
 def _read_json(folder: Path) -> dict[str, Any]:

@@ -30,6 +30,7 @@ from .evaluation import Evaluation, summarize
 from .guarantee import Confidence, check_unseen, remembered
 from .images import ImageInput, check_iterable, read_windows
 from .label_model import AnyModel
+from .processes import Origin
 from .restriction import Only, Restrictions
 from .stacks import ImageBatch, Stack, make_stacks
 from .stored import Residents
@@ -55,12 +56,25 @@ class Classifier(ABC):
         How many networks from disk may be in memory.
     engine : str
         What runs the networks: `tensorflow`, `onnx`, or `auto` for onnx where it has been used on this machine before.
+    origin : Origin or None
+        The bundle that it was loaded from, until temperatures are fitted anew: what it is pickled as.
     """
 
     hierarchy: Hierarchy | None
     classes_: np.ndarray
     confidence: Confidence | None = None
     learned_from: frozenset[str] = frozenset()
+    origin: Origin | None = None
+
+    def __reduce__(self) -> Any:
+        """Pickle path and hashes of the bundle, and what `set_confidence` found; weights don't travel."""
+        if self.origin is None:
+            raise TypeError(
+                "A classifier travels to other processes as the path of its bundle, and this one has none, or has "
+                "changed since it was loaded. Save it and load it: aisles.load(aisles.save(classifier, folder))."
+            )
+        state = {name: value for name in ("confidence", "rule") if (value := getattr(self, name, None))}
+        return self.origin.load, (), state
 
     def _arrange(self, models: dict[str, AnyModel], residents: Residents | None, engine: str) -> None:
         """Put models that share a backbone into one stack; called once, at the end of the constructor."""
@@ -82,8 +96,9 @@ class Classifier(ABC):
         top: int = 5,
         batch_size: int = BATCH_SIZE,
         calibrated: bool = True,
-    ) -> list[HierarchicalPrediction]:
-        """Predict images.
+        unreadable: str = "raise",
+    ) -> list[Any]:
+        """Predict images; threads may call it at once and share the networks.
 
         Parameters
         ----------
@@ -105,6 +120,8 @@ class Classifier(ABC):
             Images a pass.
         calibrated : bool
             Whether temperatures are applied.
+        unreadable : {'raise', 'give'}
+            Whether an image that can't be decoded is an error, or its `UnreadableImage` stands in its place.
 
         Returns
         -------
@@ -114,15 +131,16 @@ class Classifier(ABC):
         Raises
         ------
         UnreadableImage
-            If an image can't be decoded; `iter_predict` can go on instead.
+            If an image can't be decoded and `unreadable` is 'raise'.
         ValueError
             For a rule that is unknown or that this classifier can't follow.
         TypeError
             For a single image in place of several, or an item of another type.
         """
-        answers: Iterator[Any] = self.iter_predict(
-            images, rule=rule, only=only, top=top, batch_size=batch_size, calibrated=calibrated
-        )
+        answers = self.iter_predict(
+            images, rule=rule, only=only, top=top, batch_size=batch_size, calibrated=calibrated,
+            unreadable=unreadable,
+        )  # fmt: skip
         return list(answers)
 
     def iter_predict(
@@ -140,10 +158,8 @@ class Classifier(ABC):
 
         Parameters
         ----------
-        images, rule, only, top, batch_size, calibrated
+        images, rule, only, top, batch_size, calibrated, unreadable
             As in `predict`.
-        unreadable : {'raise', 'give'}
-            Whether an image that can't be decoded ends the run, or its error is given in its place.
         """
         if unreadable not in ("raise", "give"):
             raise ValueError(f"unreadable must be 'raise' or 'give'. Received: {unreadable!r}.")

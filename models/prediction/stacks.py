@@ -1,6 +1,7 @@
 """Networks that pass together, compiled as one function, and a batch that remembers what has passed."""
 
 import hashlib
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -16,6 +17,7 @@ from aisles.models.backbones.folding import folded
 from aisles.models.backbones.registry import AnyBackbone, Backbone, digest, in_engine
 
 from .label_model import AnyModel, GivenModel, LabelModel
+from .processes import check_process
 from .stored import BundleError, Residents, Stored, StoredNetwork, opened
 
 
@@ -49,21 +51,32 @@ class Stack:
         given = isinstance(first, GivenModel)
         self.fittings: tuple[Fitting, ...] = (first.fitting,) if given else first.backbone.fittings
         self._own: _Loaded | None = None
+        self._loading = threading.Lock()
+        self._is_network = not given or first.is_keras
         self._stored = isinstance(first.network if given else first.backbone, Stored)
 
     def run(self, *pixels: np.ndarray) -> np.ndarray:
         """Return every model's probabilities side by side, (n, width).
 
-        `pixels` are uint8 (n, height, width, 3), one array per fitting: joined backbones have several.
+        `pixels` are uint8 (n, height, width, 3), one array per fitting: joined backbones have several. Threads may call
+        it at once.
+
+        Raises
+        ------
+        RuntimeError
+            In a process that was forked from one in which networks had run.
         """
+        if self._is_network:
+            check_process()
         return self._loaded().run(*pixels)
 
     def _loaded(self) -> _Loaded:
         if self._stored:
             return self.residents.get(self, self._load)
-        if self._own is None:
-            self._own = self._load()
-        return self._own
+        with self._loading:
+            if self._own is None:
+                self._own = self._load()
+            return self._own
 
     def _load(self) -> _Loaded:
         if isinstance(self.models[0], GivenModel):

@@ -190,7 +190,8 @@ class TwoStageClassifier(Classifier):
         self.submodels = tuple(replace(model, temperature=t) for model, t in pairs)
         if self.flat is not None and flat is not None:
             self.flat = replace(self.flat, temperature=fit_temperature(log_of(flat), truth))
-        self.confidence, self.learned_from = None, self.learned_from.union(digests)
+        self.confidence, self.origin = None, None
+        self.learned_from |= frozenset(digests)
         return self
 
     def _model(self, name) -> Any:
