@@ -182,12 +182,8 @@ def _saved(context: Context, parameter: str) -> "TwoStageClassifier":
 
 def _on_own_length(tuned: "Tuned | None", network: Any) -> Any:
     """Return a head for the network's own features, which scales them to one length, as joined ones are."""
-    import keras
-    from keras import layers
-
     from aisles.models.backbones.joined import LENGTH
+    from aisles.models.heads.combined import at_length
 
     assert tuned is not None
-    features = keras.Input((network.dimension,), name="features")
-    scaled = layers.Rescaling(LENGTH, name="length")(layers.UnitNormalization(name="unit_length")(features))
-    return keras.Model(features, tuned.model.network()(scaled), name="head")
+    return at_length(tuned.model.network(), network.dimension, LENGTH)
