@@ -234,7 +234,7 @@ def prepare_features(
 
 @dataclass(frozen=True, eq=False)
 class FoundHierarchy:
-    """The macros of a study and the tree that they were cut from.
+    """The macros of a run and the tree that they were cut from.
 
     Attributes
     ----------
@@ -321,7 +321,7 @@ def check_hierarchy(prepared: PreparedData, settings: HierarchySettings) -> None
 
 def _check_brought(hierarchy: Hierarchy) -> None:
     if hierarchy.overlapping:
-        raise ValueError("A study needs every class in one macro; overlapping macros are for prediction.")
+        raise ValueError("A run needs every class in one macro; overlapping macros are for prediction.")
     if hierarchy.n_macros < 2:
         raise ValueError(
             f"A router needs at least 2 macros to choose from. Received: 1, {hierarchy.macros[0]!r}, "
@@ -383,9 +383,9 @@ def independent_hierarchy(
     manifest : Manifest
     settings : HierarchySettings
         A column that is named there is taken; "auto" takes the first that groups the classes, but neither the one
-        that the study's hierarchy is read off nor one with the same macros.
+        that the run's hierarchy is read off nor one with the same macros.
     own : Hierarchy, optional
-        The study's.
+        The run's.
 
     Returns
     -------

@@ -136,7 +136,7 @@ def suspect_table(manifest: Manifest, found: OutOfFold, suspects: Suspects) -> p
 def _check_test_images(run: Run, manifest: Manifest) -> None:
     if list(manifest.labels[manifest.splits == "test"]) != list(run.labels):
         raise DataError(
-            f"manifest.csv and predictions.csv of {run.folder} list different test images. Run the study again."
+            f"manifest.csv and predictions.csv of {run.folder} list different test images. Run the benchmark again."
         )
 
 
@@ -147,7 +147,7 @@ def _features(run: Run, manifest: Manifest, cache: str | Path | None) -> np.ndar
 
     if "backbone" not in run.settings:
         raise DataError(
-            f"The study in {run.folder} has a backbone of its own, {run.metrics['backbone']}, "
+            f"The run in {run.folder} has a backbone of its own, {run.metrics['backbone']}, "
             "which can't be built from here. Extract its features in Python: audit_run(run, features)."
         )
     settings = BackboneSettings(**run.settings["backbone"])

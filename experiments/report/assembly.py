@@ -1,4 +1,4 @@
-"""Which sections a study's report has, and in which order."""
+"""Which sections a run's report has, and in which order."""
 
 from aisles.experiments.report.render.document import Document, Section, signed
 from aisles.experiments.report.sections.audit import audit_section
@@ -27,7 +27,7 @@ from .names import seeds_in_words, what_it_is
 
 
 def study_document(run: Run) -> Document:
-    """Put a study's report together; sections whose metrics the run lacks are left out and named under limits."""
+    """Put a run's report together; sections whose metrics the run lacks are left out and named under limits."""
     by_class, by_image = class_changes(run, run.primary), image_changes(run, run.primary)
     sections: list[Section | None] = [
         methods_section(run),

@@ -35,12 +35,12 @@ class ReportFiles:
 
 
 def write_report(run_folder: str | Path, output: str | Path | None = None) -> ReportFiles:
-    """Build the report of a study from its run folder; no model is loaded.
+    """Build the report of a run from its folder; no model is loaded.
 
     Parameters
     ----------
     run_folder : path
-        What `run_benchmark` wrote. What the study did not run is left out of the report and named in it.
+        What `run_benchmark` wrote. What was not run is left out of the report and named in it.
     output : path, optional
         The folder to write to; the run folder unless given.
 

@@ -45,7 +45,7 @@ def calibration_section(run: Run) -> Section:
 
 
 def has_temperatures(run: Run) -> bool:
-    """Return whether the study fitted temperatures."""
+    """Return whether the run fitted temperatures."""
     return any(f["calibration"] is not None for f in run.metrics["methods"].values())
 
 

@@ -276,7 +276,7 @@ def cost_section(run: Run) -> Section:
             blocks.append(Plot(name, caption, drawing))
     blocks.append(Table("cost", _COST_CAPTION, columns, rows, sortable=True))
     if run.costs is not None and (peak := run.costs["peak_memory_bytes"]):
-        blocks.append(Text(f"The process of the study took {peak / 2**30:.1f} GiB of memory at its peak."))
+        blocks.append(Text(f"The run's process took {peak / 2**30:.1f} GiB of memory at its peak."))
     return Section("cost", "Accuracy against cost", tuple(blocks))
 
 

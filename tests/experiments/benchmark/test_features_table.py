@@ -162,7 +162,7 @@ def test_python_benchmarks_arrays_and_another_k_is_refused_before_anything_is_ma
         mock.patch(
             "aisles.experiments.benchmark.run.prepare_features", side_effect=AssertionError("too late")
         ),
-        pytest.raises(ValueError, match="holds a study that differs in .*macros"),
+        pytest.raises(ValueError, match="holds a run that differs in .*macros"),
     ):
         aisles.benchmark(given["features"], tmp_path / "run", **words, **options)
 

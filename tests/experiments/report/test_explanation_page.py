@@ -29,7 +29,7 @@ HIERARCHY = Hierarchy(("warm & <red>", "one", "cold"), (("red", "amber"), ("whit
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run folder as a study writes it: bundles, manifest, tree."""
+    """A folder as a run writes it: bundles, manifest, tree."""
     root = tmp_path_factory.mktemp("run")
     keras.utils.set_random_seed(0)
     pixels = keras.Input((16, 16, 3))

@@ -152,7 +152,7 @@ def test_a_brought_hierarchy_is_not_said_to_be_found_again(make_run):
     page = write_report(make_run(**parts)).html.read_text(encoding="utf-8")
 
     part = section(page, "stability")
-    assert "agree with the learned tree&#x27;s own cut by" in part and "agree with the study" not in part
+    assert "agree with the learned tree&#x27;s own cut by" in part and "agree with the run" not in part
     assert "not cut from that tree; they agree with its cut by 0.31" in part
 
 
@@ -241,10 +241,10 @@ def test_tags_of_frames_stand_between_column_labels_and_matrix():
 
 
 def test_the_forecast_is_set_beside_observed_outcome(written, page):
-    rows = {row["on the study's macros"]: row for row in rows_of(written, "forecast_and_outcome")}
+    rows = {row["on the run's macros"]: row for row in rows_of(written, "forecast_and_outcome")}
 
     assert rows["flat is right"] == {
-        "on the study's macros": "flat is right", "forecast": "0.6", "observed": "0.58", "in test answers": "0.625"
+        "on the run's macros": "flat is right", "forecast": "0.6", "observed": "0.58", "in test answers": "0.625"
     }  # fmt: skip
     assert (
         rows["the router is right"]["forecast"] == ""
