@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.files import sha256_of
 from aisles.data_prep.io.whole_folder import whole_folder
 
@@ -54,7 +55,27 @@ def is_made(folder: str | Path, inputs: Mapping[str, Any]) -> bool:
 
 def made_from(folder: str | Path) -> dict[str, Any]:
     """Return the inputs that a stage was made from, as the stage itself records them."""
-    return json.loads((Path(folder) / STAMP).read_text())["inputs"]
+    return read_facts(Path(folder) / STAMP)["inputs"]
+
+
+def read_facts(file: str | Path) -> dict[str, Any]:
+    """Read an object of JSON that a stage has written.
+
+    Raises
+    ------
+    DataError
+        If the file is gone or damaged; its path and what to do are named.
+    """
+    file = Path(file)
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it holds no object")
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{file} is damaged or gone ({error}). Delete the folder {file.parent} and run again: it is made anew."
+        ) from error
+    return found
 
 
 def fingerprint(inputs: Mapping[str, Any]) -> str:
@@ -66,7 +87,7 @@ def _made_from(folder: Path) -> str | None:
     """Return the key of what a folder was made from; None if it isn't there, or a file of it was changed or lost."""
     try:
         stamp = json.loads((folder / STAMP).read_text())
-        hashes = stamp.get("sha256", {})
+        hashes = stamp["sha256"]
         whole = all(sha256_of(folder / name) == digest for name, digest in hashes.items())
         return stamp["key"] if whole else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
