@@ -25,14 +25,17 @@ _PLACES = {
     "register_method": "aisles.experiments.methods.registry",
     "register_metric": "aisles.experiments.metrics.registry",
     "register_rule": "aisles.hierarchy.rules",
+    "rename": "aisles.models.bundles.editing",
     "rollup": "aisles.experiments.judge.rollup",
     "save": "aisles.models.bundles.saving",
     "train": "aisles.calls",
+    "update": "aisles.experiments.training.updating",
     "wrap_backbone": "aisles.models.backbones.registry",
 }
 _OTHER_NAMES = {
     "Settings": "BenchmarkSettings",
     "evaluate": "evaluate_bundle",
+    "update": "update_bundle",
 }
 
 __all__ = [
@@ -57,9 +60,11 @@ __all__ = [
     "register_method",
     "register_metric",
     "register_rule",
+    "rename",
     "rollup",
     "save",
     "train",
+    "update",
     "wrap_backbone",
 ]
 
@@ -73,12 +78,14 @@ if TYPE_CHECKING:
     from aisles.experiments.metrics.registry import register_metric
     from aisles.experiments.settings.benchmark import BenchmarkSettings as Settings
     from aisles.experiments.training.bundle_evaluation import evaluate_bundle as evaluate
+    from aisles.experiments.training.updating import update_bundle as update
     from aisles.hierarchy.clustering import register_clustering
     from aisles.hierarchy.hierarchy import Hierarchy
     from aisles.hierarchy.registry import load_plugins
     from aisles.hierarchy.rules import register_rule
     from aisles.models.backbones.definitions import register_backbone
     from aisles.models.backbones.registry import build_backbone, wrap_backbone
+    from aisles.models.bundles.editing import rename
     from aisles.models.bundles.saving import load, save
     from aisles.models.heads.registry import register_head
     from aisles.models.prediction.two_stage import FlatClassifier, HierarchicalPrediction, TwoStageClassifier

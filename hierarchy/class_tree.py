@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -116,6 +116,23 @@ class ClassTree:
         heights = np.concatenate([[0.0], self.linkage[:, 2], [self.linkage[-1, 2] * 1.1]])
         merges = len(self.classes) - int(n_macros)
         return float((heights[merges] + heights[merges + 1]) / 2)
+
+    def renamed(self, names: Mapping[str, str]) -> ClassTree:
+        """Return the same tree with some classes called otherwise; they are sorted anew.
+
+        Raises
+        ------
+        ValueError
+            If two classes would have one name.
+        """
+        called = [names.get(name, name) for name in self.classes]
+        order = sorted(range(len(called)), key=called.__getitem__)
+        place = np.concatenate([np.argsort(order), np.arange(len(called), 2 * len(called) - 1)])
+        linkage = self.linkage.copy()
+        linkage[:, :2] = place[linkage[:, :2].astype(int)]
+        square = squareform(self.distances)[np.ix_(order, order)]
+        distances = squareform(square, checks=False)
+        return ClassTree(tuple(called[i] for i in order), linkage, distances, self.method, self.metric)
 
     def to_json(self) -> str:
         """Write as JSON text that `from_json` reads back to the last bit."""

@@ -94,6 +94,10 @@ def readers_folder(tmp_path_factory, image_folder):
     (folder / "mine.json").write_text(json.dumps(mine))
     shelves = "".join(f"{path.relative_to(folder)},apple|lime\n" for path in sorted(folder.rglob("*.jpg")))
     (folder / "shelves.csv").write_text("file_name,shelf\n" + shelves)
+    (folder / "corrections").mkdir()
+    for number, color in enumerate(((210, 40, 20), (190, 20, 40))):
+        Image.new("RGB", (24, 24), color).save(folder / "corrections" / f"{number}.png")
+    (folder / "corrections" / "metadata.csv").write_text("file_name,label\n0.png,apple\n1.png,cherry\n")
     forest = next(block.code for block in blocks(ROOT / "docs" / "extend.md") if block.language == "python")
     (folder / "forest.py").write_text(forest, encoding="utf-8")
     with pytest.MonkeyPatch.context() as patch:

@@ -47,7 +47,11 @@ def _command(name: str, text: str, allowed: str) -> click.Command:
     def run(
         data: Path, output: Path, values: str | None, settings: Any, cache: str | None, json_: bool
     ) -> None:
-        from aisles.experiments.ablations.settings_ablations import check_values, run_ablation
+        from aisles.experiments.ablations.settings_ablations import (
+            check_values,
+            run_ablation,
+            said_of_verdicts,
+        )
 
         chosen = [value.strip() for value in values.split(",")] if values else []
         try:
@@ -62,6 +66,7 @@ def _command(name: str, text: str, allowed: str) -> click.Command:
         for row in as_records(table):
             if row.get("failed"):
                 click.echo(f"{row['variant']} failed: {row['failed']}")
+        click.echo(f"\n{said_of_verdicts(table)}")
 
     help_text = f"{text}\n\nExample: aisles ablate {name} photos --seeds 1 --output {name}"
     return click.command(name, cls=ModelCommand, help=help_text)(run)

@@ -55,13 +55,19 @@ def compare(
     Example: aisles compare flat.csv two-stage.csv
     Example: aisles compare flat.csv two-stage.csv --hierarchy macro --output compared
     """
+    from aisles.data_prep.io.errors import DataError
     from aisles.experiments.judge.judgement import compare as judge
 
     names, files = zip(*map(_named, systems), strict=True)
-    judged = judge(
-        *files, names=names, baseline=baseline, truth=truth, product=product, seed=seed, hierarchy=hierarchy,
-        margin=margin, alpha=alpha, output=output, images=images,
-    )  # fmt: skip
+    try:
+        judged = judge(
+            *files, names=names, baseline=baseline, truth=truth, product=product, seed=seed, hierarchy=hierarchy,
+            margin=margin, alpha=alpha, output=output, images=images,
+        )  # fmt: skip
+    except ValueError as error:
+        if isinstance(error, DataError):
+            raise
+        raise click.UsageError(str(error)) from error
     click.echo(as_json(judged.metrics) if json_ else judged.summary())
     if output is not None and not json_:
         click.echo(f"\nLook at {output / 'report.html'}.")

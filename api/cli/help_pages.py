@@ -21,8 +21,8 @@ FIRST = (
 
 SECTIONS = {
     "Most used": ("quickstart", "benchmark", "report", "predict", "compare"),
-    "Train and deploy": ("train", "evaluate", "export", "serve", "demo"),
-    "Look closer": ("audit-labels", "ablate", "cite"),
+    "Train and deploy": ("train", "evaluate", "export", "rename", "push", "pull", "serve", "demo"),
+    "Look closer": ("audit-labels", "ablate", "cite", "reproduce"),
     "Data": ("data",),
 }
 """Where `aisles --help` lists a command; the others stand under "More"."""

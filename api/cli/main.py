@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from .ablate import ablate
+from .bundles import pull, push, rename
 from .commands import QUIET, Commands, ModelCommand, as_json, plugin_option, typed
 from .compare import compare
 from .curve import print_curve
@@ -22,7 +23,9 @@ from .help_pages import SECTIONS, first_screen, versions
 from .options import BENCHMARK, setting_options
 from .predict import export, predict
 from .report import audit_labels, cite, report
+from .reproduce import reproduce
 from .rollup import rollup
+from .serve import serve
 from .settings import settings
 from .train import evaluate, train
 
@@ -161,11 +164,16 @@ def quickstart(output: Path, seed: int, json_: bool) -> None:
 main.add_command(data_group)
 main.add_command(predict)
 main.add_command(export)
+main.add_command(rename)
+main.add_command(push)
+main.add_command(pull)
 main.add_command(demo)
+main.add_command(serve)
 main.add_command(report)
 main.add_command(compare)
 main.add_command(cite)
 main.add_command(rollup)
+main.add_command(reproduce)
 main.add_command(audit_labels)
 main.add_command(train)
 main.add_command(evaluate)

@@ -154,9 +154,9 @@ class Networks:
 
         def said(name: str, model: AnyModel, classifier: Classifier) -> np.ndarray:
             if isinstance(model, LabelModel):
-                if model.trunk is not None and id(model.trunk) not in features:
-                    features[id(model.trunk)] = extract(opened(model.trunk), paths, cache=cache).vectors
-                return model.from_features(features.get(id(model.trunk), np.zeros((len(paths), 0))))
+                if model.backbone is not None and id(model.backbone) not in features:
+                    features[id(model.backbone)] = extract(opened(model.backbone), paths, cache=cache).vectors
+                return model.from_features(features.get(id(model.backbone), np.zeros((len(paths), 0))))
             if isinstance(classifier, TwoStageClassifier):
                 return classifier.model_proba(name, paths)
             return classifier.predict_proba(paths)

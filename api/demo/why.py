@@ -18,7 +18,7 @@ from aisles.experiments.report.explanation_page import heated
 from aisles.hierarchy.embeddings import unit_rows
 from aisles.models.backbones.registry import JoinedBackbone
 from aisles.models.features import FeatureCache
-from aisles.models.prediction.explanation import StageView, explain, first_trunk
+from aisles.models.prediction.explanation import StageView, explain, first_backbone
 from aisles.models.prediction.images import image_pixels, open_image
 from aisles.models.prediction.stored import opened
 
@@ -84,10 +84,10 @@ class Why:
     def known(self) -> Known | None:
         """The run's training images, as far as their features are in the cache; None if there are none."""
         file = None if self.run is None else self.run / "manifest.csv"
-        trunk = first_trunk(self.networks.classifier)
-        if file is None or trunk is None or not file.is_file():
+        stored = first_backbone(self.networks.classifier)
+        if file is None or stored is None or not file.is_file():
             return None
-        backbone = opened(trunk)
+        backbone = opened(stored)
         if isinstance(backbone, JoinedBackbone):
             return None
         manifest = read_manifest(file, check_files=False)

@@ -26,7 +26,7 @@ from aisles.data_prep.images.splitting import (
 )
 from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.files import sha256_of, write_whole
-from aisles.data_prep.io.step_cache import Steps
+from aisles.data_prep.io.step_cache import TableSteps
 from aisles.data_prep.io.tables import rows
 
 from .balancing import Balance, balance
@@ -148,7 +148,7 @@ def curate(
         )
     check_output(output, Path(directory), catalogue.root, images=materialize is not None)
     remove_unfinished(output)
-    steps = Steps(output / "steps", _fingerprint(catalogue))
+    steps = TableSteps(output / "steps", _fingerprint(catalogue))
     cap = recipe.selection.cap
     joined = recipe.split.near_duplicates == "join"
     # What is left out after the comparison makes room for images that would not be needed otherwise.

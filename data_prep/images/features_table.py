@@ -149,7 +149,7 @@ def _table(
         )
     unnamed = pd.isna(pd.Series(columns[label_column])).to_numpy()
     if hierarchy_column in columns:
-        unnamed &= pd.isna(pd.Series(columns[hierarchy_column])).to_numpy()
+        unnamed = unnamed & pd.isna(pd.Series(columns[hierarchy_column])).to_numpy()
     unnamed = np.flatnonzero(unnamed)
     if len(unnamed):
         raise DataError(

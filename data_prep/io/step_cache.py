@@ -1,4 +1,4 @@
-"""Steps that leave tables behind and are not done twice."""
+"""Steps that are not done twice: a folder made once for the same inputs, whole or not at all."""
 
 import hashlib
 import json
@@ -6,26 +6,107 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from .files import sha256_of, write_whole
+from .errors import DataError
+from .files import sha256_of
 from .tables import read_table, write_table
+from .whole_folder import whole_folder
 
-log = logging.getLogger(__name__)
+logger = logging.getLogger(__name__)
+STAMP = "step.json"
+TABLES_VERSION = 2
+"""Raised whenever a step of `TableSteps` makes other tables of the same input."""
 
-STEPS_VERSION = 2
-"""Raised whenever a step makes other tables of the same input."""
+
+def step(folder: str | Path, inputs: Mapping[str, Any], make: Callable[[Path], None]) -> bool:
+    """Make a folder's content unless it was made from the same inputs before.
+
+    Parameters
+    ----------
+    folder : path
+        The step's own.
+    inputs : mapping
+        Everything that the content depends on, as values that JSON can hold.
+    make : callable
+        Writes the content into the folder that it is given. That folder becomes `folder` only when `make` is done,
+        so a killed run leaves no half-made step.
+
+    Returns
+    -------
+    bool
+        Whether it was made now (False: it was there already).
+    """
+    folder = Path(folder)
+    key = fingerprint(inputs)
+    if _made_from(folder) == key:
+        logger.debug("%s is unchanged.", folder.name)
+        return False
+    with whole_folder(folder) as part:
+        make(part)
+        hashes = {
+            path.relative_to(part).as_posix(): sha256_of(path) for path in part.rglob("*") if path.is_file()
+        }
+        stamp = {"key": key, "inputs": inputs, "sha256": hashes}
+        (part / STAMP).write_text(json.dumps(stamp, indent=1, default=str))
+    return True
+
+
+def is_made(folder: str | Path, inputs: Mapping[str, Any]) -> bool:
+    """Return whether a step was made from these inputs."""
+    return _made_from(Path(folder)) == fingerprint(inputs)
+
+
+def made_from(folder: str | Path) -> dict[str, Any]:
+    """Return the inputs that a step was made from, as its folder records them."""
+    return read_facts(Path(folder) / STAMP)["inputs"]
+
+
+def read_facts(file: str | Path) -> dict[str, Any]:
+    """Read an object of JSON that a step has written.
+
+    Raises
+    ------
+    DataError
+        If the file is gone or damaged; its path and what to do are named.
+    """
+    file = Path(file)
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it holds no object")
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{file} is damaged or gone ({error}). Delete the folder {file.parent} and run again: it is made anew."
+        ) from error
+    return found
+
+
+def fingerprint(inputs: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of values that JSON can hold, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(inputs, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _made_from(folder: Path) -> str | None:
+    """Return the key of what a folder was made from; None if it isn't there, or a file of it was changed or lost."""
+    try:
+        stamp = json.loads((folder / STAMP).read_text())
+        whole = all(sha256_of(folder / name) == digest for name, digest in stamp["sha256"].items())
+        return stamp["key"] if whole else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 @dataclass
-class Steps:
-    """The steps of one curation, in their folder; each depends on all before it.
+class TableSteps:
+    """Steps in a row that leave tables behind; each depends on all before it.
 
     Attributes
     ----------
     folder : Path
-        One folder per step: its tables, and `step.json`, written last, with the hash of what went in.
+        Holds one folder per step, with its tables.
     key : str
         The hash of everything so far.
     reused : list of str
@@ -52,7 +133,7 @@ class Steps:
         settings : anything that JSON can say
             What this step depends on, besides the steps before.
         build : callable
-            Gives the tables by name.
+            Returns the tables by name.
         numbers : tuple of str
             Columns that hold numbers; all others are text.
 
@@ -61,36 +142,21 @@ class Steps:
         dict of str to DataFrame
             As read back from the files, so that a first run and a later one go on from the same.
         """
-        place = self.folder / name
-        text = json.dumps([STEPS_VERSION, self.key, name, settings], sort_keys=True, default=str)
-        self.key = hashlib.sha256(text.encode()).hexdigest()
-        names = _recorded(place / "step.json", self.key)
-        if names is None:
-            tables = build()
-            for table_name, table in tables.items():
-                write_table(place / f"{table_name}.csv", table)
-            names = list(tables)
-            record = {"key": self.key, "tables": {n: sha256_of(place / f"{n}.csv") for n in names}}
-            write_whole(place / "step.json", json.dumps(record, indent=1) + "\n")
-        else:
+
+        def make(part: Path) -> None:
+            for table_name, table in build().items():
+                write_table(part / f"{table_name}.csv", table)
+
+        inputs = {"version": TABLES_VERSION, "before": self.key, "step": name, "settings": settings}
+        self.key = fingerprint(inputs)
+        if not step(self.folder / name, inputs, make):
             self.reused.append(name)
-            log.info("Step %s: nothing has changed, its tables are read.", name)
-        return {n: _with_numbers(place / f"{n}.csv", numbers) for n in names}
+            logger.info("Step %s: nothing has changed, its tables are read.", name)
+        return {
+            path.stem: _with_numbers(path, numbers) for path in sorted((self.folder / name).glob("*.csv"))
+        }
 
 
 def _with_numbers(path: Path, numbers: tuple[str, ...]) -> pd.DataFrame:
     table = read_table(path)
     return read_table(path, [name for name in numbers if name in table.columns])
-
-
-def _recorded(path: Path, key: str) -> list[str] | None:
-    """Return the names of the tables that were written for this key, None if they are not all as written."""
-    try:
-        record = json.loads(path.read_text("utf-8"))
-        if record["key"] != key:
-            return None
-        tables = dict(record["tables"])
-        intact = all(sha256_of(path.parent / f"{name}.csv") == digest for name, digest in tables.items())
-        return list(tables) if intact else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

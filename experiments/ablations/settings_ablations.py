@@ -18,6 +18,7 @@ from aisles.data_prep.io.tables import write_table
 from aisles.experiments.runs.schema import BenchmarkMetrics
 from aisles.experiments.runs.writer import run_folder, write_json
 from aisles.experiments.settings.benchmark import BenchmarkSettings
+from aisles.experiments.stats.verdict import holm, verdict_of
 
 if TYPE_CHECKING:
     from aisles.experiments.benchmark.run import BenchmarkResult
@@ -194,7 +195,8 @@ def run_ablation(
     -------
     DataFrame
         One row a variant: `variant`, `flat`, `flat_sd`, the primary rule and its sd, `difference` with `low` and
-        `high`, `verdict`, `router`, `n_test`; `flat_change`, `change`: against the first variant that ran, means over
+        `high` (each variant's own interval), `p_value`, `p_corrected` (Holm over the variants) and the `verdict` by it,
+        `router`, `n_test`; `flat_change`, `change`: against the first variant that ran, means over
         seeds with their `change_sd`; `same_test_images`: whether that was judged on the same photographs, without
         which a change says little; `failed`: the reason why a variant has no metrics. Also in
         `OUTPUT/ablation.csv` and `ablation.json`.
@@ -221,7 +223,8 @@ def run_ablation(
     with run_folder(output):
         rows = _rows(name, data, output, settings, variants, **more)
     table = pd.DataFrame(rows)
-    write_json(output / "ablation.json", {"ablation": name, "question": ablation.question, "variants": rows})
+    about = {"ablation": name, "question": ablation.question, "verdicts": said_of_verdicts(table)}
+    write_json(output / "ablation.json", about | {"variants": rows})
     write_table(output / "ablation.csv", table)
     return table
 
@@ -249,7 +252,35 @@ def _rows(
             continue
         base = base or result.metrics
         rows.append({"variant": variant.name} | _metrics(result, base, settings.comparison.primary))
+    return judged_together(rows, settings.comparison.alpha)
+
+
+def judged_together(rows: list[dict[str, Any]], alpha: float) -> list[dict[str, Any]]:
+    """Correct the variants' comparisons as one family by Holm, and give the verdicts that stand after it.
+
+    Variants with other images or classes have no resamples in common, so step-down max-T does not apply.
+    """
+    judged = [row for row in rows if "verdict" in row]
+    differences = holm([row["p_value"] for row in judged])
+    equivalences = holm([row.pop("equivalence_p") for row in judged])
+    for row, p, q in zip(judged, differences, equivalences, strict=True):
+        row["p_corrected"] = float(p)
+        row["verdict"] = verdict_of((row["low"], row["high"]), float(p), float(q), alpha)
     return rows
+
+
+def said_of_verdicts(table: pd.DataFrame) -> str:
+    """Say of a table of variants which of its claims hold together, and what they speak of."""
+    judged = table[table["verdict"].notna()] if "verdict" in table else table.iloc[:0]
+    if judged.empty:
+        return "No variant could be judged."
+    once = bool(judged["flat_sd"].isna().all())
+    return (
+        f"Verdicts of the {len(judged)} variants are one family, corrected by Holm; low and high bound each difference "
+        "for itself. "
+        + ("They speak of models that were trained once; training again may change them. " if once else "")
+        + "Changes against the first variant are not tested."
+    )
 
 
 def changed(settings: BenchmarkSettings, variant: Variant) -> BenchmarkSettings:
@@ -284,6 +315,9 @@ def _metrics(result: "BenchmarkResult", base: BenchmarkMetrics, primary: str) ->
         "difference_sd": first["difference_sd"],
         "low": first["interval"][0],
         "high": first["interval"][1],
+        "p_value": first["p_value"],
+        "p_corrected": first["p_value"],
+        "equivalence_p": first["equivalence_p"],
         "verdict": first["verdict"],
         "router": float(np.mean(metrics["router"]["accuracy"])),
         "n_test": metrics["n_test"],

@@ -87,7 +87,7 @@ def _calibrated_accuracy(classifier: Any, context: Context, compared: float) -> 
         return compared
     test = context.rows("test")
     models = [classifier.router, *classifier.submodels, *([classifier.flat] if classifier.flat else [])]
-    if all(model.constant or model.trunk is context.backbone for model in models):
+    if all(model.constant or model.backbone is context.backbone for model in models):
         features, hierarchy = context.features[test], classifier.hierarchy
         within = [model.from_features(features) for model in classifier.submodels]
         probs = route(

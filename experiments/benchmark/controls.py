@@ -19,7 +19,7 @@ def compare_controls(predictions: Predictions, settings: ComparisonSettings) -> 
         (each a mean over seeds), `difference_per_partition` (the study's macros less each partition) with its
         `difference_sd`, and `comparison`, where a is "random" (all partitions and seeds together) and b the primary
         rule. `hierarchies`: one comparison per other hierarchy, a being the other one and b the study's, corrected
-        together by Holm.
+        together by step-down max-T.
     """
     roles = {name: method.role for name, method in predictions.methods.items()}
     partitions = [name for name, role in roles.items() if role == "control"]

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 BATCH, REPEATS = 16, 5
 
 
-def method_cost(method: MethodResult, trainer: Trainer, trunk_parameters: int) -> dict[str, float]:
+def method_cost(method: MethodResult, trainer: Trainer, backbone_parameters: int) -> dict[str, float]:
     """Return a method's budget, a mean over seeds; part of `metrics.json`, so nothing of it depends on the machine.
 
     Parameters
@@ -26,7 +26,7 @@ def method_cost(method: MethodResult, trainer: Trainer, trunk_parameters: int) -
     method : MethodResult
     trainer : Trainer
         Of its heads.
-    trunk_parameters : int
+    backbone_parameters : int
         Of the backbone, counted once since all heads share its features.
 
     Returns
@@ -41,15 +41,15 @@ def method_cost(method: MethodResult, trainer: Trainer, trunk_parameters: int) -
         return {
             "backbone_passes": 1.0,
             "head_passes": method.head_passes,
-            "parameters": trunk_parameters + method.parameters,
+            "parameters": backbone_parameters + method.parameters,
             "head_parameters": method.parameters,
-            "weight_bytes": 4 * (trunk_parameters + method.parameters),
+            "weight_bytes": 4 * (backbone_parameters + method.parameters),
             "images": trainer.n_learning,
         }
     budgets = [[trainer.budget(job) for job in of_seed] for of_seed in method.jobs]
     heads = _mean([sum(b.parameters for b in of_seed) for of_seed in budgets])
     heads += method.parameters
-    parameters = trunk_parameters + heads
+    parameters = backbone_parameters + heads
     return {
         "backbone_passes": 1.0,
         "head_passes": method.head_passes,
@@ -64,7 +64,7 @@ def method_cost(method: MethodResult, trainer: Trainer, trunk_parameters: int) -
 
 
 def measured_costs(
-    methods: Mapping[str, MethodResult], trainer: Trainer, trunk: "Backbone", features: np.ndarray
+    methods: Mapping[str, MethodResult], trainer: Trainer, backbone: "Backbone", features: np.ndarray
 ) -> dict[str, Any]:
     """Measure time and memory on this machine, for `costs.json`.
 
@@ -77,7 +77,7 @@ def measured_costs(
         neither kept as files nor timed in prediction. `stages`: seconds of each head's training.
         `peak_memory_bytes`: of this process until now.
     """
-    passing = None if isinstance(trunk, GivenFeatures) else _passing(trunk)
+    passing = None if isinstance(backbone, GivenFeatures) else _passing(backbone)
     stages = {job.name: trainer.budget(job).seconds for job in _all_jobs(methods)}
     head_seconds = _head_seconds(methods, trainer, features)
     measured = {}
@@ -101,9 +101,9 @@ def measured_costs(
     }
 
 
-def _passing(trunk: "Backbone") -> float:
+def _passing(backbone: "Backbone") -> float:
     """Time the backbone on a batch."""
-    running, pixels = trunk.runner(), [_noise(fitting.size) for fitting in trunk.fittings]
+    running, pixels = backbone.runner(), [_noise(fitting.size) for fitting in backbone.fittings]
     return seconds_of(lambda: running(*pixels))
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from aisles.data_prep.images.features_table import FeaturesTable, is_features_table
 from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.files import features_cache, write_whole
+from aisles.data_prep.io.step_cache import fingerprint, step
 from aisles.experiments.judge.methods_table import methods_table
 from aisles.experiments.methods.head_jobs import Trainer, flat_job, router_job, two_stage_jobs
 from aisles.experiments.methods.protocol import check_same_protocol, collect
@@ -23,7 +24,6 @@ from aisles.experiments.runs.plan import in_words, write_plan
 from aisles.experiments.runs.predictions import Predictions
 from aisles.experiments.runs.provenance import check_resumable, environment
 from aisles.experiments.runs.schema import BENCHMARK, SCHEMA, BenchmarkMetrics
-from aisles.experiments.runs.stages import fingerprint, stage
 from aisles.experiments.runs.writer import (
     check_apart,
     data_facts,
@@ -170,14 +170,14 @@ def run_benchmark(
             resume=resume,
             replace=replace,
         )
-        trunk, features = prepare_features(prepared, settings.backbone, cache, backbone)
-        prepared = prepare_coarse(prepared, settings.backbone, trunk, cache)
+        network, features = prepare_features(prepared, settings.backbone, cache, backbone)
+        prepared = prepare_coarse(prepared, settings.backbone, network, cache)
         settings = with_coarse_methods(settings, prepared)
-        facts = {"data": prepared.fingerprint, "backbone": trunk.key}
+        facts = {"data": prepared.fingerprint, "backbone": network.key}
         another = check_resumable(output, settings, facts, prepared.manifest, resume=resume, replace=replace)
 
         def confusion() -> np.ndarray:
-            trainer = Trainer(output / "models", prepared, features, trunk.key, settings.training, jobs)
+            trainer = Trainer(output / "models", prepared, features, network.key, settings.training, jobs)
             return flat_confusion(trainer, prepared, range(settings.comparison.seeds))
 
         found = find_hierarchy(prepared, features, settings.hierarchy, confusion)
@@ -193,7 +193,7 @@ def run_benchmark(
             command=command,
         )
         with engine(scheduler) as places:
-            run = _Run(output, settings, prepared, trunk, features, found, cache, places or jobs, command)
+            run = _Run(output, settings, prepared, network, features, found, cache, places or jobs, command)
             metrics = run.run(sweep)
         write_report(output)
     return BenchmarkResult(output, metrics)
@@ -372,7 +372,7 @@ class _Run:
                 part / "costs.json", measured_costs(methods, self.trainer, self.backbone, self.features)
             )
 
-        stage(self.output / "costs", inputs, make)
+        step(self.output / "costs", inputs, make)
         write_whole(self.output / "costs.json", (self.output / "costs" / "costs.json").read_bytes())
 
     def quality(self, methods: Mapping[str, MethodResult]) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def summary(result: BenchmarkResult) -> str:
         f"Verdict: {metrics['verdict']}",
         metrics["plan"]["in_words"],
         "",
-        f"Look at {_typed(result.folder / 'report.html')}; every plot is in "
+        f"Look at {_typed(result.folder / 'report.html')}; every number is in "
         f"{_typed(result.folder / 'metrics.json')}.",
         *([f"Predict: aisles predict {_typed(bundle)} IMAGE..."] if bundle.exists() else []),
     ]

@@ -1,4 +1,4 @@
-"""A curve of one data set: features once, then every point and draw as a stage, judged and written on a page."""
+"""A curve of one data set: features once, then every point and draw as a step, judged and written on a page."""
 
 import logging
 import zlib
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from aisles.data_prep.io.progress import progress
+from aisles.data_prep.io.step_cache import is_made, step
 from aisles.experiments.benchmark.preparation import (
     PreparedData,
     check_hierarchy,
@@ -23,7 +24,6 @@ from aisles.experiments.benchmark.preparation import (
 from aisles.experiments.benchmark.workers import engine
 from aisles.experiments.methods.registry import find_method
 from aisles.experiments.runs.provenance import environment
-from aisles.experiments.runs.stages import is_made, stage
 from aisles.experiments.runs.writer import check_apart, log_counts, run_folder, write_json
 from aisles.experiments.settings.benchmark import BenchmarkSettings, ComparisonSettings
 
@@ -119,14 +119,14 @@ def run_curve(
         prepared = prepare_data(data, settings.data, settings.hierarchy.column)
         log_counts(prepared)
         check_hierarchy(prepared, settings.hierarchy)
-        trunk, features = prepare_features(prepared, settings.backbone, cache, backbone)
-        prepared = prepare_coarse(prepared, settings.backbone, trunk, cache)
+        network, features = prepare_features(prepared, settings.backbone, cache, backbone)
+        prepared = prepare_coarse(prepared, settings.backbone, network, cache)
         world = world_of(prepared, features, settings)
         primary, methods = methods_of(settings, axis, world)
         key = {
             "version": VERSION,
             "data": prepared.fingerprint,
-            "backbone": trunk.key,
+            "backbone": network.key,
             "settings": world.settings.model_dump(mode="json"),
             "methods": list(methods),
         }
@@ -145,7 +145,7 @@ def run_curve(
                 "macros": world.known.n_macros,
                 "brought": world.hierarchy is not None,
             },
-            "backbone": trunk.key,
+            "backbone": network.key,
             "command": command,
         }
         comparison = settings.comparison
@@ -230,8 +230,8 @@ def _measure_one(
     folder: Path,
     inputs: Mapping[str, Any],
 ) -> None:
-    """Measure one draw of one point as a stage. Runs in any process."""
+    """Measure one draw of one point as a step. Runs in any process."""
     value, draw = at
     generator = np.random.default_rng([draw, zlib.crc32(axis.name.encode())])
     changed = axis.apply(world, value, generator)
-    stage(folder, inputs, lambda part: save_draw(measure(changed, methods, part), part))
+    step(folder, inputs, lambda part: save_draw(measure(changed, methods, part), part))

@@ -22,7 +22,19 @@ BACKBONES = (
     ("efficientnet", "tan2019efficientnet"),
     ("inception_v3", "szegedy2016inception"),
     ("vgg16", "simonyan2015vgg"),
+    ("dinov2", "oquab2024dinov2"),
 )
+METHODS = {
+    "soft": "yan2015hdcnn",
+    "threshold": "yan2015hdcnn",
+    "hard": "silla2011survey",
+    "hie": "jain2023testtime",
+    "flat-lda": "friedman1989regularized",
+    "lda": "friedman1989regularized",
+    "discriminant": "friedman1989regularized",
+    "hiclass": "miranda2023hiclass",
+}
+"""By what stands before or after a colon in a benchmark's method: rule, head or method."""
 FOLDERS_UP = 5
 
 
@@ -79,7 +91,13 @@ def citations(folder: str | Path) -> tuple[Citation, ...]:
                 note="its reference is not recorded here",
             )
         )
+    if benchmark:
+        found += _methods(tuple(metrics["methods"]))
     found += [Citation(what, _entries(keys)) for what, keys in STATISTICS]
+    if len(metrics["seeds"]) > 1:
+        found.append(
+            Citation("interval over images and training seeds", _entries(("cochran1964approximate",)))
+        )
     if len(metrics["comparisons"]) > 1:
         found.append(
             Citation("correction for several comparisons", _entries(("romano2005exact", "holm1979simple")))
@@ -110,6 +128,16 @@ def known_sources() -> dict[str, str]:
 def _entries(keys: tuple[str, ...]) -> tuple[str, ...]:
     known = known_sources()
     return tuple(known[key] for key in keys)
+
+
+def _methods(names: tuple[str, ...]) -> list[Citation]:
+    """Return the sources of a benchmark's methods, each once, with the methods that rest on it."""
+    by_source: dict[str, list[str]] = {}
+    for name in names:
+        for word in name.split(":"):
+            if word in METHODS:
+                by_source.setdefault(METHODS[word], []).append(name)
+    return [Citation(f"methods {', '.join(resting)}", _entries((key,))) for key, resting in by_source.items()]
 
 
 def _data_set(folder: Path) -> Citation:

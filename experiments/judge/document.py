@@ -1,5 +1,6 @@
 """A judgement's report: the benchmark's drawings and tables, as far as the predictions allow."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from .measures import confidence
 SHOWN = 200
 """Discordant images in the report; `discordant.csv` lists all."""
 CARDS = 18
+SEEDS_NAMED = 10
 
 
 def judgement_document(judged: Judgement, name: str, images: Path | None = None) -> Document:
@@ -48,17 +50,31 @@ def judgement_document(judged: Judgement, name: str, images: Path | None = None)
     low, high = (100 * bound for bound in comparisons[0]["interval"])
     level = 100 * (1 - comparisons[0]["alpha"])
     caption = (
-        f"Difference in accuracy from {judged.baseline}. Diamond: mean; line: {level:g} % interval over products "
-        f"(for {comparisons[0]['b']}: {signed(low)} to {signed(high)} points); rings: single seeds."
+        f"Difference in accuracy from {judged.baseline}. Diamond: mean; line: {level:g} % interval over "
+        f"{_units(judged)} (for {comparisons[0]['b']}: {signed(low)} to {signed(high)} points); rings: single seeds."
     )
     return Document(
         title=f"Systems compared: {name}",
         verdict=metrics["verdict"],
         facts=f"{metrics['n_test']:,} images{products}, {len(metrics['classes'])} classes, "
-        f"{len(metrics['seeds'])} seed{'s' if len(metrics['seeds']) > 1 else ''}.",
+        f"{_seeds_in_words(metrics['seeds'])}.",
         opening=(Plot("difference", caption, difference_plot(comparisons, against=judged.baseline)),),
         sections=tuple(section for section in sections if section),
     )
+
+
+def _units(judged: Judgement) -> str:
+    """Say what intervals and tests take as drawn at random."""
+    images = "images" if judged.systems.products is None else "products"
+    return f"{images} and training seeds" if len(judged.systems.seeds) > 1 else images
+
+
+def _seeds_in_words(seeds: Sequence[str]) -> str:
+    """Name the training seeds, as far as the tables do."""
+    if len(seeds) == 1:
+        return f"one training (seed {seeds[0]})" if seeds[0] else "one training"
+    shown = ", ".join(seeds[:SEEDS_NAMED]) + (", ..." if len(seeds) > SEEDS_NAMED else "")
+    return f"{len(seeds)} training seeds ({shown})"
 
 
 def _systems_section(judged: Judgement) -> Section:
@@ -89,8 +105,7 @@ def _systems_section(judged: Judgement) -> Section:
         (
             Table(
                 "systems",
-                f"Low and high bound the difference from {judged.baseline}. p: sign-flip test over products"
-                f"{corrected}.",
+                f"Low and high bound the difference from {judged.baseline}. p: test over {_units(judged)}{corrected}.",
                 columns,
                 rows,
                 sortable=True,
@@ -248,9 +263,11 @@ def _galleries(own: pd.DataFrame, images: Path, n_seeds: int) -> list[Block]:
 
 def _limits_section(judged: Judgement) -> Section:
     systems = judged.systems
+    averaged = (
+        f" Correctness is averaged over {_seeds_in_words(systems.seeds)}." if len(systems.seeds) > 1 else ""
+    )
     said = [
-        "The verdict speaks of these trained models on other images of the same kind"
-        + (f"; correctness is averaged over {len(systems.seeds)} seeds." if len(systems.seeds) > 1 else "."),
+        f"The verdict speaks of {judged.comparisons[0].about}.{averaged}",
         "What the systems were trained on, and whether test images were kept apart, the tables don't tell.",
     ]
     if systems.products is None:

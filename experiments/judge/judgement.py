@@ -29,6 +29,7 @@ from .tables import (
     coded,
     frame_tables,
     read_predictions,
+    separator,
 )
 
 FEW_PRODUCTS = 20
@@ -149,19 +150,13 @@ def compare(
     _check_columns([*tables.values(), *([told] if told else [])], columns)
     if not isinstance(product, str):
         tables = _with_products(tables, product)
-    if output is not None:
-        from .writing import check_output
+    options: dict[str, Any] = {"baseline": baseline, "margin": margin, "alpha": alpha}
+    if output is None:
+        return judge(join(tables, told, brought, by_column=column is not None), **options)
+    from .writing import judgement_folder, write_judgement
 
-        check_output(Path(output))
-    judged = judge(
-        join(tables, told, brought, by_column=column is not None),
-        baseline=baseline,
-        margin=margin,
-        alpha=alpha,
-    )
-    if output is not None:
-        from .writing import write_judgement
-
+    with judgement_folder(Path(output)):  # what can't be written is said before anything is judged
+        judged = judge(join(tables, told, brought, by_column=column is not None), **options)
         write_judgement(judged, Path(output), images=None if images is None else Path(images))
     return judged
 
@@ -176,6 +171,13 @@ def judge(
         raise ValueError(
             f"The baseline must be one of the systems: {', '.join(given)}. Received: {baseline!r}."
         )
+    units = len(systems.truth) if systems.products is None else len(np.unique(systems.products))
+    if units < 2:
+        what = "image" if systems.products is None else "product"
+        raise DataError(
+            f"There is one {what}, and one says nothing about others. Bring images of at least two {what}s"
+            f"{'' if systems.products is None else ', or leave the column of products out'}."
+        )
     right = {name: systems.correct(name) for name in given}
     pairs = [(baseline, name) for name in given if name != baseline]
     options: dict[str, Any] = {"margin": margin, "alpha": alpha}
@@ -188,8 +190,8 @@ def judge(
     notes = list(systems.notes)
     if first.n_products < FEW_PRODUCTS:
         notes.append(
-            f"Only {first.n_products} {'products' if systems.products is not None else 'images'}: percentile intervals "
-            "from so few are too narrow; read the p-value."
+            f"Only {first.n_products} {'products' if systems.products is not None else 'images'}: intervals are "
+            "Student's t, and so few say little about others."
         )
     hierarchy = systems.hierarchy
     metrics = {
@@ -226,10 +228,13 @@ def truth_table(truth: Any, columns: ColumnNames, classes: Sequence[Any] | None 
         if truth_file.suffix.lower() not in (".csv", ".tsv"):
             (table,) = read_predictions(truth_file, replace(columns, product="product")).values()
             return table
-        separator = "\t" if truth_file.suffix.lower() == ".tsv" else ","
         try:
             frame = pd.read_csv(
-                truth_file, dtype="str", keep_default_na=False, sep=separator, encoding="utf-8-sig"
+                truth_file,
+                dtype="str",
+                keep_default_na=False,
+                sep=separator(truth_file),
+                encoding="utf-8-sig",
             )
         except (OSError, ValueError) as error:
             raise DataError(f"The truth {truth_file} can't be read: {error}") from error
@@ -284,7 +289,7 @@ def _tables(
         for given, table in _read(system, name or f"system {number + 1}", columns, classes).items():
             own = name or (Path(system).stem if isinstance(system, str | Path) else f"system {number + 1}")
             label = own if not given else given if name is None else f"{name} {given}"
-            if label in found and isinstance(system, str | Path):
+            if label in found and name is None and isinstance(system, str | Path):
                 label = f"{Path(system).resolve().parent.name}/{label}"
             if label in found:
                 raise ValueError(f"Two systems are called {label!r}. Name them: NAME=FILE, or names=[...].")

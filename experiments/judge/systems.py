@@ -100,8 +100,10 @@ def join(
         hierarchy = hierarchy_of_column(true, facts["coarse"])
     answers = {name: _answers(table) for name, table in tables.items()}
     classes = _classes(true, answers, tables, hierarchy)
+    strange = _strange_answers(true, answers, tables)
     place = {label: index for index, label in enumerate(classes)}
     seeds, notes = _seeds(tables, order)
+    notes += strange
     given, probs = {}, {}
     for name, table in tables.items():
         rows = order[id(table)]
@@ -293,6 +295,47 @@ def _classes(
             "hierarchy file."
         )
     return hierarchy.classes
+
+
+def _strange_answers(
+    true: pd.Categorical, answers: Mapping[str, pd.Categorical], tables: Mapping[str, PredictionsTable]
+) -> list[str]:
+    """Tell of answers that are no class of the truth; refuse those that are one in another spelling, and none but such.
+
+    A truth of a single class is refused, too: whoever answers it always is right.
+    """
+    known = _used(true)
+    if len(known) < 2:
+        raise DataError(
+            f"All {len(true):,} images are of one class, {known[0]!r}. A comparison needs images of at least two."
+        )
+    spelled, notes = {_folded(label): label for label in known}, []
+    for name, given in answers.items():
+        others = [label for label in _used(given) if label not in known]
+        respelled = [
+            label for label in others if _folded(label) in spelled and label not in tables[name].classes
+        ]
+        if respelled:
+            raise DataError(
+                f"{tables[name].source} answers {respelled[0]!r}, the truth has {spelled[_folded(respelled[0])]!r}: "
+                f"{len(respelled)} classes differ in capitals or blanks alone. Spell them alike."
+            )
+        if len(others) == len(_used(given)):
+            raise DataError(
+                f"No answer of {tables[name].source} is a class of the truth: it answers {shortened(others[:3], 3)}, "
+                f"the truth has {shortened(known[:3], 3)}. Are these tables of the same classes?"
+            )
+        if others:
+            counts = np.bincount(np.asarray(given.codes), minlength=len(given.categories))
+            wrong = int(sum(counts[given.categories.get_loc(label)] for label in others))
+            notes.append(
+                f"{name}: {wrong:,} answers name classes that no image has ({shortened(others, 3)})."
+            )
+    return notes
+
+
+def _folded(label: str) -> str:
+    return "".join(label.split()).casefold()
 
 
 def _used(values: pd.Categorical) -> list[str]:

@@ -245,10 +245,19 @@ def _named(labels: np.ndarray, classes: Sequence[Any] | None) -> np.ndarray:
     return np.array(list(classes or ()), dtype=object)[labels]
 
 
-def _read_text(path: Path, names: ColumnNames) -> pd.DataFrame:
-    separator = "\t" if path.suffix.lower() == ".tsv" else ","
+def separator(path: Path) -> str:
+    """Return what divides the cells of a text file: a tab in .tsv, a semicolon where the first line has no comma."""
+    if path.suffix.lower() == ".tsv":
+        return "\t"
     with open(path, encoding="utf-8-sig", newline="") as file:
-        heads = next(csv.reader(file, delimiter=separator), [])
+        first = file.readline()
+    return ";" if ";" in first and "," not in first else ","
+
+
+def _read_text(path: Path, names: ColumnNames) -> pd.DataFrame:
+    divider = separator(path)
+    with open(path, encoding="utf-8-sig", newline="") as file:
+        heads = next(csv.reader(file, delimiter=divider), [])
     twice = sorted({head for head in heads if heads.count(head) > 1})
     if twice:
         raise DataError(f"{path} has columns of the same name: {shortened(twice)}. Rename them.")
@@ -258,7 +267,7 @@ def _read_text(path: Path, names: ColumnNames) -> pd.DataFrame:
     types |= {head: "str" for head in KEYS if head in wanted}
     missing: dict[str, list[str]] = {head: _MISSING if head in probable else [""] for head in wanted}
     table = pd.read_csv(
-        path, sep=separator, usecols=wanted, dtype=types, na_values=missing, keep_default_na=False,  # pyright: ignore
+        path, sep=divider, usecols=wanted, dtype=types, na_values=missing, keep_default_na=False,  # pyright: ignore
         encoding="utf-8-sig",
     )  # fmt: skip
     return restored_table(table)

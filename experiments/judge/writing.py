@@ -1,6 +1,8 @@
 """A judgement's folder: metrics, answers, discordant images and the report."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import pandas as pd
 from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.tables import write_table
 from aisles.experiments.report.writing import ReportFiles, write_document
-from aisles.experiments.runs.writer import make_run_folder, write_metrics
+from aisles.experiments.runs.writer import run_folder, write_metrics
 
 from .document import judgement_document
 from .judgement import Judgement
@@ -17,19 +19,21 @@ from .judgement import Judgement
 logger = logging.getLogger(__name__)
 
 
-def check_output(folder: Path) -> None:
-    """Make the folder, or refuse one that holds something else.
+@contextmanager
+def judgement_folder(folder: Path) -> Iterator[None]:
+    """Make the folder, or refuse one that holds something else; if nothing comes of it, none is left.
 
     Raises
     ------
     DataError
-        If it holds files and no judgement.
+        If it holds a run of another kind.
     OSError
         If it can't be written.
     """
     if (folder / "settings.toml").exists():
         raise DataError(f"{folder} holds a benchmark or a training run. Choose another folder.")
-    make_run_folder(folder)
+    with run_folder(folder):
+        yield
 
 
 def write_judgement(judged: Judgement, folder: Path, *, images: Path | None = None) -> ReportFiles:

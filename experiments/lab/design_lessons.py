@@ -13,8 +13,8 @@ import joblib
 import numpy as np
 
 from aisles.data_prep.io.progress import progress
+from aisles.data_prep.io.step_cache import fingerprint, is_made, step
 from aisles.experiments.methods.head_jobs import HeadJob, Trainer, flat_job, head_training, router_job
-from aisles.experiments.runs.stages import fingerprint, is_made, stage
 from aisles.hierarchy.calibration import apply_temperature
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rule_functions import soft
@@ -62,13 +62,13 @@ class Lesson:
 
     @property
     def name(self) -> str:
-        """Folder of its stage."""
+        """Folder of its step."""
         return f"{self.job.name}-{fingerprint(asdict(self))[:10]}"
 
 
 @dataclass(frozen=True, eq=False)
 class School:
-    """Trains heads as lessons say, each kept as a stage.
+    """Trains heads as lessons say, each kept as a step.
 
     Attributes
     ----------
@@ -189,7 +189,7 @@ class School:
 
 
 def _learn(school: School, lesson: Lesson, worker: bool) -> None:
-    """Train one head as a stage. Runs in any process."""
+    """Train one head as a step. Runs in any process."""
     if worker:
         load_in_worker()
-    stage(school.folder / lesson.name, school.inputs(lesson), lambda part: school.write(part, lesson))
+    step(school.folder / lesson.name, school.inputs(lesson), lambda part: school.write(part, lesson))

@@ -51,8 +51,8 @@ def run_search(data: str | Path, folder: str | Path, cache: str | Path | None = 
     """
     settings, folder = BenchmarkSettings(), Path(folder)
     prepared = prepare_data(data, settings.data)
-    trunk, features = prepare_features(prepared, settings.backbone, cache)
-    trainer = Trainer(folder / "models", prepared, features, trunk.key, settings.training)
+    backbone, features = prepare_features(prepared, settings.backbone, cache)
+    trainer = Trainer(folder / "models", prepared, features, backbone.key, settings.training)
     search = Search(prepared, trainer, class_tree(prepared, features, "ward"), folder)
     search.train()
     candidates = [*search.candidates(), *further_candidates(search)]

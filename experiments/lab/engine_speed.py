@@ -58,7 +58,7 @@ def engine_ratios(
         files = write_images(folder, n_files, 400) if photos is None else sorted(photos.rglob("*.jpg"))
         files = files[:: max(1, len(files) // n_files)][:n_files]
         session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
-        fitting = classifier.router.trunk.fittings[0]  # type: ignore[union-attr]
+        fitting = classifier.router.backbone.fittings[0]  # type: ignore[union-attr]
         engines = {name: load_bundle(bundle, engine=name) for name in ("onnx", "tensorflow")}
         tasks: dict[str, Callable[[], Any]] = {"script": lambda: script(session, files, fitting)}
         for name, loaded in engines.items():
@@ -128,6 +128,6 @@ def _batches(items: Iterator[np.ndarray]) -> Iterator[list[np.ndarray]]:
 
 
 def _two_stage(backbone: str, input_size: tuple[int, int] | None) -> TwoStageClassifier:
-    trunk: Any = build_backbone(backbone, weights="none", input_size=input_size)
-    classifier, _ = _classifiers([trunk] * 5, drawn_pixels(64, trunk.input_size))
+    network: Any = build_backbone(backbone, weights="none", input_size=input_size)
+    classifier, _ = _classifiers([network] * 5, drawn_pixels(64, network.input_size))
     return classifier

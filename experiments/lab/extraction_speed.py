@@ -42,14 +42,14 @@ def extraction_ratios(
     """
     ratios = []
     for name in backbones:
-        trunk = build_backbone(name, weights="none", input_size=input_size)
+        backbone = build_backbone(name, weights="none", input_size=input_size)
         with _images(n_files, photos) as files, tempfile.TemporaryDirectory() as folder:
-            pixels = _pixels(files, trunk)
+            pixels = _pixels(files, backbone)
             caches = (Path(folder) / f"{i}" for i in range(1000))
             tasks = {
-                "memory": lambda trunk=trunk, pixels=pixels: _vectors(trunk, pixels),
-                "files": lambda trunk=trunk, files=files, caches=caches: extract(
-                    trunk, files, cache=next(caches)
+                "memory": lambda backbone=backbone, pixels=pixels: _vectors(backbone, pixels),
+                "files": lambda backbone=backbone, files=files, caches=caches: extract(
+                    backbone, files, cache=next(caches)
                 ),
             }
             found = ratios_of(tasks, "memory", rounds, clock=clock)
@@ -86,18 +86,18 @@ def bfloat16_ratios(
         return []
     ratios = []
     for name, weights in backbones:
-        trunk = build_backbone(name, weights=weights, input_size=input_size)
-        half = in_precision(trunk, "bfloat16")
+        backbone = build_backbone(name, weights=weights, input_size=input_size)
+        half = in_precision(backbone, "bfloat16")
         with _images(n_images, photos) as files:
-            pixels = _pixels(files, trunk)
+            pixels = _pixels(files, backbone)
         tasks = {
             "bfloat16": lambda half=half, pixels=pixels: _vectors(half, pixels),
-            "float32": lambda trunk=trunk, pixels=pixels: _vectors(trunk, pixels),
+            "float32": lambda backbone=backbone, pixels=pixels: _vectors(backbone, pixels),
         }
         found = ratios_of(tasks, "float32", rounds, clock=clock)
-        limit = BFLOAT16_LIMIT if gains_from_bfloat16(trunk.network) else None
+        limit = BFLOAT16_LIMIT if gains_from_bfloat16(backbone.network) else None
         ratios.append(as_ratio(f"rate in bfloat16, {name}", 1 / found["bfloat16"], limit, at_least=True))
-        cosines = _cosines(_vectors(half, pixels), _vectors(trunk, pixels))
+        cosines = _cosines(_vectors(half, pixels), _vectors(backbone, pixels))
         lowest, highest = float(cosines.min()), float(cosines.max())
         label = f"lowest cosine, {name}, weights {weights}"
         ratios.append(Ratio(label, lowest, lowest, highest, COSINE_LIMIT, at_least=True))
@@ -117,13 +117,13 @@ def _images(n: int, photos: Path | None) -> Iterator[list[Path]]:
     yield [files[i] for i in np.linspace(0, len(files) - 1, n).astype(int)]
 
 
-def _pixels(files: list[Path], trunk: Backbone) -> np.ndarray:
-    return np.stack([load_pixels(file, trunk.input_size) for file in files])
+def _pixels(files: list[Path], backbone: Backbone) -> np.ndarray:
+    return np.stack([load_pixels(file, backbone.input_size) for file in files])
 
 
-def _vectors(trunk: Backbone, pixels: np.ndarray) -> np.ndarray:
+def _vectors(backbone: Backbone, pixels: np.ndarray) -> np.ndarray:
     starts = range(0, len(pixels), BATCH_SIZE)
-    return np.concatenate(list(passes(trunk, (pixels[i : i + BATCH_SIZE] for i in starts))))
+    return np.concatenate(list(passes(backbone, (pixels[i : i + BATCH_SIZE] for i in starts))))
 
 
 def _cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ def routing_ratios(
     input_size: tuple[int, int] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[Ratio]:
-    """Time each rule against the flat model, with a shared trunk and with separate networks.
+    """Time each rule against the flat model, with a shared backbone and with separate networks.
 
     Parameters
     ----------
@@ -42,10 +42,12 @@ def routing_ratios(
     input_size : (height, width), optional
     """
     batches = batches or {1: 15, 64: 3}
-    trunks = [build_backbone(backbone, weights="none", input_size=input_size, seed=seed) for seed in range(5)]
-    images = drawn_pixels(max(batches), trunks[0].input_size)
-    shared, flat = _classifiers([trunks[0]] * 5, images)
-    separate, _ = _classifiers(trunks, images)
+    backbones = [
+        build_backbone(backbone, weights="none", input_size=input_size, seed=seed) for seed in range(5)
+    ]
+    images = drawn_pixels(max(batches), backbones[0].input_size)
+    shared, flat = _classifiers([backbones[0]] * 5, images)
+    separate, _ = _classifiers(backbones, images)
     ratios = []
     for batch_size, rounds in batches.items():
         some = images[:batch_size]
@@ -54,7 +56,7 @@ def routing_ratios(
             return lambda: classifier.predict(some, rule=rule, batch_size=batch_size)
 
         tasks = {"flat": work(flat, None)}
-        tasks |= {f"{rule}, shared trunk": work(shared, rule) for rule in ("soft", "beam:2", "climb:0.6")}
+        tasks |= {f"{rule}, shared backbone": work(shared, rule) for rule in ("soft", "beam:2", "climb:0.6")}
         tasks |= {
             f"{rule}, separate networks": work(separate, rule) for rule in ("hard", "beam:2", "climb:0.6")
         }
@@ -76,13 +78,13 @@ def file_ratios(
     side: int = 400,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[Ratio]:
-    """Compare predicting JPEG files, JSON included, with the bare trunk on the same pixels in memory.
+    """Compare predicting JPEG files, JSON included, with the bare network on the same pixels in memory.
 
     Blocks of files alternate with the same number of images from memory, in batches of 32 both.
     """
-    trunk = build_backbone(backbone, weights="none")
-    images = drawn_pixels(block, trunk.input_size)
-    classifier, _ = _classifiers([trunk] * 5, images[:64])
+    network = build_backbone(backbone, weights="none")
+    images = drawn_pixels(block, network.input_size)
+    classifier, _ = _classifiers([network] * 5, images[:64])
     with tempfile.TemporaryDirectory() as folder:
         files = write_images(Path(folder), n_files, side)
         blocks = [files[start : start + block] for start in range(0, n_files, block)]
@@ -90,7 +92,7 @@ def file_ratios(
 
         def from_memory():
             for start in range(0, block, 32):
-                trunk.forward(images[start : start + 32]).numpy()
+                network.forward(images[start : start + 32]).numpy()
 
         def from_files():
             answers: Any = classifier.iter_predict(next(turns))
@@ -101,7 +103,7 @@ def file_ratios(
 
 
 def _limit(name: str) -> float | None:
-    if name.endswith("shared trunk"):
+    if name.endswith("shared backbone"):
         return SOFT_LIMIT
     return HARD_LIMIT if name.startswith(("hard", "climb")) else None
 
@@ -115,28 +117,30 @@ def drawn_pixels(n: int, size: tuple[int, int]) -> np.ndarray:
     )
 
 
-def _classifiers(trunks: list[Backbone], images: np.ndarray) -> tuple[TwoStageClassifier, FlatClassifier]:
-    """Make a two-stage and a flat classifier; trunks for the router, three sub-models and the flat model."""
+def _classifiers(backbones: list[Backbone], images: np.ndarray) -> tuple[TwoStageClassifier, FlatClassifier]:
+    """Make a two-stage and a flat classifier; backbones for the router, three sub-models and the flat model."""
     names = [f"class{i:02d}" for i in range(N_MACROS * N_MEMBERS)]
     members = tuple(tuple(names[i * N_MEMBERS : (i + 1) * N_MEMBERS]) for i in range(N_MACROS))
     hierarchy = Hierarchy(tuple(f"macro{i}" for i in range(N_MACROS)), members)
     models = [
-        _model(trunk, labels)
-        for trunk, labels in zip(trunks, (hierarchy.macros, *members, names), strict=True)
+        _model(backbone, labels)
+        for backbone, labels in zip(backbones, (hierarchy.macros, *members, names), strict=True)
     ]
     router = _spread(models[0], images)
     return TwoStageClassifier(router, models[1:4], hierarchy), FlatClassifier(models[4])
 
 
-def _model(trunk: Backbone, labels: tuple[str, ...] | list[str]) -> LabelModel:
-    return LabelModel(tuple(labels), trunk, build_head("v1.3", trunk.dimension, len(labels)), 1.2)
+def _model(backbone: Backbone, labels: tuple[str, ...] | list[str]) -> LabelModel:
+    return LabelModel(tuple(labels), backbone, build_head("v1.3", backbone.dimension, len(labels)), 1.2)
 
 
 def _spread(router: LabelModel, images: np.ndarray) -> LabelModel:
     """Return the router a linear head that sends the images to all macros in turn, sure of two in three."""
-    trunk = router.trunk
-    assert isinstance(trunk, Backbone)
-    features = np.concatenate([trunk.forward(images[i : i + 16]).numpy() for i in range(0, len(images), 16)])
+    backbone = router.backbone
+    assert isinstance(backbone, Backbone)
+    features = np.concatenate(
+        [backbone.forward(images[i : i + 16]).numpy() for i in range(0, len(images), 16)]
+    )
     center = features.mean(0)
     wanted = 6 * np.eye(N_MACROS)[np.arange(len(features)) % N_MACROS]
     wanted[::3] /= 8
@@ -144,7 +148,7 @@ def _spread(router: LabelModel, images: np.ndarray) -> LabelModel:
     from aisles.models.heads.variants import HeadVariant
 
     head = build_head(
-        HeadVariant((), batch_norm=False, dropout=0.0, augmentation=False), trunk.dimension, N_MACROS
+        HeadVariant((), batch_norm=False, dropout=0.0, augmentation=False), backbone.dimension, N_MACROS
     )
     head.set_weights([kernel, (-center @ kernel).astype(np.float32)])
     return replace(router, head=head)

@@ -87,7 +87,7 @@ def _train(task: Task, folder: Path) -> None:
     from aisles.models.fine_tuning.settings import FineTuningSettings
     from aisles.models.fine_tuning.subprocess import train_in_subprocess
     from aisles.models.fine_tuning.two_phase import train_on_images
-    from aisles.models.prediction.stored import StoredNetwork, StoredTrunk
+    from aisles.models.prediction.stored import StoredBackbone, StoredNetwork
 
     from .prediction_speed import write_images
 
@@ -99,7 +99,7 @@ def _train(task: Task, folder: Path) -> None:
     backbone = build_backbone(task.backbone, weights="none", input_size=(task.side, task.side))
     path = folder / "start.keras"
     backbone.model.save(path)
-    start = StoredTrunk(
+    start = StoredBackbone(
         StoredNetwork(path, sha256_of(path)),
         name=backbone.name,
         preprocessing=backbone.preprocessing,

@@ -55,7 +55,7 @@ def frozen_ratios(
     n_images : int
         For training; an eighth as many for validation.
     """
-    trunk = build_backbone(backbone, weights="none", input_size=input_size)
+    network = build_backbone(backbone, weights="none", input_size=input_size)
     flat = [f"class{i:02d}" for i in range(N_MACROS * N_MEMBERS)]
     n_all = n_images + n_images // 8
     classes = np.array([flat[i % len(flat)] for i in range(n_all)], object)
@@ -72,11 +72,11 @@ def frozen_ratios(
         caches = (Path(name) / f"cache-{i}" for i in range(100))
 
         def from_features():
-            features = extract(trunk, files, cache=next(caches)).vectors
+            features = extract(network, files, cache=next(caches)).vectors
             for number, (wanted, labels) in enumerate(models):
                 fit_labels(features, labels, splits, wanted, training=training, refit=False, name=f"{number}")
 
-        naive = _naive_steps(trunk, len(flat), steps, batch_size)
+        naive = _naive_steps(network, len(flat), steps, batch_size)
         naive()
         # Round by round, because a warm-up of the other side would be an empty cache's worth of extraction.
         times = [
@@ -87,12 +87,12 @@ def frozen_ratios(
     return [as_ratio(f"seven models by fit over features, {backbone}", values, FROZEN_LIMIT, at_least=True)]
 
 
-def _naive_steps(trunk: Backbone, n_labels: int, steps: int, batch_size: int) -> Callable[[], object]:
+def _naive_steps(backbone: Backbone, n_labels: int, steps: int, batch_size: int) -> Callable[[], object]:
     """Return `steps` steps of `fit` through the frozen network."""
-    pixels = drawn_pixels(steps * batch_size, trunk.input_size).astype(np.float32)
+    pixels = drawn_pixels(steps * batch_size, backbone.input_size).astype(np.float32)
     targets = np.arange(len(pixels)) % n_labels
-    trunk.model.trainable = False
-    model = compile_plainly(join(trunk, build_head("v1.3", trunk.dimension, n_labels)), RATE)
+    backbone.model.trainable = False
+    model = compile_plainly(join(backbone, build_head("v1.3", backbone.dimension, n_labels)), RATE)
     return lambda: model.fit(pixels, targets, batch_size=batch_size, verbose=0)
 
 

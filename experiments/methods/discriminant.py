@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from aisles.data_prep.io.step_cache import read_facts, step
 from aisles.experiments.metrics.probabilistic import nll
-from aisles.experiments.runs.stages import read_facts, stage
 from aisles.hierarchy.calibration import (
     Temperatures,
     apply_temperature,
@@ -59,7 +59,7 @@ class DiscriminantTables:
 def discriminant_tables(
     folder: Path, prepared: "PreparedData", features: np.ndarray, feature_key: str, hierarchy: Hierarchy
 ) -> DiscriminantTables:
-    """Fit a discriminant a macro, for every shrinkage; kept as a stage.
+    """Fit a discriminant a macro, for every shrinkage; kept as a step.
 
     Each is linear discriminant analysis with a covariance pooled over the macro's classes and drawn towards a
     multiple of the identity by `SHRINKAGES` (Friedman, Regularized discriminant analysis, JASA 1989).
@@ -83,7 +83,7 @@ def discriminant_tables(
         np.savez_compressed(part / "tables.npz", val=tables["val"], test=tables["test"])
 
     with threadpool_limits(1):
-        stage(folder, inputs, make)
+        step(folder, inputs, make)
     with np.load(folder / "tables.npz", allow_pickle=False) as arrays:
         return DiscriminantTables(arrays["val"].astype(np.float64), arrays["test"].astype(np.float64))
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from aisles.experiments.runs.stages import read_facts, stage
+from aisles.data_prep.io.step_cache import read_facts, step
 from aisles.hierarchy.hierarchy import Hierarchy
 
 from .registry import Context, MethodResult, register_method
@@ -44,7 +44,7 @@ def hiclass(context: Context) -> MethodResult:
         "strengths": STRENGTHS, "iterations": ITERATIONS, "macros": hierarchy.members,
     }  # fmt: skip
     with threadpool_limits(1):  # more threads wait for each other more than they help at this size
-        stage(place, inputs, lambda part: _fit(part, context.prepared, context.features, hierarchy))
+        step(place, inputs, lambda part: _fit(part, context.prepared, context.features, hierarchy))
     with np.load(place / "answers.npz", allow_pickle=False) as arrays:
         probs, val_probs = arrays["probs"], arrays["val_probs"]
     facts = read_facts(place / "budget.json")

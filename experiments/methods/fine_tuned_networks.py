@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aisles.experiments.runs.stages import made_from, read_facts, stage
+from aisles.data_prep.io.step_cache import made_from, read_facts, step
 from aisles.hierarchy.rules import parse_rule, route
 from aisles.models.fine_tuning.sharing import ClassifierTrainer, ImageTable
 from aisles.models.prediction.label_model import LabelModel
@@ -61,7 +61,7 @@ class FineTuning:
             "members": hierarchy.members,
             "macros": hierarchy.macros,
         }
-        stage(place, inputs, lambda part: self._write(part, name))
+        step(place, inputs, lambda part: self._write(part, name))
         with np.load(place / "answers.npz", allow_pickle=False) as arrays:
             tables = {key: arrays[key] for key in TABLES if key in arrays}
         had = made_from(place)

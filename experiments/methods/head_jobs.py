@@ -1,4 +1,4 @@
-"""Heads as jobs: each is trained once for the same inputs, here or by other processes, and kept as a stage.
+"""Heads as jobs: each is trained once for the same inputs, here or by other processes, and kept as a step.
 
 A job is named by what it tells apart, not by who asked for it: two hierarchies that share a macro share its sub-model.
 """
@@ -21,7 +21,7 @@ import pandas as pd
 from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.files import write_whole
 from aisles.data_prep.io.progress import progress
-from aisles.experiments.runs.stages import is_made, made_from, read_facts, stage
+from aisles.data_prep.io.step_cache import is_made, made_from, read_facts, step
 from aisles.experiments.settings.benchmark import TrainingSettings
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.models.heads.registry import HEADS
@@ -49,7 +49,7 @@ class HeadJob:
     Attributes
     ----------
     name : str
-        Folder of its stage.
+        Folder of its step.
     labels : tuple of str
         What it tells apart, in the order of its outputs.
     label_of : tuple of (str, str)
@@ -139,12 +139,12 @@ class Budget:
 
 @dataclass(frozen=True, eq=False)
 class Trainer:
-    """Trains heads on one set of features, each kept as a stage of the run.
+    """Trains heads on one set of features, each kept as a step of the run.
 
     Attributes
     ----------
     folder : Path
-        Where the stages lie.
+        Where their steps lie.
     prepared : PreparedData
     features : ndarray of shape (n_images, dimension)
     feature_key : str
@@ -242,7 +242,7 @@ class Trainer:
         return self.fitted(job).on(None)
 
     def made_from(self, job: HeadJob) -> dict[str, Any]:
-        """Return the inputs that a trained head's stage was made from, as its folder records them."""
+        """Return the inputs that a trained head's step was made from, as its folder records them."""
         return made_from(self.folder / job.name)
 
     def budget(self, job: HeadJob) -> Budget:
@@ -294,11 +294,11 @@ def _make(
     settings: TrainingSettings,
     worker: bool,
 ) -> tuple[str, str | None]:
-    """Train one head as a stage; give its name and, if it failed, the reason. Runs in any process."""
+    """Train one head as a step; give its name and, if it failed, the reason. Runs in any process."""
     if worker:  # more threads would give the same numbers
         load_in_worker()
     try:
-        stage(folder / job.name, inputs, lambda part: _write_head(part, job, images, settings))
+        step(folder / job.name, inputs, lambda part: _write_head(part, job, images, settings))
     except Exception as error:
         return job.name, f"{type(error).__name__}: {error}"
     return job.name, None

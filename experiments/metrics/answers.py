@@ -194,6 +194,7 @@ def class_table(truth: npt.ArrayLike, answers: npt.ArrayLike, names: Sequence[st
     true, answered = checked_answers(truth, answers, len(names))
     parts = precision_recall_fscore_support(true, answered, labels=range(len(names)), zero_division=ZERO)
     precision, recall, f1, support = (np.asarray(part) for part in parts)
+    support = support.astype(np.int64)  # scikit-learn counts in floats where no answer is right
     return ClassTable(tuple(names), precision, recall, f1, support)
 
 

@@ -254,11 +254,11 @@ def _training(
 ) -> "TrainingImages | None":
     from aisles.data_prep.images.manifest import read_manifest
     from aisles.data_prep.io.errors import DataError
-    from aisles.models.prediction.explanation import TrainingImages, first_trunk
+    from aisles.models.prediction.explanation import TrainingImages, first_backbone
 
-    trunk = first_trunk(classifier)
+    backbone = first_backbone(classifier)
     path = manifest or bundle.resolve().parent.parent / "manifest.csv"
-    if trunk is None or (manifest is None and not path.is_file()):
+    if backbone is None or (manifest is None and not path.is_file()):
         return None
     try:
         read = read_manifest(path, check_files=manifest is not None, min_classes=1)
@@ -271,7 +271,7 @@ def _training(
     at_hand = manifest is not None or (0 < len(paths) <= MOST_AT_HAND and _is_there(paths[0]))
     if not paths or not at_hand:
         return None
-    return TrainingImages(trunk, paths, train.labels.tolist(), cache=cache)
+    return TrainingImages(backbone, paths, train.labels.tolist(), cache=cache)
 
 
 def _is_there(path: Path) -> bool:

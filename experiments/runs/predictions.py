@@ -1,4 +1,4 @@
-"""Every test image's answers and probabilities, from which anyone can recompute every plot."""
+"""Every test image's answers and probabilities, from which anyone can recompute accuracies and verdicts."""
 
 import csv
 import io
@@ -100,7 +100,9 @@ class Predictions:
             "val_truth": self.val_truth, "seeds": np.array(self.seeds), "classes": np.array(self.hierarchy.classes),
         }  # fmt: skip
         if method.macro_probs is not None:
-            arrays |= {"macro_probs": method.macro_probs, "val_macro_probs": method.val_macro_probs}
+            arrays["macro_probs"] = method.macro_probs
+        if method.val_macro_probs is not None:
+            arrays["val_macro_probs"] = method.val_macro_probs
         if method.inside is not None:
             arrays["inside"] = method.inside
         if method.hierarchy is not None:

@@ -300,7 +300,10 @@ def _check_images(folder: Path, name: str, first: pd.DataFrame, parts: dict[int,
 
 
 def _paths(folder: Path, names: np.ndarray, labels: np.ndarray) -> tuple[Path | None, ...]:
-    """Find the test images' files: the manifest lists the same images in the same order, seen from the run."""
+    """Find the test images' files: the manifest lists the same images in the same order, seen from the run.
+
+    Where no file is there, as of a features table, no image has a path.
+    """
     nowhere = (None,) * len(names)
     try:
         table = restored_table(pd.read_csv(folder / "manifest.csv", dtype=str, keep_default_na=False))
@@ -309,4 +312,5 @@ def _paths(folder: Path, names: np.ndarray, labels: np.ndarray) -> tuple[Path | 
         return nowhere
     if list(test["label"]) != list(labels):
         return nowhere
-    return tuple(folder / name for name in test["file_name"])
+    paths = tuple(folder / name for name in test["file_name"])
+    return paths if any(path.exists() for path in paths) else nowhere

@@ -57,6 +57,7 @@ __all__ = [
     "product_bootstrap",
     "risk_coverage",
     "tost",
+    "verdict_of",
     "wilson",
 ]
 
@@ -474,15 +475,27 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
     }
 
 
+def verdict_of(interval: Sequence[float], p_value: float, equivalence_p: float, alpha: float) -> Verdict:
+    """Return the verdict: better or worse takes both a p-value below `alpha` and an interval that excludes 0.
+
+    Parameters
+    ----------
+    interval : (low, high)
+        Of the difference.
+    p_value, equivalence_p : float
+        Of difference and of equivalence, corrected where the comparison is one of a family.
+    alpha : float
+    """
+    low, high = interval
+    if p_value < alpha and low > 0:
+        return "better"
+    if p_value < alpha and high < 0:
+        return "worse"
+    return "equivalent" if equivalence_p < alpha else "no difference shown"
+
+
 def _judged(comparison: Comparison) -> Comparison:
-    low, high = comparison.interval
-    shown = comparison.p_corrected < comparison.alpha
-    if shown and low > 0:
-        verdict: Verdict = "better"
-    elif shown and high < 0:
-        verdict = "worse"
-    elif comparison.equivalence_p_corrected < comparison.alpha:
-        verdict = "equivalent"
-    else:
-        verdict = "no difference shown"
+    verdict = verdict_of(
+        comparison.interval, comparison.p_corrected, comparison.equivalence_p_corrected, comparison.alpha
+    )
     return replace(comparison, verdict=verdict)

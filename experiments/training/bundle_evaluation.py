@@ -141,6 +141,7 @@ def evaluate_bundle(
     rule: str | None = None,
     label_column: str = "label",
     strict: bool = False,
+    known_only: bool = False,
 ) -> BundleEvaluation:
     """Evaluate a bundle on labelled images.
 
@@ -156,6 +157,8 @@ def evaluate_bundle(
     label_column : str
     strict : bool
         Whether an unreadable image is an error; it is left out otherwise.
+    known_only : bool
+        Whether images of classes that the bundle doesn't know are left out; they are an error otherwise.
 
     Raises
     ------
@@ -180,7 +183,9 @@ def evaluate_bundle(
     chosen = chosen.keep(scan.readable)
     classes = tuple(map(str, classifier.classes_))
     unknown = sorted(set(chosen.classes) - set(classes))
-    if unknown:
+    if unknown and known_only:
+        chosen, unknown = chosen.keep(~np.isin(chosen.labels.astype(str), unknown)), []
+    if unknown or not len(chosen):
         raise DataError(
             f"Every label must be one of the bundle's {len(classes)} classes. Others: {shortened(unknown)}. Leave "
             "these images out, or take a bundle that knows them."
@@ -199,6 +204,18 @@ def evaluate_bundle(
         published_f1(published),
         _measured_on(manifest, split),
     )
+
+
+def accuracy_on(evaluation: BundleEvaluation, earlier: BundleEvaluation) -> float:
+    """Return the accuracy on the images that another evaluation is about, too."""
+    same = np.isin(evaluation.manifest.table["file_name"], earlier.manifest.table["file_name"])
+    return float((evaluation.answers == evaluation.truth)[same].mean())
+
+
+def with_earlier(table: pd.DataFrame, earlier: BundleEvaluation) -> pd.DataFrame:
+    """Put another evaluation's F1 beside a table of classes, as `f1_before`; nan for classes that it doesn't know."""
+    before = earlier.per_class().set_index("class")["f1"]
+    return table.assign(f1_before=table["class"].map(before))
 
 
 def _measured_on(manifest: Manifest, split: str) -> str:

@@ -68,7 +68,7 @@ class JoinedBackbone:
         """Raise: there is no single network to fine-tune, to export or to look into."""
         raise ValueError(
             f"{self.name} is several networks, which are neither fine-tuned nor exported as one. Keep them frozen "
-            "(--trunk shared), or choose one of them."
+            "(--sharing frozen), or choose one of them."
         )
 
     model = network

@@ -78,7 +78,7 @@ class OnnxBackbone:
         """Raise: an ONNX file is no network of Keras."""
         raise ValueError(
             f"{self.name} is an ONNX file: it is neither fine-tuned, exported nor looked into. Keep it frozen "
-            "(--trunk shared), or choose a backbone of Keras."
+            "(--sharing frozen), or choose a backbone of Keras."
         )
 
     model = network

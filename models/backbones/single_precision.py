@@ -12,15 +12,15 @@ from .registry import in_precision
 
 
 def in_float32(classifier: Classifier) -> Classifier:
-    """Return the classifier with every trunk computing in float32; itself if they all do already."""
-    trunks: dict[int, Any] = {}
+    """Return the classifier with every backbone computing in float32; itself if they all do already."""
+    backbones: dict[int, Any] = {}
 
     def convert(model: AnyModel) -> AnyModel:
-        if not isinstance(model, LabelModel) or model.trunk is None:
+        if not isinstance(model, LabelModel) or model.backbone is None:
             return model
-        if id(model.trunk) not in trunks:
-            trunks[id(model.trunk)] = in_precision(opened(model.trunk), "float32")
-        return replace(model, trunk=trunks[id(model.trunk)])
+        if id(model.backbone) not in backbones:
+            backbones[id(model.backbone)] = in_precision(opened(model.backbone), "float32")
+        return replace(model, backbone=backbones[id(model.backbone)])
 
     if all(_is_float32(model) for model in _models(classifier)):
         return classifier
@@ -47,4 +47,6 @@ def _models(classifier: Classifier) -> list[AnyModel]:
 
 
 def _is_float32(model: AnyModel) -> bool:
-    return not isinstance(model, LabelModel) or model.trunk is None or model.trunk.precision == "float32"
+    return (
+        not isinstance(model, LabelModel) or model.backbone is None or model.backbone.precision == "float32"
+    )

@@ -6,7 +6,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -21,13 +21,14 @@ from aisles.models.backbones.engines import check_engine
 from aisles.models.backbones.registry import Backbone, JoinedBackbone, OnnxBackbone
 from aisles.models.prediction.guarantee import Confidence
 from aisles.models.prediction.label_model import AnyModel, GivenModel, LabelModel
+from aisles.models.prediction.processes import Origin
 from aisles.models.prediction.stored import (
     BundleError,
     Residents,
+    StoredBackbone,
     StoredByName,
     StoredJoined,
     StoredNetwork,
-    StoredTrunk,
     opened,
 )
 from aisles.models.prediction.two_stage import FlatClassifier, TwoStageClassifier
@@ -42,12 +43,12 @@ PACKAGES = ("aisles", "keras", "tensorflow", "numpy", "pillow")
 INSIDE = ("bundles/two-stage", "bundles/flat", "bundle")  # where run folders keep theirs
 LEARNED_FROM = "learned_from.txt"
 """SHA-256 of every image that weights and temperatures were learned from, one a line, sorted."""
-CARD, TREE = "README.md", "tree.json"
+CARD, TREE, DESCRIPTION = "README.md", "tree.json", "bundle.json"
 LARGEST_JSON = 64 * 2**20
 """Bytes of `bundle.json`; that of 10,000 classes has about 1 MiB."""
 LARGEST_SIDE = 2048
 """Pixels of the images that a bundle may want, in height and width: a batch of 32 then takes 1.6 GB as float32."""
-_KEYS = ("kind", "classes", "hierarchy", "rule", "trunks", "models", "versions")
+_KEYS = ("kind", "classes", "hierarchy", "rule", "backbones", "models", "versions")
 
 
 def save_bundle(
@@ -79,25 +80,53 @@ def save_bundle(
         bundle may hold.
     """
     folder = Path(folder)
-    if folder.exists() and any(folder.iterdir()) and not (folder / "bundle.json").is_file():
+    check_place(folder)
+    with whole_folder(folder) as part:
+        content = _Writer(part, []).content(classifier)
+        content["facts"] = json.loads(json.dumps(dict(facts or {}), default=str))
+        if tree is not None:
+            (part / TREE).write_text(tree.to_json(), encoding="utf-8")
+        write_learned_from(part, classifier.learned_from)
+        seal(part, content)
+    return folder
+
+
+def check_place(folder: Path) -> None:
+    """Refuse to replace what is no bundle.
+
+    Raises
+    ------
+    FileExistsError
+        If the folder exists, is not empty and is not a bundle.
+    """
+    if folder.exists() and any(folder.iterdir()) and not (folder / DESCRIPTION).is_file():
         raise FileExistsError(
             f"{folder} exists and is not a bundle. Choose another folder, or empty this one."
         )
-    with whole_folder(folder) as part:
-        content = _Writer(part, []).content(classifier)
-        for path in part.glob("*.keras"):
-            check_keras_file(path)  # what can't be loaded is not saved
-        content["facts"] = json.loads(json.dumps(dict(facts or {}), default=str))
-        (part / CARD).write_text(model_card(content), encoding="utf-8")
-        if tree is not None:
-            (part / TREE).write_text(tree.to_json(), encoding="utf-8")
-        if classifier.learned_from:
-            listed = "\n".join(sorted(classifier.learned_from)) + "\n"
-            (part / LEARNED_FROM).write_text(listed, encoding="ascii")
-        content["files"] = {path.name: sha256_of(path) for path in sorted(part.iterdir())}
-        content["sha256"] = _own_hash(content)
-        (part / "bundle.json").write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
-    return folder
+
+
+def write_learned_from(part: Path, digests: Iterable[str]) -> None:
+    """Write the SHA-256 of the images that a classifier learned from, if any are known."""
+    listed = sorted(digests)
+    if listed:
+        (part / LEARNED_FROM).write_text("\n".join(listed) + "\n", encoding="ascii")
+
+
+def seal(part: Path, content: dict[str, Any]) -> None:
+    """Write model card and `bundle.json`, with the hashes of everything that lies in the folder.
+
+    Raises
+    ------
+    ValueError
+        If a network there holds what no bundle may: what can't be loaded is not saved.
+    """
+    for path in part.glob("*.keras"):
+        check_keras_file(path)
+    (part / CARD).write_text(model_card(content), encoding="utf-8")
+    names = [path.name for path in sorted(part.iterdir()) if path.name != DESCRIPTION]
+    content["files"] = {name: sha256_of(part / name) for name in names}
+    content["sha256"] = _own_hash(content)
+    (part / DESCRIPTION).write_text(json.dumps(content, indent=1, ensure_ascii=False), encoding="utf-8")
 
 
 def read_bundle(folder: str | Path) -> dict[str, Any]:
@@ -175,7 +204,7 @@ def load_bundle(
     ----------
     folder : path
     resident : int, optional
-        How many networks (trunks with the heads on them) may be in memory at once; the least recently used goes
+        How many networks (backbones with the heads on them) may be in memory at once; the least recently used goes
         first. Any number unless given.
     engine : {'auto', 'tensorflow', 'onnx'}
         What runs the networks: TensorFlow, or onnxruntime (extra `onnx`), for which they are converted when they first
@@ -195,7 +224,7 @@ def load_bundle(
     residents = Residents(resident)
     folder, content = Path(folder).absolute(), read_bundle(folder)  # the working directory may change
     try:
-        return _Loader(folder, content).classifier(residents, engine)
+        classifier = _Loader(folder, content).classifier(residents, engine)
     except BundleError:
         raise
     except (
@@ -208,6 +237,8 @@ def load_bundle(
         RecursionError,
     ) as error:
         raise BundleError(f"{folder / 'bundle.json'} doesn't describe a classifier: {error!r}.") from error
+    classifier.origin = Origin(folder, content["sha256"], resident, engine)
+    return classifier
 
 
 def _read_json(folder: Path) -> dict[str, Any]:
@@ -261,16 +292,16 @@ class _Loader:
             raise BundleError(
                 f"{self.folder / 'bundle.json'} doesn't say {missing}. Copy or train the bundle again."
             )
-        trunks = [self._trunk(entry) for entry in self.content["trunks"]]
+        backbones = [self._backbone(entry) for entry in self.content["backbones"]]
         models = self.content["models"]
         hierarchy: Any = self.content["hierarchy"]
         hierarchy = Hierarchy.from_json(json.dumps(hierarchy)) if hierarchy else None
-        flat: Any = self._model(models["flat"], trunks) if "flat" in models else None
+        flat: Any = self._model(models["flat"], backbones) if "flat" in models else None
         if self.content["kind"] == "flat":
             classifier = FlatClassifier(flat, hierarchy, residents=residents, engine=engine)
         elif self.content["kind"] == "two-stage":
-            submodels = [self._model(entry, trunks) for entry in models["submodels"]]
-            router = self._model(models["router"], trunks)
+            submodels = [self._model(entry, backbones) for entry in models["submodels"]]
+            router = self._model(models["router"], backbones)
             classifier = TwoStageClassifier(
                 router,
                 submodels,
@@ -299,14 +330,14 @@ class _Loader:
             classifier.confidence = Confidence.from_dict(self.content["confidence"])
         return classifier
 
-    def _trunk(self, entry: dict[str, Any]) -> StoredTrunk | StoredByName | StoredJoined:
+    def _backbone(self, entry: dict[str, Any]) -> StoredBackbone | StoredByName | StoredJoined:
         if "joined" in entry:
-            parts: Any = tuple(self._trunk(part) for part in entry["joined"])
+            parts: Any = tuple(self._backbone(part) for part in entry["joined"])
             return StoredJoined(parts)
         if "registered" in entry:
             return StoredByName(entry["registered"], entry["key"], self._fitting(entry), entry["weights"])
         facts = {name: entry[name] for name in ("name", "preprocessing", "color", "weights", "precision")}
-        return StoredTrunk(self._network(entry["file"]), fitting=self._fitting(entry), **facts)
+        return StoredBackbone(self._network(entry["file"]), fitting=self._fitting(entry), **facts)
 
     def _fitting(self, entry: dict[str, Any]) -> Fitting:
         self._size(entry["fitting"]["size"])
@@ -321,7 +352,7 @@ class _Loader:
             )
         return sides[0], sides[1]
 
-    def _model(self, entry: dict[str, Any], trunks: list[Any]) -> AnyModel:
+    def _model(self, entry: dict[str, Any], backbones: list[Any]) -> AnyModel:
         labels, temperature = tuple(entry["labels"]), float(entry["temperature"])
         if entry.get("network"):
             network = self._network(entry["network"])
@@ -330,7 +361,7 @@ class _Loader:
             return GivenModel(network, labels, size, temperature=temperature, order=order)
         if entry["head"] is None:
             return LabelModel(labels)
-        return LabelModel(labels, trunks[entry["trunk"]], self._network(entry["head"]), temperature)
+        return LabelModel(labels, backbones[entry["backbone"]], self._network(entry["head"]), temperature)
 
     def _network(self, name: str) -> StoredNetwork:
         if not isinstance(name, str) or name not in self.content["files"] or not name.endswith(".keras"):
@@ -344,7 +375,7 @@ class _Loader:
 @dataclass(frozen=True)
 class _Writer:
     folder: Path
-    trunks: list[Backbone | StoredTrunk]
+    backbones: list[Backbone | StoredBackbone]
 
     def content(self, classifier: FlatClassifier | TwoStageClassifier) -> dict[str, Any]:
         models: dict[str, Any] = {}
@@ -365,13 +396,21 @@ class _Writer:
             "hierarchy": json.loads(hierarchy.to_json()) if hierarchy else None,
             "rule": str(classifier.rule) if two_stage else None,
             "confidence": confidence.to_dict() if confidence else None,
-            "trunks": [self._write_trunk(trunk, f"trunk-{i:02d}") for i, trunk in enumerate(self.trunks)],
+            "backbones": [
+                self._write_backbone(backbone, f"backbone-{i:02d}")
+                for i, backbone in enumerate(self.backbones)
+            ],
             "models": models,
             "versions": {name: version(name) for name in PACKAGES},
         }
 
     def _entry(self, model: AnyModel, name: str) -> dict[str, Any]:
-        facts = {"labels": list(model.labels), "temperature": model.temperature, "trunk": None, "head": None}
+        facts = {
+            "labels": list(model.labels),
+            "temperature": model.temperature,
+            "backbone": None,
+            "head": None,
+        }
         if isinstance(model, GivenModel):
             _check_savable(model, name)
             opened(model.network).save(self.folder / f"{name}.keras")
@@ -382,19 +421,19 @@ class _Writer:
                 "input_size": list(model.input_size or ()),
                 "order": order,
             }
-        if model.trunk is None:
+        if model.backbone is None:
             return facts
-        if not any(model.trunk is trunk for trunk in self.trunks):
-            self.trunks.append(model.trunk)
+        if not any(model.backbone is backbone for backbone in self.backbones):
+            self.backbones.append(model.backbone)
         opened(model.head).save(self.folder / f"{name}.keras")
-        position = next(i for i, trunk in enumerate(self.trunks) if trunk is model.trunk)
-        return {**facts, "head": f"{name}.keras", "trunk": position}
+        position = next(i for i, backbone in enumerate(self.backbones) if backbone is model.backbone)
+        return {**facts, "head": f"{name}.keras", "backbone": position}
 
-    def _write_trunk(self, trunk: Any, stem: str) -> dict[str, Any]:
+    def _write_backbone(self, backbone: Any, stem: str) -> dict[str, Any]:
         """Write a backbone's network, and return what bundle.json says of it."""
-        loaded = opened(trunk)
+        loaded = opened(backbone)
         if isinstance(loaded, JoinedBackbone):
-            parts = [self._write_trunk(part, f"{stem}-{i}") for i, part in enumerate(loaded.parts)]
+            parts = [self._write_backbone(part, f"{stem}-{i}") for i, part in enumerate(loaded.parts)]
             return {"name": loaded.name, "joined": parts}
         if isinstance(loaded, OnnxBackbone):
             return {
@@ -411,12 +450,12 @@ class _Writer:
         loaded.model.save(self.folder / name)
         return {
             "file": name,
-            "name": trunk.name,
-            "fitting": trunk.fitting.to_dict(),
-            "preprocessing": trunk.preprocessing,
-            "color": trunk.color,
-            "weights": trunk.weights,
-            "precision": trunk.precision,
+            "name": backbone.name,
+            "fitting": backbone.fitting.to_dict(),
+            "preprocessing": backbone.preprocessing,
+            "color": backbone.color,
+            "weights": backbone.weights,
+            "precision": backbone.precision,
         }
 
 

@@ -191,14 +191,14 @@ def _backbones(models: Iterable[Any]) -> list[dict[str, Any]]:
     """Say which networks are inside, and how they normalize pixels: numbers = pixels @ matrix + offset."""
     found: dict[int, dict[str, Any]] = {}
     for model in models:
-        trunk = getattr(model, "trunk", None)
-        if trunk is not None:
-            matrix, offset = NORMALIZATIONS[trunk.preprocessing]
-            found[id(trunk)] = {
-                "name": trunk.name,
-                "weights": trunk.weights,
-                "color": trunk.color,
-                "normalization": trunk.preprocessing,
+        backbone = getattr(model, "backbone", None)
+        if backbone is not None:
+            matrix, offset = NORMALIZATIONS[backbone.preprocessing]
+            found[id(backbone)] = {
+                "name": backbone.name,
+                "weights": backbone.weights,
+                "color": backbone.color,
+                "normalization": backbone.preprocessing,
                 "matrix": matrix.tolist(),
                 "offset": offset.tolist(),
             }

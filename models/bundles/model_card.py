@@ -1,5 +1,6 @@
 """The model card: what a bundle is, what it was trained on, how good it is and what it is not for."""
 
+import json
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -17,8 +18,10 @@ def model_card(content: Mapping[str, Any]) -> str:
     """
     facts = content.get("facts", {})
     two_stage = content["kind"] == "two-stage"
+    title = f"{'Two-stage' if two_stage else 'Flat'} classifier of {len(content['classes'])} classes"
     lines = [
-        f"# {'Two-stage' if two_stage else 'Flat'} classifier of {len(content['classes'])} classes",
+        *_front_matter(title, facts),
+        f"# {title}",
         "",
         "Tells which class of product a photograph shows. Made with aisles.",
         "",
@@ -34,7 +37,7 @@ def model_card(content: Mapping[str, Any]) -> str:
         "",
         "## Made of",
         "",
-        *[_trunk_line(trunk) for trunk in content["trunks"]],
+        *[_backbone_line(backbone) for backbone in content["backbones"]],
         *_structure(content, two_stage),
         "",
         "## Calibration",
@@ -43,20 +46,53 @@ def model_card(content: Mapping[str, Any]) -> str:
     ]
     for title, key in (("Data", "data"), ("Metrics on test images", "metrics"), ("Settings", "settings")):
         lines += ["", f"## {title}", "", *_listed(facts.get(key))]
+    if facts.get("changes"):
+        lines += ["", "## Changes", "", *[f"- {_told(change)}" for change in facts["changes"]]]
     lines += ["", "## License", "", _told(facts.get("license", _LICENSE))]
     return "\n".join(lines) + "\n"
 
 
-def _trunk_line(trunk: Mapping[str, Any]) -> str:
-    if "joined" in trunk:
-        return "\n".join(_trunk_line(part) for part in trunk["joined"])
-    fitting = trunk["fitting"]
+def _front_matter(title: str, facts: Mapping[str, Any]) -> list[str]:
+    """Return what the Hugging Face Hub reads, as YAML; values are written as JSON, which YAML includes.
+
+    Metrics stand in it with their names; see https://huggingface.co/docs/hub/model-cards.
+    """
+    lines = ["---", "library_name: aisles", "pipeline_tag: image-classification"]
+    license = str(facts.get("license", "")).lower()
+    if re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,30}", license):
+        lines.append(f"license: {license}")
+    lines += ["tags:", "- hierarchical-classification", "- keras"]
+    metrics = {
+        str(name): value
+        for name, value in (facts.get("metrics") or {}).items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
+    if metrics:
+        lines += [
+            "model-index:", f"- name: {json.dumps(title)}", "  results:", "  - task:",
+            "      type: image-classification", "    dataset:", "      name: own photographs", "      type: custom",
+            "    metrics:",
+        ]  # fmt: skip
+        for name, value in metrics.items():
+            kind = next((kind for kind in ("accuracy", "f1") if kind in name), "other")
+            lines += [
+                f"    - type: {kind}",
+                f"      name: {json.dumps(name)}",
+                f"      value: {json.dumps(value)}",
+            ]
+    return [*lines, "---", ""]
+
+
+def _backbone_line(backbone: Mapping[str, Any]) -> str:
+    if "joined" in backbone:
+        return "\n".join(_backbone_line(part) for part in backbone["joined"])
+    fitting = backbone["fitting"]
     size, crop = "x".join(map(str, fitting["size"])), fitting["crop_share"]
     rule = f"crop of {crop:.4g} of the shorter side" if fitting["fit"] == "crop" else fitting["fit"]
     return (
-        f"- backbone {_told(trunk['name'])}, weights {_told(trunk['weights'])}, input {size} ({rule}, "
-        f"{fitting['filter']}), preprocessing {_told(trunk['preprocessing'])}, color {trunk['color']}, "
-        f"precision {trunk['precision']}"
+        f"- backbone {_told(backbone['name'])}, weights {_told(backbone['weights'])}, input {size} ({rule}, "
+        f"{fitting['filter']}), preprocessing {_told(backbone['preprocessing'])}, color {backbone['color']}, "
+        f"precision {backbone['precision']}"
     )
 
 

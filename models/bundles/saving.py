@@ -50,7 +50,7 @@ def save(
     return save_bundle(classifier, folder, facts=facts, tree=tree)
 
 
-def load(folder: str | Path, *, resident: int | None = None) -> Any:
+def load(folder: str | Path, *, resident: int | None = None, engine: str = "auto") -> Any:
     """Load what `save` wrote: a classifier of images, or an estimator on features; hashes are checked first.
 
     Parameters
@@ -58,6 +58,8 @@ def load(folder: str | Path, *, resident: int | None = None) -> Any:
     folder : path
     resident : int, optional
         How many networks of a bundle may be in memory at once; see `load_bundle`.
+    engine : {'auto', 'tensorflow', 'onnx'}
+        What runs a bundle's networks; see `load_bundle`.
 
     Returns
     -------
@@ -72,4 +74,4 @@ def load(folder: str | Path, *, resident: int | None = None) -> Any:
         return load_estimator(folder)
     from .bundle import load_bundle
 
-    return load_bundle(folder, resident=resident)
+    return load_bundle(folder, resident=resident, engine=engine)

@@ -14,7 +14,7 @@ from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.models.backbones.registry import Backbone, in_precision
 from aisles.models.prediction.label_model import AnyModel, GivenModel, LabelModel
 from aisles.models.prediction.predictor import Classifier
-from aisles.models.prediction.stored import StoredTrunk, opened
+from aisles.models.prediction.stored import StoredBackbone, opened
 from aisles.models.prediction.two_stage import FlatClassifier, TwoStageClassifier
 
 CLASSES, MACROS = "class_probabilities", "macro_probabilities"
@@ -28,7 +28,7 @@ def soft_network(classifier: Classifier, *, precision: str | None = None) -> ker
     classifier : FlatClassifier or TwoStageClassifier
         All of its models must take images of the same size.
     precision : {'float32', 'bfloat16'}, optional
-        Of the trunks' arithmetic; their own unless given.
+        Of the backbones' arithmetic; their own unless given.
 
     Returns
     -------
@@ -84,13 +84,13 @@ def _common_fitting(parts: list[AnyModel]) -> Fitting:
                     "Only Keras models can become one model. This classifier uses another callable."
                 )
             fittings.add(model.fitting)
-        elif model.trunk is not None:
-            if len(model.trunk.fittings) > 1 or not isinstance(model.trunk, Backbone | StoredTrunk):
+        elif model.backbone is not None:
+            if len(model.backbone.fittings) > 1 or not isinstance(model.backbone, Backbone | StoredBackbone):
                 raise ValueError(
-                    f"The backbone {model.trunk.name} can't become part of one model: only a single network of Keras "
-                    "can. Train the heads on one such backbone."
+                    f"The backbone {model.backbone.name} can't become part of one model: only a single network of "
+                    "Keras can. Train the heads on one such backbone."
                 )
-            fittings.add(model.trunk.fitting)
+            fittings.add(model.backbone.fitting)
     if not fittings:
         raise ValueError("Every model of this classifier is a constant; there is nothing to export.")
     if len(fittings) > 1:
@@ -103,7 +103,7 @@ def _common_fitting(parts: list[AnyModel]) -> Fitting:
 
 
 class _Builder:
-    """Adds models to the graph; each trunk passes once."""
+    """Adds models to the graph; each backbone passes once."""
 
     def __init__(self, numbers: Any, pixels: Any, precision: str | None):
         self.numbers, self.pixels, self.precision = numbers, pixels, precision
@@ -114,7 +114,7 @@ class _Builder:
         """Return a model's calibrated probabilities, (n, n_labels)."""
         if isinstance(model, GivenModel):
             probs = self._given(model)
-        elif model.trunk is None:
+        elif model.backbone is None:
             first: Any = ops.max(self.numbers, axis=(1, 2, 3), keepdims=True)
             return ops.ones_like(ops.reshape(first, (-1, 1)))
         else:
@@ -126,12 +126,12 @@ class _Builder:
         return probs / ops.sum(probs, axis=1, keepdims=True)
 
     def _features(self, model: LabelModel) -> Any:
-        if id(model.trunk) not in self.features:
-            trunk: Backbone = opened(model.trunk)
-            trunk = trunk if self.precision is None else in_precision(trunk, self.precision)
-            outputs = self._named(trunk.model)(self.numbers, training=False)
-            self.features[id(model.trunk)] = ops.cast(outputs, "float32")
-        return self.features[id(model.trunk)]
+        if id(model.backbone) not in self.features:
+            backbone: Backbone = opened(model.backbone)
+            backbone = backbone if self.precision is None else in_precision(backbone, self.precision)
+            outputs = self._named(backbone.model)(self.numbers, training=False)
+            self.features[id(model.backbone)] = ops.cast(outputs, "float32")
+        return self.features[id(model.backbone)]
 
     def _given(self, model: GivenModel) -> Any:
         network: Any = opened(model.network)

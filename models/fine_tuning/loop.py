@@ -98,16 +98,16 @@ def weights_from(network: keras.Model, layer: str | None) -> list[keras.Variable
 
 
 class ImageTrainer:
-    """A trunk and a head on images, some of whose weights are trained.
+    """A backbone and a head on images, some of whose weights are trained.
 
-    Batch statistics of the trunk stay as they are, whatever is trained: it is called with `training=False`.
+    Batch statistics of the backbone stay as they are, whatever is trained: it is called with `training=False`.
 
     Parameters
     ----------
-    trunk : Backbone
+    backbone : Backbone
     head : keras.Model
-    trunk_weights : list of keras.Variable
-        Which weights of the trunk are trained beside the head's; none in the frozen phase.
+    backbone_weights : list of keras.Variable
+        Which weights of the backbone are trained beside the head's; none in the frozen phase.
     train : LabeledImages
     settings : PhaseSettings
     seed : int
@@ -115,18 +115,18 @@ class ImageTrainer:
 
     def __init__(
         self,
-        trunk: Backbone,
+        backbone: Backbone,
         head: keras.Model,
-        trunk_weights: list[keras.Variable],
+        backbone_weights: list[keras.Variable],
         train: LabeledImages,
         settings: PhaseSettings,
         seed: int,
     ):
-        self.trunk, self.head, self.train, self.settings, self.seed = trunk, head, train, settings, seed
-        self.variables = [*trunk_weights, *head.trainable_variables]
-        self.kept = [*trunk_weights, *head.variables]  # with moving statistics and dropout's state
+        self.backbone, self.head, self.train, self.settings, self.seed = backbone, head, train, settings, seed
+        self.variables = [*backbone_weights, *head.trainable_variables]
+        self.kept = [*backbone_weights, *head.variables]  # with moving statistics and dropout's state
         self.optimizer: Any = keras.optimizers.get(settings.optimizer)
-        if trunk.precision == "float16":
+        if backbone.precision == "float16":
             self.optimizer = keras.optimizers.LossScaleOptimizer(self.optimizer)
         self.optimizer.build(self.variables)
         self.logits_of = keras.Model(head.inputs, head.get_layer("logits").output)
@@ -142,7 +142,7 @@ class ImageTrainer:
         settings, size = self.settings, self.settings.batch_size
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.train))[: self.n_steps * size]
         change = settings.augmentation and changer(settings.augmentation, self.seed, epoch)
-        batches = pixel_batches(self.train.paths, self.trunk.fitting, size, order=order, change=change)
+        batches = pixel_batches(self.train.paths, self.backbone.fitting, size, order=order, change=change)
         total = np.zeros(2)
         for number, pixels in enumerate(progress(batches, description, self.n_steps, "steps")):
             rows = order[number * size : (number + 1) * size]
@@ -159,7 +159,7 @@ class ImageTrainer:
     def evaluate(self, images: LabeledImages) -> tuple[float, float]:
         """Return mean loss and accuracy of images as they are; a loss that is no number is a ValueError."""
         if self._checked is None or self._checked[0] is not images:
-            batches = pixel_batches(images.paths, self.trunk.fitting, self.settings.batch_size)
+            batches = pixel_batches(images.paths, self.backbone.fitting, self.settings.batch_size)
             self._checked = (images, batches)
         total, start = np.zeros(2), 0
         for pixels in self._checked[1]:
@@ -173,7 +173,7 @@ class ImageTrainer:
         return float(total[0] / len(images)), float(total[1] / len(images))
 
     def weights(self) -> list[np.ndarray]:
-        """Return the values of everything that training changes in trunk and head."""
+        """Return the values of everything that training changes in backbone and head."""
         return [variable.numpy() for variable in self.kept]
 
     def set_weights(self, values: Sequence[np.ndarray]) -> None:
@@ -200,12 +200,12 @@ class ImageTrainer:
         )
 
     def _compiled(self):
-        pixels = tf.TensorSpec((None, *self.trunk.input_size, 3), tf.uint8)
+        pixels = tf.TensorSpec((None, *self.backbone.input_size, 3), tf.uint8)
         labels, weights = tf.TensorSpec((None,), tf.int32), tf.TensorSpec((None,), tf.float32)
         smoothing = self.settings.label_smoothing
 
         def logits_of(pixels, *, training: bool):
-            features = self.trunk.model(tf.cast(pixels, tf.float32), training=False)
+            features = self.backbone.model(tf.cast(pixels, tf.float32), training=False)
             return tf.cast(self.logits_of(tf.cast(features, tf.float32), training=training), tf.float32)
 
         @tf.function(input_signature=[pixels, labels, weights], autograph=False)

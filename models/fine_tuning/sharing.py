@@ -23,7 +23,7 @@ from aisles.models.bundles.keras_file import check_keras_file
 from aisles.models.features import extract
 from aisles.models.heads.fitting import fit_labels, macro_labels
 from aisles.models.prediction.label_model import LabelModel
-from aisles.models.prediction.stored import StoredNetwork, StoredTrunk
+from aisles.models.prediction.stored import StoredBackbone, StoredNetwork
 from aisles.models.prediction.two_stage import FlatClassifier, TwoStageClassifier
 
 from .curves import Epoch, draw_curves, epochs_of, write_curves
@@ -145,7 +145,7 @@ class ClassifierTrainer:
             return self._separate(hierarchy, start, rule)
         if sharing == "fine-tuned":
             trained = self.fine_tuned_flat()
-            network, flat = trained.trunk.load(), trained.classifier
+            network, flat = trained.backbone.load(), trained.classifier
             flat = LabelModel(flat.labels, network, flat.head)
         else:
             network, labels = self.backbone, self.images.labels
@@ -161,7 +161,7 @@ class ClassifierTrainer:
 
         With the same further epochs as router and sub-models it is their fair baseline.
         """
-        start = self.fine_tuned_flat().trunk
+        start = self.fine_tuned_flat().backbone
         name = "flat-from-flat"
         return FlatClassifier(
             self._in_subprocess(start, self.images.classes, self.images.labels, name).classifier
@@ -169,7 +169,7 @@ class ClassifierTrainer:
 
     def _separate(self, hierarchy: Hierarchy, start: str, rule: str) -> TwoStageClassifier:
         flat = self.fine_tuned_flat() if start == "flat" else None
-        network = flat.trunk if flat else self._stored_start()
+        network = flat.backbone if flat else self._stored_start()
 
         def train(labels: tuple[str, ...], image_labels: np.ndarray, name: str) -> LabelModel:
             if len(labels) == 1:
@@ -227,7 +227,7 @@ class ClassifierTrainer:
         if self.training.tensorboard:
             write_event_log(folder / EVENTS, epochs)
 
-    def _in_subprocess(self, start: StoredTrunk, labels, image_labels, name: str) -> TrainedModel:
+    def _in_subprocess(self, start: StoredBackbone, labels, image_labels, name: str) -> TrainedModel:
         train = self.images.of_split("train", labels, image_labels)
         # A small sub-model may lack validation images of its own; its training loss must then tell when to stop.
         val = self.images.of_split("val", labels, image_labels)
@@ -242,14 +242,14 @@ class ClassifierTrainer:
             cache=self.cache,
         )
 
-    def _stored_start(self) -> StoredTrunk:
+    def _stored_start(self) -> StoredBackbone:
         """Keep the pretrained network where the other processes find it."""
         backbone, path = self.backbone, self.folder / "start" / f"{self.backbone.key}.keras"
         if not _is_whole(path):
             with whole_file(path) as part:
                 backbone.model.save(part)
         network = StoredNetwork(path, sha256_of(path))
-        return StoredTrunk(
+        return StoredBackbone(
             network,
             backbone.name,
             backbone.preprocessing,

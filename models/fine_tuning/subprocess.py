@@ -21,7 +21,7 @@ import numpy as np
 
 from aisles.data_prep.images.fitting import Fitting
 from aisles.data_prep.io.files import write_whole
-from aisles.models.prediction.stored import StoredNetwork, StoredTrunk
+from aisles.models.prediction.stored import StoredBackbone, StoredNetwork
 
 from .loop import LabeledImages
 from .result import TrainedModel, load_trained
@@ -37,7 +37,7 @@ QUIETLY = (
 
 
 def train_in_subprocess(
-    start: StoredTrunk,
+    start: StoredBackbone,
     train: LabeledImages,
     val: LabeledImages,
     labels: tuple[str, ...],
@@ -51,7 +51,7 @@ def train_in_subprocess(
 
     Parameters
     ----------
-    start : StoredTrunk
+    start : StoredBackbone
         The backbone to start from.
     train, val, labels, training, folder, seed, cache
         As in `train_on_images`.
@@ -132,7 +132,7 @@ def main() -> None:
     network = task["start"]["network"]
     stored = StoredNetwork(Path(network["path"]), network["sha256"])
     fitting = Fitting.from_dict(task["start"]["fitting"])
-    start = StoredTrunk(**{**task["start"], "network": stored, "fitting": fitting})
+    start = StoredBackbone(**{**task["start"], "network": stored, "fitting": fitting})
     train_on_images(
         start.load(),
         _images(task["train"]),

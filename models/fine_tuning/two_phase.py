@@ -85,7 +85,7 @@ def train_on_images(
         At least 2.
     training : FineTuningSettings
     folder : path
-        For the finished model (`trained/`: trunk.keras, head.keras, curves.csv, curves.png, training.json) and,
+        For the finished model (`trained/`: backbone.keras, head.keras, curves.csv, curves.png, training.json) and,
         until then, for the checkpoint. With `tensorboard` also for `tensorboard/`.
     seed : int
         For the head's first weights, the order of images, dropout and augmentation.
@@ -164,8 +164,8 @@ class _Run:
         precision = training.precision
         if precision == "auto":
             precision = "bfloat16" if gains_from_bfloat16(self.backbone.network) else "float32"
-        trunk = copied(self.backbone, precision)
-        head = build_head(training.head, trunk.dimension, len(self.labels), seed=self.seed)
+        backbone = copied(self.backbone, precision)
+        head = build_head(training.head, backbone.dimension, len(self.labels), seed=self.seed)
         found = read_checkpoint(self.checkpoint, self.key)
         progress = found[0] if found else Progress()
         if training.tensorboard:
@@ -174,11 +174,11 @@ class _Run:
             if training.augmentation is None or training.views:
                 self._on_features(head, progress)
             else:
-                self._on_images(trunk, head, progress, found)
+                self._on_images(backbone, head, progress, found)
             found = None
             progress = Progress("tuned", best=progress.best, epochs=progress.epochs)
-        self._on_images(trunk, head, progress, found)
-        return self._finish(trunk, head, progress.epochs)
+        self._on_images(backbone, head, progress, found)
+        return self._finish(backbone, head, progress.epochs)
 
     def _on_features(self, head: keras.Model, progress: Progress) -> None:
         """Train the head on cached features; it takes seconds, so it is all or nothing."""
@@ -203,16 +203,16 @@ class _Run:
             for epoch in progress.epochs:
                 self.log.add(epoch)
 
-    def _on_images(self, trunk: Backbone, head: keras.Model, progress: Progress, found) -> None:
-        """Run the phase that `progress` names to its end; leave trunk and head with their best weights."""
+    def _on_images(self, backbone: Backbone, head: keras.Model, progress: Progress, found) -> None:
+        """Run the phase that `progress` names to its end; leave backbone and head with their best weights."""
         settings = phase_settings(self.training, progress.phase)
-        tuned = weights_from(trunk.network, self.training.tune_from)
+        tuned = weights_from(backbone.network, self.training.tune_from)
         # The phase's number keeps its orders and augmentations apart from the other's.
         seed = 2 * self.seed + (progress.phase == "tuned")
         trained = tuned if progress.phase == "tuned" else []
         if not settings.epochs:
             return
-        trainer = ImageTrainer(trunk, head, trained, self.train, settings, seed)
+        trainer = ImageTrainer(backbone, head, trained, self.train, settings, seed)
         best = trainer.weights()
         if found:
             trainer.restore(found[1])
@@ -246,10 +246,10 @@ class _Run:
         elif self.training.plateau and progress.waited % self.training.plateau == 0:
             progress.factor /= 2
 
-    def _finish(self, trunk: Backbone, head: keras.Model, epochs: list[Epoch]) -> TrainedModel:
-        trunk = replace(in_precision(trunk, "float32"), weights=f"{self.backbone.weights}, fine-tuned")
+    def _finish(self, backbone: Backbone, head: keras.Model, epochs: list[Epoch]) -> TrainedModel:
+        backbone = replace(in_precision(backbone, "float32"), weights=f"{self.backbone.weights}, fine-tuned")
         facts = {"key": self.key, "seed": self.seed, "training": self.training.model_dump()}
-        trained = write_trained(self.folder, trunk, head, self.labels, epochs, facts)
+        trained = write_trained(self.folder, backbone, head, self.labels, epochs, facts)
         if self.log:
             self.log.close()
         self.checkpoint.unlink(missing_ok=True)

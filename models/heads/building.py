@@ -7,6 +7,7 @@ import numpy as np
 from keras import layers
 from keras.initializers import GlorotUniform
 
+from .graph import read_structure
 from .variants import VARIANTS, HeadVariant
 
 
@@ -46,6 +47,21 @@ def build_head(variant: str | HeadVariant, dimension: int, n_outputs: int, *, se
             x = layers.Dropout(variant.dropout, seed=next(seeds), name=f"dropout{number}")(x)
     logits = layers.Dense(n_outputs, kernel_initializer=_glorot(next(seeds)), name="logits")(x)
     return keras.Model(features, layers.Softmax(name="probabilities")(logits), name="head")
+
+
+def head_like(network: keras.Model) -> str | HeadVariant:
+    """Return which head a network is, to train another of its kind: hidden layers as they are, neighbors, else LDA."""
+    if any(layer.name == "votes" for layer in network.layers):
+        return "knn"
+    try:
+        *hidden, _ = read_structure(network)
+    except (ValueError, IndexError):  # feature maps, averages
+        return "lda"
+    if not hidden:
+        return "lda"
+    units = [layer.units for layer in network.layers if isinstance(layer, layers.Dense)][:-1]
+    first = hidden[0]
+    return HeadVariant(tuple(units), first.norm is not None, first.dropout, augmentation=False)
 
 
 def _glorot(seed: int) -> Any:  # Keras annotates initializers as str

@@ -110,13 +110,16 @@ class NeighborHead:
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Return log probabilities (n, n_labels), float64, not below log(1e-12)."""
-        found = []
+        found, order = [], np.argsort(self.targets, kind="stable")
+        labels, starts = np.unique(self.targets[order], return_index=True)
+        known = self.vectors[order].T
         for start in range(0, len(features), 1024):
-            cosines = _unit(mapped(features[start : start + 1024], self.feature_map)) @ self.vectors.T
-            powers = np.exp(self.sharpness * (cosines - cosines.max(axis=1, keepdims=True)))
+            powers = _unit(mapped(features[start : start + 1024], self.feature_map)) @ known
+            powers -= powers.max(axis=1, keepdims=True)
+            powers *= self.sharpness
+            np.exp(powers, out=powers)
             sums = np.zeros((len(powers), self.n_labels))
-            for label in range(self.n_labels):
-                sums[:, label] = powers[:, self.targets == label].sum(axis=1)
+            sums[:, labels] = np.add.reduceat(powers, starts, axis=1)
             found.append(np.log(np.maximum(sums / sums.sum(axis=1, keepdims=True), 1e-12)))
         return np.concatenate(found) if found else np.empty((0, self.n_labels))
 
@@ -339,18 +342,20 @@ def fit_logistic(
     """Fit multinomial logistic regressions (scikit-learn, L2, L-BFGS), each started from the one before.
 
     Mapped features are divided by their root mean square norm over sqrt(dimension), so that a strength means the same
-    whatever the backbone.
+    whatever the backbone. The best weights lie in the space of the training images (the representer theorem), so fewer
+    images than dimensions are turned into coordinates of that space, which leaves the answer as it is.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    model, of, x, scale = None, None, features, 1.0
+    model, of, x, scale, back = None, None, features, 1.0, None
     for setting in settings:
         name = setting["feature_map"]
         if name != of:
             of, x = name, mapped(features, name)
             scale = float(np.sqrt((x**2).sum(axis=1).mean() / x.shape[1])) or 1.0
-            x = (x / scale).astype(np.float32)
+            x, back = _own_space(x / scale)
+            x = x.astype(np.float32)
             model = LogisticRegression(warm_start=True, max_iter=100, tol=1e-3)
         assert model is not None
         # scikit-learn's C weighs the loss of all images together
@@ -365,9 +370,17 @@ def fit_logistic(
             intercept = np.array([-intercept[0] / 2, intercept[0] / 2])
         weights = np.zeros((features.shape[1], n_labels))
         bias = np.full(n_labels, intercept.min() - 20.0)  # a label without images
-        weights[:, model.classes_] = coefficients.T / scale
+        weights[:, model.classes_] = (coefficients if back is None else coefficients @ back).T / scale
         bias[model.classes_] = intercept
         yield LinearHead(name, weights, bias)
+
+
+def _own_space(x: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return fewer rows than columns in coordinates of an orthonormal basis of their space, and that basis in rows."""
+    if len(x) >= x.shape[1]:
+        return x, None
+    basis, coordinates = np.linalg.qr(x.T)
+    return coordinates.T, basis.T
 
 
 def knn_grid(_background: Background | None) -> list[dict[str, Any]]:

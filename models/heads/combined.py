@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 SMALLEST = 1e-12
@@ -39,6 +40,15 @@ def geometric_mean(first: keras.Model, second: keras.Model, weight: float) -> ke
     ]
     logits = layers.Add(name="logits")(parts)
     return keras.Model(features, layers.Softmax(name="probabilities")(logits), name="head")
+
+
+def reordered(head: keras.Model, order: Sequence[int]) -> keras.Model:
+    """Return a head whose output j is the old one's output `order[j]`, the same number exactly."""
+    features = keras.Input(head.input_shape[1:], name="features")
+    placed = layers.Dense(len(order), use_bias=False, name="order", dtype="float32")
+    model = keras.Model(features, placed(_member(head, 0)(features)), name="head")
+    placed.set_weights([np.eye(len(order), dtype=np.float32)[:, list(order)]])
+    return model
 
 
 def _logs(probs: Any) -> Any:

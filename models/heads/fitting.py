@@ -54,13 +54,13 @@ class FittedModel:
     searched: int = 1
     chosen: dict[str, Any] = field(default_factory=dict)
 
-    def on(self, trunk: Backbone | None, temperature: float = 1.0) -> LabelModel:
-        """Return the model for images: this head on the trunk whose features it was trained on.
+    def on(self, backbone: Backbone | None, temperature: float = 1.0) -> LabelModel:
+        """Return the model for images: this head on the backbone whose features it was trained on.
 
-        Without a trunk it predicts from features only.
+        Without a backbone it predicts from features only.
         """
         head = self.network()
-        return LabelModel(self.labels, None if head is None else trunk, head, temperature)
+        return LabelModel(self.labels, None if head is None else backbone, head, temperature)
 
     def network(self) -> Any:
         """Return the head as a Keras model, read from its file if need be; None for a constant."""

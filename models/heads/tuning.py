@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 FOLDS = 3
 FEWEST = 10
 """Validation images from which on they choose alone."""
+ENOUGH = 4000
+"""Validation images on which settings are compared at most; the temperature of the chosen one comes from all."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,6 +107,9 @@ def tune(
     settings = [dict(setting) for setting in definition.grid(parts.background)]
     both = np.concatenate([parts.train, parts.val])
     folds = _folds(parts, both)
+    if len(folds) == 1 and len(parts.val) > ENOUGH:
+        some = np.linspace(0, len(parts.val) - 1, ENOUGH).astype(int)
+        folds = [(parts.train, parts.val[some])]
     tables = [np.empty((sum(len(asked) for _, asked in folds), n_labels)) for _ in settings]
     done = 0
     for learned, asked in folds:
@@ -125,11 +130,14 @@ def tune(
         if len(parts.val) >= FEWEST:
             unseen = _cross_fitted(definition, parts, n_labels, one, seed)
             temperature = _score(unseen, parts.targets[parts.val])[1]
+    elif len(truth) < len(parts.val):
+        temperature = _score(alone.logits(parts.features[parts.val]), parts.targets[parts.val])[1]
     if final.divided(2.0) is final:  # a head that takes none
         temperature = 1.0
+    kept, same = {**settings[best], "temperature": float(temperature)}, final is alone
     alone, final = (model.divided(temperature) for model in (alone, final))
-    kept = {**settings[best], "temperature": float(temperature)}
-    said, probs = (_probs(model.logits(parts.features)) for model in (alone, final))
+    said = _probs(alone.logits(parts.features))
+    probs = said.copy() if same else _probs(final.logits(parts.features))
     if unseen is not None:
         said[parts.val] = _probs(unseen / temperature)
     return Tuned(final, said, probs, len(settings), kept)

@@ -9,7 +9,7 @@ from aisles.hierarchy.rule_functions import ClimbAnswers, macros_holding
 from aisles.hierarchy.rules import RoutingRule
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class HierarchicalPrediction:
     """The answer for one image.
 
@@ -42,6 +42,21 @@ class HierarchicalPrediction:
     path: tuple[tuple[str, float], ...]
     answered: str
     rule: str
+
+    def __repr__(self) -> str:
+        return f"<HierarchicalPrediction by {self.rule}: {self._in_words()}>"
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        others = [f"{name} {probability:.2f}" for name, probability in self.top if name != self.label]
+        also = f"<br><small>{escape(', '.join(others))}</small>" if others else ""
+        return f"<p><b>{escape(self._in_words())}</b> ({escape(self.rule)}){also}</p>"
+
+    def _in_words(self) -> str:
+        """Write the path, as far as it is answered."""
+        steps = [f"{name} {probability:.2f}" for name, probability in self.path]
+        return " > ".join(steps) if steps else "nothing is sure enough"
 
 
 @dataclass(frozen=True, eq=False)

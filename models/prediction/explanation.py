@@ -18,7 +18,7 @@ from .images import ImageInput, image_pixels, open_image
 from .label_model import AnyModel, LabelModel
 from .predictor import Classifier
 from .stacks import ImageBatch, Stack
-from .stored import StoredTrunk, opened
+from .stored import StoredBackbone, opened
 from .two_stage import FlatClassifier, TwoStageClassifier
 
 N_BARS = 6
@@ -50,7 +50,7 @@ class StageView:
 
 @dataclass(frozen=True, eq=False)
 class Neighbor:
-    """A training image and its cosine to the image, in the trunk's features."""
+    """A training image and its cosine to the image, in the backbone's features."""
 
     path: Path
     label: str
@@ -79,11 +79,11 @@ class Explanation:
 
 
 class TrainingImages:
-    """Training images as features of a trunk, to find the nearest in.
+    """Training images as features of a backbone, to find the nearest in.
 
     Parameters
     ----------
-    trunk : Backbone or StoredTrunk
+    backbone : Backbone or StoredBackbone
     paths : sequence of path
     labels : sequence of str
         One a path.
@@ -93,15 +93,15 @@ class TrainingImages:
 
     def __init__(
         self,
-        trunk: Backbone | StoredTrunk,
+        backbone: Backbone | StoredBackbone,
         paths: Sequence[Path],
         labels: Sequence[str],
         *,
         cache: str | Path | None = None,
     ):
-        self.source, self.trunk = trunk, opened(trunk)
+        self.source, self.backbone = backbone, opened(backbone)
         self.paths, self.labels = list(paths), list(labels)
-        self.vectors = unit_rows(extract(self.trunk, self.paths, cache=cache).vectors)
+        self.vectors = unit_rows(extract(self.backbone, self.paths, cache=cache).vectors)
 
     def nearest_to(self, features: np.ndarray, n: int = N_NEAREST) -> tuple[Neighbor, ...]:
         """Return the training images with the highest cosine to features (1, dimension); the earlier first on ties."""
@@ -110,10 +110,10 @@ class TrainingImages:
         return tuple(Neighbor(self.paths[i], str(self.labels[i]), float(cosines[i])) for i in order)
 
 
-def first_trunk(classifier: Classifier) -> Backbone | StoredTrunk | None:
-    """Return the trunk of the model that is asked first; None if it has none."""
+def first_backbone(classifier: Classifier) -> Backbone | StoredBackbone | None:
+    """Return the backbone of the model that is asked first; None if it has none."""
     model = classifier.router if isinstance(classifier, TwoStageClassifier) else _flat_of(classifier)
-    return model.trunk if isinstance(model, LabelModel) else None
+    return model.backbone if isinstance(model, LabelModel) else None
 
 
 def explain(
@@ -144,7 +144,7 @@ def explain(
         If the image can't be decoded.
     """
     image = open_image(image)
-    look = _Look(classifier, image, calibrated, () if training is None else training.trunk.fittings)
+    look = _Look(classifier, image, calibrated, () if training is None else training.backbone.fittings)
     (prediction,) = classifier.predict_batch(look.batch, rule=rule, calibrated=calibrated)
     stages = []
     if isinstance(classifier, TwoStageClassifier):
@@ -215,9 +215,11 @@ class _Look:
     def features(self, training: TrainingImages) -> np.ndarray:
         """Return the image's features (1, dimension) in the backbone of the training images."""
         for stack, glance in self.glances.items():
-            if getattr(stack.models[0], "trunk", None) is training.source:
+            if getattr(stack.models[0], "backbone", None) is training.source:
                 return glance.features
-        return training.trunk.runner()(*(self.pixels[fitting][None] for fitting in training.trunk.fittings))
+        return training.backbone.runner()(
+            *(self.pixels[fitting][None] for fitting in training.backbone.fittings)
+        )
 
 
 def _n_submodels(classifier: Classifier) -> int:

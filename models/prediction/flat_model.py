@@ -72,7 +72,8 @@ class FlatClassifier(Classifier):
         probs, _, _ = self._arrays(remembered(check_iterable(images), digests), None, batch_size, False)
         check_counts(len(probs), len(truth))
         self.model = replace(self.model, temperature=fit_temperature(log_of(probs), truth))
-        self.confidence, self.learned_from = None, self.learned_from.union(digests)
+        self.confidence, self.origin = None, None
+        self.learned_from |= frozenset(digests)
         return self
 
     def _model(self, name):

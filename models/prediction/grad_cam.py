@@ -63,7 +63,10 @@ def glance_of(models: Sequence[AnyModel]) -> Callable[[np.ndarray], Glance] | No
     """
     if not all(isinstance(model, LabelModel) and not model.constant for model in models):
         return None
-    backbone, heads = opened(cast(LabelModel, models[0]).trunk), [opened(cast(Any, m).head) for m in models]
+    backbone, heads = (
+        opened(cast(LabelModel, models[0]).backbone),
+        [opened(cast(Any, m).head) for m in models],
+    )
     inside = _Inside()
     try:
         pixels = keras.Input((*backbone.input_size, 3), dtype="float32")

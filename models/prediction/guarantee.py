@@ -9,6 +9,7 @@ from typing import Any
 from aisles.data_prep.images.decoding import read_image_bytes
 from aisles.data_prep.io.errors import DataError, UnreadableImage
 from aisles.hierarchy.guarantees import ClimbGuarantee, SetRule
+from aisles.hierarchy.hierarchical_sets import HierarchicalSetRule
 
 from .images import ImageInput
 
@@ -24,20 +25,33 @@ class Confidence:
         where there were too few calibration images for it.
     sets : SetRule
         Prediction sets that hold the true class for the stated share of images.
+    hierarchical_sets : HierarchicalSetRule or None
+        The same with a macro in place of two or more of its classes. None without a hierarchy, or where a class stands
+        in several macros.
     """
 
     climb: ClimbGuarantee | None
     sets: SetRule
+    hierarchical_sets: HierarchicalSetRule | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return it as plain numbers, for JSON."""
-        return {"climb": asdict(self.climb) if self.climb else None, "sets": asdict(self.sets)}
+        along = self.hierarchical_sets
+        return {
+            "climb": asdict(self.climb) if self.climb else None,
+            "sets": asdict(self.sets),
+            "hierarchical_sets": asdict(along) if along else None,
+        }
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "Confidence":
         """Read what `to_dict` gives."""
-        climb = content["climb"]
-        return cls(ClimbGuarantee(**climb) if climb else None, SetRule(**content["sets"]))
+        climb, along = content["climb"], content["hierarchical_sets"]
+        return cls(
+            ClimbGuarantee(**climb) if climb else None,
+            SetRule(**content["sets"]),
+            HierarchicalSetRule(**along) if along else None,
+        )
 
 
 def remembered(images: Iterable[ImageInput], digests: list[str]) -> Iterator[ImageInput]:

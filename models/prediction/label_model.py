@@ -13,20 +13,20 @@ from aisles.hierarchy.calibration import apply_temperature, check_temperature
 from aisles.hierarchy.distributions import check_distributions
 from aisles.models.backbones.registry import Backbone
 
-from .stored import BundleError, StoredNetwork, StoredTrunk, opened
+from .stored import BundleError, StoredBackbone, StoredNetwork, opened
 
 Network = keras.Model | StoredNetwork | Callable[[np.ndarray], Any]
 
 
 @dataclass(frozen=True, eq=False)
 class LabelModel:
-    """A trunk and a head that tell named labels apart; with one label a constant.
+    """A backbone and a head that tell named labels apart; with one label a constant.
 
     Attributes
     ----------
     labels : tuple of str
         In the order of the columns.
-    trunk : Backbone or StoredTrunk, optional
+    backbone : Backbone or StoredBackbone, optional
         None for a constant.
     head : keras.Model or StoredNetwork, optional
         From features (n, dimension) to probabilities (n, n_labels). None for a constant.
@@ -35,7 +35,7 @@ class LabelModel:
     """
 
     labels: tuple[str, ...]
-    trunk: Backbone | StoredTrunk | None = None
+    backbone: Backbone | StoredBackbone | None = None
     head: keras.Model | StoredNetwork | None = None
     temperature: float = 1.0
 
@@ -52,7 +52,7 @@ class LabelModel:
 
     def loaded(self) -> "LabelModel":
         """Return the model with its networks in memory."""
-        return replace(self, trunk=opened(self.trunk), head=opened(self.head))
+        return replace(self, backbone=opened(self.backbone), head=opened(self.head))
 
     def from_features(self, features: np.ndarray, *, calibrated: bool = True) -> np.ndarray:
         """Return probabilities (n, n_labels), float64, rows sum to 1, from features (n, dimension)."""

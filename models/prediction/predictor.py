@@ -19,16 +19,18 @@ from aisles.hierarchy.guarantees import (
     climb_images_needed,
     fit_prediction_sets,
 )
+from aisles.hierarchy.hierarchical_sets import fit_hierarchical_sets
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rule_functions import ClimbAnswers
 from aisles.hierarchy.rules import RoutingRule, parse_rule
 from aisles.models.backbones.engines import check_engine
 
-from .answers import HierarchicalPrediction, Outcome, make_prediction
+from .answers import HierarchicalPrediction, Outcome, macro_sums, make_prediction
 from .evaluation import Evaluation, summarize
 from .guarantee import Confidence, check_unseen, remembered
 from .images import ImageInput, check_iterable, read_windows
 from .label_model import AnyModel
+from .processes import Origin
 from .restriction import Only, Restrictions
 from .stacks import ImageBatch, Stack, make_stacks
 from .stored import Residents
@@ -54,15 +56,28 @@ class Classifier(ABC):
         How many networks from disk may be in memory.
     engine : str
         What runs the networks: `tensorflow`, `onnx`, or `auto` for onnx where it has been used on this machine before.
+    origin : Origin or None
+        The bundle that it was loaded from, until temperatures are fitted anew: what it is pickled as.
     """
 
     hierarchy: Hierarchy | None
     classes_: np.ndarray
     confidence: Confidence | None = None
     learned_from: frozenset[str] = frozenset()
+    origin: Origin | None = None
+
+    def __reduce__(self) -> Any:
+        """Pickle path and hashes of the bundle, and what `set_confidence` found; weights don't travel."""
+        if self.origin is None:
+            raise TypeError(
+                "A classifier travels to other processes as the path of its bundle, and this one has none, or has "
+                "changed since it was loaded. Save it and load it: aisles.load(aisles.save(classifier, folder))."
+            )
+        state = {name: value for name in ("confidence", "rule") if (value := getattr(self, name, None))}
+        return self.origin.load, (), state
 
     def _arrange(self, models: dict[str, AnyModel], residents: Residents | None, engine: str) -> None:
-        """Put models that share a trunk into one stack; called once, at the end of the constructor."""
+        """Put models that share a backbone into one stack; called once, at the end of the constructor."""
         check_engine(engine)
         self.residents, self.engine = Residents() if residents is None else residents, engine
         places = make_stacks(list(models.values()), self.residents, engine)
@@ -81,8 +96,9 @@ class Classifier(ABC):
         top: int = 5,
         batch_size: int = BATCH_SIZE,
         calibrated: bool = True,
-    ) -> list[HierarchicalPrediction]:
-        """Predict images.
+        unreadable: str = "raise",
+    ) -> list[Any]:
+        """Predict images; threads may call it at once and share the networks.
 
         Parameters
         ----------
@@ -104,6 +120,8 @@ class Classifier(ABC):
             Images a pass.
         calibrated : bool
             Whether temperatures are applied.
+        unreadable : {'raise', 'give'}
+            Whether an image that can't be decoded is an error, or its `UnreadableImage` stands in its place.
 
         Returns
         -------
@@ -113,15 +131,16 @@ class Classifier(ABC):
         Raises
         ------
         UnreadableImage
-            If an image can't be decoded; `iter_predict` can go on instead.
+            If an image can't be decoded and `unreadable` is 'raise'.
         ValueError
             For a rule that is unknown or that this classifier can't follow.
         TypeError
             For a single image in place of several, or an item of another type.
         """
-        answers: Iterator[Any] = self.iter_predict(
-            images, rule=rule, only=only, top=top, batch_size=batch_size, calibrated=calibrated
-        )
+        answers = self.iter_predict(
+            images, rule=rule, only=only, top=top, batch_size=batch_size, calibrated=calibrated,
+            unreadable=unreadable,
+        )  # fmt: skip
         return list(answers)
 
     def iter_predict(
@@ -139,10 +158,8 @@ class Classifier(ABC):
 
         Parameters
         ----------
-        images, rule, only, top, batch_size, calibrated
+        images, rule, only, top, batch_size, calibrated, unreadable
             As in `predict`.
-        unreadable : {'raise', 'give'}
-            Whether an image that can't be decoded ends the run, or its error is given in its place.
         """
         if unreadable not in ("raise", "give"):
             raise ValueError(f"unreadable must be 'raise' or 'give'. Received: {unreadable!r}.")
@@ -202,22 +219,51 @@ class Classifier(ABC):
         return np.concatenate(parts) if parts else np.zeros((0, self.hierarchy.n_macros))
 
     def predict_sets(
-        self, images: Iterable[ImageInput], *, batch_size: int = BATCH_SIZE
+        self, images: Iterable[ImageInput], *, hierarchical: bool = False, batch_size: int = BATCH_SIZE
     ) -> list[tuple[str, ...]]:
-        """Return each image the set of classes that holds the true one as often as `set_confidence` guaranteed.
+        """Return each image the set that holds its true class as often as `set_confidence` guaranteed.
+
+        Parameters
+        ----------
+        images : iterable
+            As in `predict`.
+        hierarchical : bool
+            Whether a macro stands for its classes where a set would name two or more of them. It holds every class of
+            the macro, so the guarantee is the same with fewer names; see `aisles.hierarchy.hierarchical_sets`.
+        batch_size : int
 
         Returns
         -------
         list of tuple of str
-            The most probable class first; a set may be empty: nothing is probable enough.
+            Names of classes, and of macros in hierarchical sets, the most probable first; a set may be empty: nothing
+            is probable enough.
+
+        Raises
+        ------
+        ValueError
+            If `set_confidence` was not called, or hierarchical sets are asked for without a hierarchy that has each
+            class in one macro.
         """
         if self.confidence is None:
             raise ValueError("Prediction sets need calibration images. Call set_confidence first.")
+        along = self.confidence.hierarchical_sets
+        if hierarchical and (along is None or self.hierarchy is None):
+            raise ValueError(
+                "Hierarchical sets need a hierarchy with each class in one macro. Leave out hierarchical=True."
+            )
         probs = self.predict_proba(images, rule=self._guaranteed_rule(), batch_size=batch_size)
-        chosen = self.confidence.sets.sets(probs) if len(probs) else probs.astype(bool)
+        names = self.classes_.tolist()
+        if not len(probs):
+            return []
+        if hierarchical and along is not None and self.hierarchy is not None:
+            found = along.sets(probs, self.hierarchy)
+            chosen, names = np.hstack([found.classes, found.macros]), [*names, *self.hierarchy.macros]
+            probs = np.hstack([probs, macro_sums(probs, self.hierarchy)])
+        else:
+            chosen = self.confidence.sets.sets(probs)
         order = np.argsort(-probs, axis=1, kind="stable")
         return [
-            tuple(str(self.classes_[i]) for i in ranks if inside[i])
+            tuple(str(names[i]) for i in ranks if inside[i])
             for ranks, inside in zip(order, chosen, strict=True)
         ]
 
@@ -352,7 +398,10 @@ class Classifier(ABC):
                     "alone are set.", share, needed, len(probs),
                 )  # fmt: skip
         coverage = share if coverage is None else coverage
-        self.confidence = Confidence(climb, fit_prediction_sets(probs, truth, coverage, method))
+        along = None
+        if hierarchy is not None and not hierarchy.overlapping:
+            along = fit_hierarchical_sets(probs, truth, coverage, hierarchy, method)
+        self.confidence = Confidence(climb, fit_prediction_sets(probs, truth, coverage, method), along)
         return self
 
     def _codes(self, labels: Iterable[object]) -> np.ndarray:

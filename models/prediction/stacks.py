@@ -1,6 +1,7 @@
 """Networks that pass together, compiled as one function, and a batch that remembers what has passed."""
 
 import hashlib
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -16,6 +17,7 @@ from aisles.models.backbones.folding import folded
 from aisles.models.backbones.registry import AnyBackbone, Backbone, digest, in_engine
 
 from .label_model import AnyModel, GivenModel, LabelModel
+from .processes import check_process
 from .stored import BundleError, Residents, Stored, StoredNetwork, opened
 
 
@@ -28,12 +30,12 @@ class _Loaded:
 
 
 class Stack:
-    """One trunk with all the heads on it, or one given network: a pass serves every model in it.
+    """One backbone with all the heads on it, or one given network: a pass serves every model in it.
 
     Parameters
     ----------
     models : sequence of LabelModel or GivenModel
-        With the same trunk; or a single given one.
+        With the same backbone; or a single given one.
     residents : Residents
         Counts it as one network if it comes from disk.
     engine : {'tensorflow', 'onnx', 'auto'}
@@ -47,31 +49,42 @@ class Stack:
         self.width = ends[-1]
         first: Any = models[0]
         given = isinstance(first, GivenModel)
-        self.fittings: tuple[Fitting, ...] = (first.fitting,) if given else first.trunk.fittings
+        self.fittings: tuple[Fitting, ...] = (first.fitting,) if given else first.backbone.fittings
         self._own: _Loaded | None = None
-        self._stored = isinstance(first.network if given else first.trunk, Stored)
+        self._loading = threading.Lock()
+        self._is_network = not given or first.is_keras
+        self._stored = isinstance(first.network if given else first.backbone, Stored)
 
     def run(self, *pixels: np.ndarray) -> np.ndarray:
         """Return every model's probabilities side by side, (n, width).
 
-        `pixels` are uint8 (n, height, width, 3), one array per fitting: joined backbones have several.
+        `pixels` are uint8 (n, height, width, 3), one array per fitting: joined backbones have several. Threads may call
+        it at once.
+
+        Raises
+        ------
+        RuntimeError
+            In a process that was forked from one in which networks had run.
         """
+        if self._is_network:
+            check_process()
         return self._loaded().run(*pixels)
 
     def _loaded(self) -> _Loaded:
         if self._stored:
             return self.residents.get(self, self._load)
-        if self._own is None:
-            self._own = self._load()
-        return self._own
+        with self._loading:
+            if self._own is None:
+                self._own = self._load()
+            return self._own
 
     def _load(self) -> _Loaded:
         if isinstance(self.models[0], GivenModel):
             return _given(self.models[0].loaded(), self.engine, self._stored)
-        trunk: AnyBackbone = in_engine(opened(self.models[0].trunk), self.engine)
-        if self._stored and isinstance(trunk, Backbone) and trunk.engine == "tensorflow":
-            trunk = folded(trunk)
-        heads = [_checked(opened(model.head), model, trunk) for model in self.models]  # type: ignore[union-attr]
+        backbone: AnyBackbone = in_engine(opened(self.models[0].backbone), self.engine)
+        if self._stored and isinstance(backbone, Backbone) and backbone.engine == "tensorflow":
+            backbone = folded(backbone)
+        heads = [_checked(opened(model.head), model, backbone) for model in self.models]  # type: ignore[union-attr]
 
         def outputs_of(features):
             outputs = [tf.cast(head(features, training=False), tf.float32) for head in heads]
@@ -80,21 +93,21 @@ class Stack:
             sound = tf.reduce_all(tf.math.is_finite(features), axis=1, keepdims=True)
             return tf.where(sound, joined, np.nan)
 
-        if not isinstance(trunk, Backbone) or trunk.engine == "onnx":
-            spec = tf.TensorSpec((None, trunk.dimension), tf.float32)
+        if not isinstance(backbone, Backbone) or backbone.engine == "onnx":
+            spec = tf.TensorSpec((None, backbone.dimension), tf.float32)
             on_features = tf.function(outputs_of, input_signature=[spec], autograph=False)
-            features_of = trunk.runner()
+            features_of = backbone.runner()
             return _Loaded(
                 lambda *pixels: on_features(tf.convert_to_tensor(features_of(*pixels))).numpy(),
                 (features_of, *heads),
             )
 
         def forward(pixels):
-            features = tf.cast(trunk.model(tf.cast(pixels, tf.float32), training=False), tf.float32)
+            features = tf.cast(backbone.model(tf.cast(pixels, tf.float32), training=False), tf.float32)
             return outputs_of(features)
 
-        run = compiled(forward, trunk.fitting.size, constant=self._stored)
-        return _Loaded(run, () if self._stored else (trunk, *heads))
+        run = compiled(forward, backbone.fitting.size, constant=self._stored)
+        return _Loaded(run, () if self._stored else (backbone, *heads))
 
 
 def compiled(
@@ -116,7 +129,7 @@ def compiled(
 def make_stacks(
     models: Sequence[AnyModel], residents: Residents, engine: str = "tensorflow"
 ) -> dict[int, tuple[Stack, slice]]:
-    """Put models on the same trunk together.
+    """Put models on the same backbone together.
 
     Returns
     -------
@@ -126,7 +139,7 @@ def make_stacks(
     groups: dict[int, list[int]] = {}
     for position, model in enumerate(models):
         if not model.constant:
-            shared = id(model.network) if isinstance(model, GivenModel) else id(model.trunk)
+            shared = id(model.network) if isinstance(model, GivenModel) else id(model.backbone)
             shared = shared if isinstance(model, LabelModel) else -position - 1
             groups.setdefault(shared, []).append(position)
     places = {}
@@ -233,11 +246,11 @@ def given_forward(model: GivenModel) -> Callable[[Any], Any]:
     return forward
 
 
-def _checked(head: keras.Model, model: LabelModel, trunk: AnyBackbone) -> keras.Model:
-    fits = head.output_shape[-1] == len(model.labels) and head.input_shape[-1] == trunk.dimension
+def _checked(head: keras.Model, model: LabelModel, backbone: AnyBackbone) -> keras.Model:
+    fits = head.output_shape[-1] == len(model.labels) and head.input_shape[-1] == backbone.dimension
     if not fits and isinstance(model.head, StoredNetwork):
         raise BundleError(
             f"{model.head.path} maps {head.input_shape[-1]} features to {head.output_shape[-1]} outputs; "
-            f"{trunk.dimension} features and {len(model.labels)} labels are what bundle.json says."
+            f"{backbone.dimension} features and {len(model.labels)} labels are what bundle.json says."
         )
     return head

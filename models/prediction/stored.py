@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ class StoredNetwork:
 
 
 @dataclass(frozen=True, eq=False)
-class StoredTrunk:
+class StoredBackbone:
     """A backbone on disk; attributes as in `Backbone`."""
 
     network: StoredNetwork
@@ -135,7 +136,7 @@ class StoredByName:
 class StoredJoined:
     """Joined backbones, each of which is stored."""
 
-    parts: tuple["StoredTrunk | StoredByName", ...]
+    parts: tuple["StoredBackbone | StoredByName", ...]
 
     @property
     def name(self) -> str:
@@ -157,7 +158,7 @@ class StoredJoined:
         return JoinedBackbone(tuple(part.load() for part in self.parts))
 
 
-Stored = StoredNetwork | StoredTrunk | StoredByName | StoredJoined
+Stored = StoredNetwork | StoredBackbone | StoredByName | StoredJoined
 
 
 def opened(network: Any) -> Any:
@@ -182,19 +183,43 @@ class Residents:
         self.limit = limit
         self.loads = 0
         self._held: OrderedDict[Hashable, Any] = OrderedDict()
+        self._lock, self._loading = threading.Lock(), threading.RLock()
 
     def __len__(self) -> int:
         return len(self._held)
 
     def get(self, key: Hashable, load: Callable[[], T]) -> T:
-        """Return what `load` makes, made now if it is not in memory; room is made before loading."""
-        if key in self._held:
+        """Return what `load` makes, made now if it is not in memory; room is made before loading.
+
+        Threads share what is in memory: of several that want the same, one loads it and the others wait.
+        """
+        found = self._find(key)
+        if found is not None:
+            return found[0]
+        with (
+            self._loading
+        ):  # one at a time, so that a network is loaded once and memory stays within the limit
+            found = self._find(key)
+            if found is not None:
+                return found[0]
+            self._make_room()
+            value = load()
+            with self._lock:
+                self.loads += 1
+                self._held[key] = value
+            return value
+
+    def _find(self, key: Hashable) -> tuple[Any] | None:
+        with self._lock:
+            if key not in self._held:
+                return None
             self._held.move_to_end(key)
-            return self._held[key]
-        if self.limit is not None and len(self._held) >= self.limit:
+            return (self._held[key],)
+
+    def _make_room(self) -> None:
+        if self.limit is None or len(self._held) < self.limit:
+            return
+        with self._lock:
             while len(self._held) >= self.limit:
                 self._held.popitem(last=False)
-            gc.collect()  # networks refer to themselves, so counting references alone never frees them
-        self.loads += 1
-        self._held[key] = value = load()
-        return value
+        gc.collect()  # networks refer to themselves, so counting references alone never frees them

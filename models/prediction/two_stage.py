@@ -27,7 +27,7 @@ __all__ = ["Classifier", "FlatClassifier", "GivenModel", "HierarchicalPrediction
 class TwoStageClassifier(Classifier):
     """A router, one sub-model a macro, and the rule that makes one answer of them.
 
-    Models on the same trunk share one pass. Of models with trunks of their own only those run that the rule needs
+    Models on the same backbone share one pass. Of models with backbones of their own only those run that the rule needs
     for an image, on full batches gathered over some hundred images.
 
     Parameters
@@ -190,7 +190,8 @@ class TwoStageClassifier(Classifier):
         self.submodels = tuple(replace(model, temperature=t) for model, t in pairs)
         if self.flat is not None and flat is not None:
             self.flat = replace(self.flat, temperature=fit_temperature(log_of(flat), truth))
-        self.confidence, self.learned_from = None, self.learned_from.union(digests)
+        self.confidence, self.origin = None, None
+        self.learned_from |= frozenset(digests)
         return self
 
     def _model(self, name) -> Any:

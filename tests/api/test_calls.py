@@ -87,7 +87,7 @@ def test_an_option_says_what_the_record_says(option):
         if option.flag:
             assert setting.default in (False, None)
             continue
-        assert option.default == ("" if setting.default is None else str(setting.default))
+        assert option.default == ("" if setting.default in (None, ()) else str(setting.default))
         if isinstance(option.type, tuple):
             assert ", ".join(option.type) == setting.type
 

@@ -44,9 +44,8 @@ def small_run() -> "Callable[..., BenchmarkResult]":
 
     def run(data: Path, folder: Path, *changes: str, **more: Any) -> "BenchmarkResult":
         settings = read_settings(None, [*FAST, *changes])
-        return run_benchmark(
-            data, folder, settings, cache=folder.parent / "cache", backbone=backbone, jobs=1, **more
-        )
+        given = {"backbone": backbone, "jobs": 1} | more
+        return run_benchmark(data, folder, settings, cache=folder.parent / "cache", **given)
 
     run.backbone = backbone
     return run

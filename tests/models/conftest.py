@@ -15,28 +15,28 @@ from aisles.models.prediction.two_stage import TwoStageClassifier
 SIZE = 8
 
 
-def tiny_trunk(seed=0, size=SIZE):
+def tiny_backbone(seed=0, size=SIZE):
     keras.utils.set_random_seed(seed)
     pixels = keras.Input((size, size, 3))
     maps = layers.Conv2D(2, 3, strides=2, activation="relu", name="maps")(pixels)
     return wrap_backbone(keras.Model(pixels, maps, name="two_filters"), "tiny", preprocessing="symmetric")
 
 
-def tiny_model(labels, trunk, seed=0, temperature=1.0, units=()):
+def tiny_model(labels, backbone, seed=0, temperature=1.0, units=()):
     if len(labels) == 1:
         return LabelModel(tuple(labels))
     variant = HeadVariant(units, batch_norm=False, dropout=0.0, augmentation=False)
-    head = build_head(variant, trunk.dimension, len(labels), seed=seed)
+    head = build_head(variant, backbone.dimension, len(labels), seed=seed)
     head.set_weights([weight * 6 for weight in head.get_weights()])  # so that images are told apart
-    return LabelModel(tuple(labels), trunk, head, temperature)
+    return LabelModel(tuple(labels), backbone, head, temperature)
 
 
 def tiny_two_stage(hierarchy, *, separate=False, flat=True, temperature=1.0, rule="soft"):
-    trunks = iter([tiny_trunk(seed) for seed in range(hierarchy.n_macros + 2)] if separate else [])
-    shared = None if separate else tiny_trunk()
+    backbones = iter([tiny_backbone(seed) for seed in range(hierarchy.n_macros + 2)] if separate else [])
+    shared = None if separate else tiny_backbone()
 
     def model(labels, seed):
-        return tiny_model(labels, next(trunks) if separate else shared, seed, temperature)
+        return tiny_model(labels, next(backbones) if separate else shared, seed, temperature)
 
     submodels = [model(members, 10 + i) for i, members in enumerate(hierarchy.members)]
     router = model(hierarchy.macros, 1)
@@ -52,14 +52,14 @@ def make_two_stage():
 
 
 @pytest.fixture
-def make_trunk():
+def make_backbone():
     """Return the function that makes a backbone of two filters."""
-    return tiny_trunk
+    return tiny_backbone
 
 
 @pytest.fixture
 def make_model():
-    """Return the function that puts a head on a trunk."""
+    """Return the function that puts a head on a backbone."""
     return tiny_model
 
 

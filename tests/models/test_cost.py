@@ -118,7 +118,9 @@ def test_climb_over_overlapping_macros_spares_nothing_that_counts(overlapping, t
 
 
 @pytest.mark.keras
-def test_a_shared_trunk_passes_each_image_once_for_everything(hierarchy, make_two_stage, images, monkeypatch):
+def test_a_shared_backbone_passes_each_image_once_for_everything(
+    hierarchy, make_two_stage, images, monkeypatch
+):
     classifier = make_two_stage(hierarchy)
     stacks = {stack for stack, _ in classifier._places.values()}
     assert len(stacks) == 1

@@ -136,7 +136,7 @@ def test_reordered_macros_and_classes_reorder_the_answer(
 
 
 @pytest.mark.keras
-@pytest.mark.parametrize("separate", [False, True], ids=["shared trunk", "separate networks"])
+@pytest.mark.parametrize("separate", [False, True], ids=["shared backbone", "separate networks"])
 def test_a_batch_and_its_images_one_by_one_agree(separate, hierarchy, make_two_stage, images):
     classifier = make_two_stage(hierarchy, separate=separate)
     for rule in RULES:
@@ -277,11 +277,13 @@ def test_a_network_that_gives_no_numbers_is_refused(hierarchy, make_two_stage, i
 
 
 @pytest.mark.keras
-def test_a_trunk_that_gives_no_numbers_is_refused_though_a_relu_would_hide_it(make_trunk, make_model, images):
-    trunk = make_trunk()
-    flat = FlatClassifier(make_model(("a", "b"), trunk, units=(4,)))
-    trunk.network.set_weights([weight * np.nan for weight in trunk.network.get_weights()])
-    maps = trunk.network.get_layer("maps")
+def test_a_backbone_that_gives_no_numbers_is_refused_though_a_relu_would_hide_it(
+    make_backbone, make_model, images
+):
+    backbone = make_backbone()
+    flat = FlatClassifier(make_model(("a", "b"), backbone, units=(4,)))
+    backbone.network.set_weights([weight * np.nan for weight in backbone.network.get_weights()])
+    maps = backbone.network.get_layer("maps")
     maps.activation = lambda x: x  # else it would hide them itself
     with pytest.raises(ValueError, match="not finite"):
         flat.predict(images)
@@ -310,7 +312,7 @@ def test_top_keeps_a_class_that_a_kept_and_a_dropped_macro_share(overlapping, ta
 
 
 @pytest.mark.keras
-def test_top_is_the_same_over_a_shared_trunk(hierarchy, make_two_stage, images):
+def test_top_is_the_same_over_a_shared_backbone(hierarchy, make_two_stage, images):
     for answer in make_two_stage(hierarchy).predict(images, rule="hard", top=9):
         members = hierarchy.members[hierarchy.macros.index(answer.macro)]
         assert {name for name, _ in answer.top} == set(members)
@@ -356,8 +358,8 @@ def test_predictions_come_in_order_with_every_field(hierarchy, table_classifier)
 
 
 @pytest.mark.keras
-def test_the_flat_model_has_the_same_interface(hierarchy, make_trunk, make_model, images):
-    model = make_model(hierarchy.classes, make_trunk(), temperature=1.5)
+def test_the_flat_model_has_the_same_interface(hierarchy, make_backbone, make_model, images):
+    model = make_model(hierarchy.classes, make_backbone(), temperature=1.5)
     flat = FlatClassifier(model, hierarchy)
     probs = flat.predict_proba(images)
     assert probs.shape == (12, 6) and list(flat.classes_) == sorted(hierarchy.classes)

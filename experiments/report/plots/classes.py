@@ -31,7 +31,7 @@ class GroupedClasses(Protocol):
     def order(self) -> np.ndarray: ...  # noqa: D102
 
 
-def tree_plot(run: Run, changes: ClassChanges, method: str) -> Drawing:
+def tree_plot(run: Run, changes: ClassChanges, method: str, macro: int | None = None) -> Drawing:
     """Draw the tree of classes, root on the left, with the images won or lost at each leaf.
 
     Branches carry the color and the number of their macro; gray ones join several. Without a tree the classes are
@@ -43,26 +43,31 @@ def tree_plot(run: Run, changes: ClassChanges, method: str) -> Drawing:
     changes : ClassChanges
         Of the method.
     method : str
+    macro : int, optional
+        List this macro's classes alone, without branches.
     """
     order = run.order if run.tree is None else np.array(run.tree.leaves)
-    longest = min(max(len(name) for name in run.classes), 30)
-    stem = 96 if run.tree is not None else 24
+    order = order if macro is None else order[run.macro_of[order] == macro]
+    branches = run.tree is not None and macro is None
+    longest = min(max(len(run.classes[i]) for i in order), 30)
+    stem = 96 if branches else 24
     names_at = stem + 12
     bars_at = names_at + text_width("n" * longest, 9.5) + 6
     top, bottom = 30, 30 + _LINE * len(order)
     best = max(float(np.abs(changes.net).max()), 1.0)
     x = Scale(-best, best, bars_at + 18, WIDTH - 26)
-    won = int((changes.net > 0).sum())
+    won, lost = int((changes.net[order] > 0).sum()), int((changes.net[order] < 0).sum())
     drawing = Drawing(
         WIDTH,
         bottom + 10,
         "Tree of classes with the change of each",
-        f"{method} wins images in {won} classes and loses images in {int((changes.net < 0).sum())} of "
-        f"{len(order)}; largest gains: {_extremes(run, changes, -1)}; largest losses: {_extremes(run, changes, 1)}.",
+        f"{method} wins images in {won} classes and loses images in {lost} of {len(order)}; largest gains: "
+        f"{_extremes(run, changes, -1, order)}; largest losses: {_extremes(run, changes, 1, order)}.",
     )
     drawing.text(x(0), 12, "images won or lost", "soft small", "middle")
     drawing.text(x(0), 23, f"by {cut(method, 18)}, a seed", "soft small", "middle")
-    _branches(drawing, run, stem, top)
+    if branches:
+        _branches(drawing, run, stem, top)
     drawing.line(x(0), top - 3, x(0), bottom + 3, "axis")
     for row, index in enumerate(order.tolist()):
         _leaf(drawing, run, changes, index, (names_at, top + _LINE * (row + 0.5)), x)
@@ -93,8 +98,80 @@ def _leaf(
         drawing.text(x(net) + beside, y + 3, signed(net), "tiny", "start" if net > 0 else "end")
 
 
-def _extremes(run: Run, changes: ClassChanges, sign: int, most: int = 3) -> str:
-    rows = np.argsort(sign * changes.net, kind="stable")[:most]
+def macros_plot(run: Run, changes: ClassChanges, method: str) -> Drawing:
+    """Draw the tree of classes folded to its macros, with the images won or lost in each.
+
+    Branches above the macros are drawn where every macro is one branch of the tree, as it is where they were cut from
+    it.
+
+    Parameters
+    ----------
+    run : Run
+    changes : ClassChanges
+        Of the method.
+    method : str
+    """
+    n_macros = run.hierarchy.n_macros
+    order = run.order if run.tree is None else np.array(run.tree.leaves)
+    rows = list(dict.fromkeys(run.macro_of[order].tolist()))
+    net = np.bincount(run.macro_of, changes.net, minlength=n_macros)
+    sizes = np.bincount(run.macro_of, minlength=n_macros)
+    top, bottom = 30, 30 + _LINE * len(rows)
+    names_at = 108
+    x = Scale(
+        -max(float(np.abs(net).max()), 1.0), max(float(np.abs(net).max()), 1.0), names_at + 176, WIDTH - 26
+    )
+    drawing = Drawing(
+        WIDTH, bottom + 10, "Tree of macros with the change of each",
+        f"{method} wins images in {int((net > 0).sum())} macros and loses images in {int((net < 0).sum())} of "
+        f"{len(rows)}.",
+    )  # fmt: skip
+    drawing.text(x(0), 12, "images won or lost", "soft small", "middle")
+    drawing.text(x(0), 23, f"by {cut(method, 18)}, a seed", "soft small", "middle")
+    places = {macro: top + _LINE * (row + 0.5) for row, macro in enumerate(rows)}
+    _upper_branches(drawing, run, places)
+    drawing.line(x(0), top - 3, x(0), bottom + 3, "axis")
+    for macro, y in places.items():
+        name, change = run.hierarchy.macros[macro], float(net[macro])
+        drawing.rect(names_at - 11, y - 3.5, 7, 7, f"m{macro % len(PALETTE)}", f"{macro_tag(macro)}: {name}")
+        drawing.text(names_at, y + 3.4, f"{macro_tag(macro)} {cut(name, 22)} ({sizes[macro]})", "small")
+        hint = f"{name}, {sizes[macro]} classes: {signed(change)} images"
+        drawing.rect(
+            min(x(0), x(change)), y - 4, abs(x(change) - x(0)), 8, "good" if change > 0 else "bad", hint
+        )
+        if abs(change) >= 0.05:
+            beside = 3 if change > 0 else -3
+            drawing.text(x(change) + beside, y + 3, signed(change), "tiny", "start" if change > 0 else "end")
+    return drawing
+
+
+def _upper_branches(drawing: Drawing, run: Run, places: dict[int, float]) -> None:
+    """Draw the merges that join macros, unless a macro lies in several branches."""
+    tree = run.tree
+    if tree is None:
+        return
+    macros: list[int | None] = [int(macro) for macro in run.macro_of]
+    at = [places[int(macro)] for macro in run.macro_of]
+    heights, merges = [0.0] * len(tree.classes), []
+    for left, right, height, _ in tree.linkage.tolist():
+        left, right = int(left), int(right)
+        joined = macros[left] if macros[left] == macros[right] else None
+        if joined is None:
+            merges.append((left, right, height))
+        macros.append(joined)
+        heights.append(height)
+        at.append((at[left] + at[right]) / 2 if joined is None else at[left])
+    if len(merges) != len(places) - 1:
+        return
+    x = Scale(0, float(tree.linkage[-1, 2]) or 1.0, 96, 8)
+    for left, right, height in merges:
+        for child in (left, right):
+            drawing.path([(x(heights[child]), at[child]), (x(height), at[child])], _stroke(macros[child]))
+        drawing.path([(x(height), at[left]), (x(height), at[right])], _stroke(None))
+
+
+def _extremes(run: Run, changes: ClassChanges, sign: int, among: np.ndarray, most: int = 3) -> str:
+    rows = among[np.argsort(sign * changes.net[among], kind="stable")[:most]]
     told = [f"{run.classes[i]} {signed(float(changes.net[i]))}" for i in rows if sign * changes.net[i] < 0]
     return ", ".join(told) or "none"
 

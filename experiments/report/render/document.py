@@ -95,7 +95,15 @@ class Gallery:
     cards: tuple[Card, ...]
 
 
-Block = Text | Bullets | Table | Plot | Gallery
+@dataclass(frozen=True)
+class Folded:
+    """Blocks that are shown when a reader opens them; `summary` says what is inside."""
+
+    summary: str
+    blocks: "tuple[Block, ...]"
+
+
+Block = Text | Bullets | Table | Plot | Gallery | Folded
 
 
 @dataclass(frozen=True)
@@ -127,10 +135,10 @@ class Document:
     sections: tuple[Section, ...]
 
     def blocks(self) -> Iterator[Block]:
-        """Return all blocks from top to bottom."""
-        yield from self.opening
+        """Return all blocks from top to bottom, those that are folded away too."""
+        yield from _unfolded(self.opening)
         for section in self.sections:
-            yield from section.blocks
+            yield from _unfolded(section.blocks)
 
     @property
     def tables(self) -> tuple[Table, ...]:
@@ -141,6 +149,14 @@ class Document:
     def metrics(self) -> tuple[Plot, ...]:
         """All drawings."""
         return tuple(block for block in self.blocks() if isinstance(block, Plot))
+
+
+def _unfolded(blocks: tuple[Block, ...]) -> Iterator[Block]:
+    for block in blocks:
+        if isinstance(block, Folded):
+            yield from _unfolded(block.blocks)
+        else:
+            yield block
 
 
 def shown(value: Any, kind: Kind) -> str:

@@ -6,7 +6,7 @@ from functools import singledispatch
 
 from aisles.data_prep.io.escaping import escaped
 
-from .document import WORDS, Bullets, Card, Document, Gallery, Plot, Section, Table, Text, shown
+from .document import WORDS, Bullets, Card, Document, Folded, Gallery, Plot, Section, Table, Text, shown
 from .style import PAGE_STYLE, SORT_SCRIPT
 
 _ZOOMS = (("1", "Whole"), ("2", "2 ×"), ("4", "4 ×"))
@@ -120,6 +120,12 @@ def _zoomer(name: str, drawing: str) -> str:
 @_block.register
 def _(block: Gallery) -> str:
     return f'<p class="facts">{escaped(block.caption)}</p><ul class="cards">{"".join(map(_card, block.cards))}</ul>\n'
+
+
+@_block.register
+def _(block: Folded) -> str:
+    inside = "".join(map(_block, block.blocks))
+    return f"<details><summary>{escaped(block.summary)}</summary>\n{inside}</details>\n"
 
 
 def _card(card: Card) -> str:

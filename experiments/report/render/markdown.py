@@ -4,7 +4,7 @@ from functools import singledispatch
 
 from aisles.data_prep.io.escaping import markdown_escaped
 
-from .document import WORDS, Bullets, Document, Gallery, Plot, Section, Table, Text, shown
+from .document import WORDS, Bullets, Document, Folded, Gallery, Plot, Section, Table, Text, shown
 
 
 def markdown_page(document: Document) -> str:
@@ -73,3 +73,8 @@ def _(block: Gallery) -> str:
             f"- {markdown_escaped(card.title)} ({markdown_escaped(card.file_name)}): {markdown_escaped(said)}"
         )
     return "\n".join(lines)
+
+
+@_block.register
+def _(block: Folded) -> str:
+    return "\n\n".join([f"### {markdown_escaped(block.summary)}", *map(_block, block.blocks)])

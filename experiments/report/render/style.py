@@ -82,6 +82,17 @@ table{font-size:8pt}.cards{grid-template-columns:repeat(4,1fr)}}
 SORT_SCRIPT = """
 document.querySelectorAll("table.sortable").forEach(table => {
   const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
+  if (body.rows.length > 40) {
+    const search = document.createElement("input");
+    search.type = "search";
+    search.placeholder = "Search";
+    search.setAttribute("aria-label", "Search in this table");
+    search.addEventListener("input", () => {
+      const wanted = search.value.toLowerCase();
+      for (const row of body.rows) row.hidden = !row.textContent.toLowerCase().includes(wanted);
+    });
+    table.parentElement.before(search);
+  }
   heads.forEach((head, i) => {
     const button = document.createElement("button");
     button.type = "button";
@@ -99,4 +110,4 @@ document.querySelectorAll("table.sortable").forEach(table => {
   });
 });
 """
-"""Makes the headings of sortable tables into buttons; without it they are plain headings, and the order stays."""
+"""Makes headings of sortable tables into buttons, and gives long ones a search box; without it tables are plain."""

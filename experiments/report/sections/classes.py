@@ -1,14 +1,17 @@
 """The sections of the classes: the tree with changes, the confusion matrix, and the table of all classes."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from aisles.experiments.report.changes import ClassChanges, class_changes, mean_confusion
 from aisles.experiments.report.names import macro_tag
-from aisles.experiments.report.plots.classes import confusion_plot, tree_plot
+from aisles.experiments.report.plots.classes import confusion_plot, macros_plot, tree_plot
 from aisles.experiments.report.render.document import (
     Block,
     Bullets,
     Column,
+    Folded,
     Plot,
     Section,
     Table,
@@ -18,6 +21,8 @@ from aisles.experiments.report.render.document import (
 from aisles.experiments.runs.reader import FLAT, Run
 
 _PAIRS = 20
+MANY = 150
+"""Classes from which on tree and confusion matrix are folded by macro."""
 
 
 def tree_section(run: Run, changes: ClassChanges | None = None) -> Section:
@@ -37,25 +42,78 @@ def tree_section(run: Run, changes: ClassChanges | None = None) -> Section:
     blocks: tuple[Block, ...] = (
         Text(f"{len(run.classes)} classes in {run.hierarchy.n_macros} macros ({origin}):"),
         Bullets(macros),
-        Plot("tree", caption, tree_plot(run, changes, run.primary)),
+        *_tree_blocks(run, changes, caption),
     )
     return Section("tree", "The hierarchy, and what it changes", blocks)
 
 
-def confusion_section(run: Run) -> Section:
-    """Return both systems' confusion matrices in the hierarchy's order, and the most frequent confusions."""
-    names = (run.primary, FLAT)
-    tables = {name: mean_confusion(run, name) for name in names}
-    metrics = [
+def _tree_blocks(run: Run, changes: ClassChanges, caption: str) -> tuple[Block, ...]:
+    """Return the tree; of many classes the tree of macros, and each macro's classes folded away."""
+    if len(run.classes) < MANY:
+        return (Plot("tree", caption, tree_plot(run, changes, run.primary)),)
+    folded = (
+        Folded(
+            f"{macro_tag(i)} {name}: {len(members)} classes",
+            (Plot(f"tree-{i}", f"The classes of {name}.", tree_plot(run, changes, run.primary, i)),),
+        )
+        for i, (name, members) in enumerate(zip(run.hierarchy.macros, run.hierarchy.members, strict=True))
+    )
+    overview = Plot("tree", f"{caption} Folded by macro; open one to see its classes.",
+                    macros_plot(run, changes, run.primary))  # fmt: skip
+    return (overview, *folded)
+
+
+@dataclass(frozen=True, eq=False)
+class _Some:
+    """Classes, or macros, as a confusion matrix wants them."""
+
+    classes: tuple[str, ...]
+    macro_of: np.ndarray
+    order: np.ndarray
+
+
+def _matrices(run: Run, tables: dict[str, np.ndarray]) -> tuple[Block, ...]:
+    """Return both systems' matrices; of many classes those of macros, and inside each macro folded away."""
+    names, n_macros = (run.primary, FLAT), run.hierarchy.n_macros
+    if len(run.classes) < MANY:
+        said = (
+            "rows are true classes, columns answers; frames are macros; cells hold images (mean over seeds, from 0.5 "
+            "up), darker for a larger share of the row."
+        )
+        return tuple(
+            Plot(f"confusion-{i}", f"{name}: {said}", confusion_plot(run, tables[name], name), zoomable=True)
+            for i, name in enumerate(names)
+        )
+    member = np.eye(n_macros)[run.macro_of]
+    macros = _Some(run.hierarchy.macros, np.arange(n_macros), np.arange(n_macros))
+    blocks: list[Block] = [
         Plot(
             f"confusion-{i}",
-            f"{name}: rows are true classes, columns answers; frames are macros; cells hold images (mean over seeds, "
-            "from 0.5 up), darker for a larger share of the row.",
-            confusion_plot(run, tables[name], name),
+            f"{name}: rows are true macros, columns those of the answers; cells hold images, mean over seeds.",
+            confusion_plot(macros, member.T @ tables[name] @ member, name),
             zoomable=True,
         )
         for i, name in enumerate(names)
+        if n_macros < MANY
     ]
+    for i, macro in enumerate(run.hierarchy.macros):
+        rows = run.order[run.macro_of[run.order] == i]
+        if 1 < len(rows) < MANY:
+            inside = _Some(
+                tuple(run.classes[row] for row in rows), np.full(len(rows), i), np.arange(len(rows))
+            )
+            drawing = confusion_plot(inside, tables[run.primary][np.ix_(rows, rows)], run.primary)
+            caption = f"{run.primary} inside {macro}; answers of other macros are left out."
+            blocks.append(
+                Folded(f"{macro_tag(i)} {macro}: {len(rows)} classes",
+                       (Plot(f"confusion-in-{i}", caption, drawing, zoomable=True),))
+            )  # fmt: skip
+    return tuple(blocks)
+
+
+def confusion_section(run: Run) -> Section:
+    """Return both systems' confusion matrices in the hierarchy's order, and the most frequent confusions."""
+    tables = {name: mean_confusion(run, name) for name in (run.primary, FLAT)}
     columns = (
         Column("true class"),
         Column("answered as"),
@@ -67,7 +125,7 @@ def confusion_section(run: Run) -> Section:
         f"The {_PAIRS} most frequent confusions of {run.primary} and flat together; images, mean over seeds."
     )
     pairs = Table("confusions", caption, columns, _frequent(run, tables), sortable=True)
-    return Section("confusion", "Confusions", (pairs, *metrics))
+    return Section("confusion", "Confusions", (pairs, *_matrices(run, tables)))
 
 
 def _frequent(run: Run, tables: dict[str, np.ndarray]) -> tuple[tuple, ...]:

@@ -50,8 +50,8 @@ def galleries_section(run: Run, changes: ImageChanges | None = None, most: int =
 
 
 def thumbnail(path: Path | None, side: int = SIDE, quality: int = QUALITY) -> bytes | None:
-    """Make a small JPEG of a photograph; None if there is no such file or it can't be read."""
-    if path is None or not path.exists():  # the report's limits count these
+    """Make a small JPEG of a photograph; None if there is no path or the file can't be read."""
+    if path is None:
         return None
     try:
         image = decode_image(read_image_bytes(path))

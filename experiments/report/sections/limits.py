@@ -60,7 +60,19 @@ def provenance_section(run: Run) -> Section:
         for section, values in run.settings.items()
         for key, value in (values.items() if isinstance(values, Mapping) else [("", values)])
     ]
-    environment = [(key, _plain(value)) for key, value in (run.environment or {}).items()]
+    brought = [key for key in ("file", "column", "given") if key in run.settings.get("hierarchy", {})]
+    if brought:
+        settings = [
+            (
+                name,
+                f"not used: the macros come from hierarchy.{brought[0]}"
+                if name == "hierarchy.macros"
+                else value,
+            )
+            for name, value in settings
+        ]
+    known = run.environment or {}
+    environment = [(key, _plain(value)) for key, value in known.items() if key != "command"]
     facts = [
         ("data fingerprint", run.metrics["data"]["fingerprint"]),
         ("backbone", run.metrics["backbone"]),
@@ -71,8 +83,16 @@ def provenance_section(run: Run) -> Section:
         (Column("what"), Column("value")),
         tuple((name, str(value)) for name, value in (*facts, *settings, *environment) if value != ""),
     )
-    text = "The same images, settings and versions give the same metrics: aisles benchmark DATA --output RUN."
-    return Section("provenance", "How to do it again", (Text(text), table))
+    settings_file = run.folder / "settings.toml"
+    said = [
+        "The same images, settings and versions give the same metrics: aisles benchmark DATA --config "
+        f"{run.folder.name}/{settings_file.name} --output ANOTHER."
+        if settings_file.exists()
+        else "The settings were not kept, so the run can't be repeated exactly."
+    ]
+    if known.get("command"):
+        said.append(f"It was started by: {known['command']}")
+    return Section("provenance", "How to do it again", (*map(Text, said), table))
 
 
 def _size(run: Run) -> list[str]:
@@ -159,7 +179,7 @@ def _scope(run: Run) -> list[str]:
     items = []
     if run.hierarchy.overlapping:
         items.append("Some classes stand in several macros; drawings place each in the first of them.")
-    missing = sum(path is None or not path.exists() for path in run.paths)
+    missing = sum(path is None or not path.parent.exists() for path in run.paths)
     if missing:
         items.append(
             f"{missing} photographs were not found when this report was built, so galleries lack them."

@@ -245,9 +245,9 @@ def test_unreadable_images_are_listed_and_left_out_others_are_read(finished):
 def test_a_second_benchmark_trains_nothing_and_finds_the_same(finished):
     data, output, _, cache = finished
     before = (output / "metrics.json").read_bytes()
-    stamps = {path: path.stat().st_mtime_ns for path in output.rglob("stage.json")}
+    stamps = {path: path.stat().st_mtime_ns for path in output.rglob("step.json")}
     run("benchmark", data, "-o", output, "--macros", "3", "--seeds", "2", "--cache", cache)
-    assert stamps == {path: path.stat().st_mtime_ns for path in output.rglob("stage.json")}
+    assert stamps == {path: path.stat().st_mtime_ns for path in output.rglob("step.json")}
     assert (output / "metrics.json").read_bytes() == before
 
 

@@ -63,6 +63,52 @@ def test_evaluate_gives_json(run):
     assert {row["class"] for row in content["classes"]} <= {"apple", "cherry", "lime", "moss", "sea", "sky"}
 
 
+def test_an_update_prints_before_and_after_and_the_next_step_shows_each_class(run, image_folder, tmp_path):
+    from PIL import Image
+
+    output, _ = run
+    (tmp_path / "new").mkdir()
+    for i in range(3):
+        Image.new("RGB", (24, 24), (250, 250 - i, 240)).save(tmp_path / "new" / f"{i}.png")
+    lines = ["file_name,label", *(f"{i}.png,snow" for i in range(3))]
+    (tmp_path / "new" / "metadata.csv").write_text("\n".join(lines) + "\n")
+    cache = ["--cache", output / "cache"]
+    result = call("train", tmp_path / "new", "--update", output / "bundle", "-o", tmp_path / "better", *cache)
+    assert result.exit_code == 0, result.output
+    assert "3 new or corrected images; changed files: flat.keras" in result.stdout
+    assert "new class snow in " in result.stdout and "the same test images after" in result.stdout
+    step = result.stdout.splitlines()[-1].removeprefix("See more: aisles ")
+    shown = call(*step.split())
+    assert shown.stdout.splitlines()[0].endswith("f1 before")
+    assert f"that {output / 'bundle'} knows: accuracy" in shown.stdout
+    content = json.loads(call(*step.split(), "--json").stdout)
+    assert 0 <= content["accuracy_on_the_same_images"] <= 1 and "f1_before" in content["classes"][0]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--update", "b", "--sharing", "frozen"], "--sharing takes no part in --update"),
+        (["--update", "b", "--macros", "3"], "--macros takes no part in --update"),
+        (["--macro", "reds"], "--old and --macro go with --update BUNDLE"),
+    ],
+)
+def test_options_that_an_update_does_not_have_are_refused(words, told):
+    result = call("train", "nowhere", "-o", "run", *words)
+    assert result.exit_code == 2 and told in result.output
+
+
+def test_rename_says_what_changed_and_gives_json(run, tmp_path):
+    output, _ = run
+    result = call("rename", output / "bundle", "apple", "zebra", "-o", tmp_path / "named")
+    assert result.exit_code == 0, result.output
+    assert "the class 'apple' is now called 'zebra'; changed: flat.keras" in result.stdout
+    content = json.loads(call("rename", tmp_path / "named", "zebra", "pear", "--json").stdout)
+    assert content["kind"] == "class" and content["new"] == "pear"
+    refused = call("rename", tmp_path / "named", "zebra", "pear")
+    assert refused.exit_code == 1 and "no macro or class 'zebra'" in refused.output
+
+
 def test_an_evaluation_without_published_classes_prints_no_mean_of_nothing():
     import pandas as pd
 

@@ -374,7 +374,7 @@ def test_another_file_of_weights_or_another_version_of_the_steps_is_seen(
         ).reused
 
     assert (again(b"one"), len(again(b"one")), again(b"two")) == ((), 5, ("select",))
-    monkeypatch.setattr("aisles.data_prep.io.step_cache.STEPS_VERSION", 99)
+    monkeypatch.setattr("aisles.data_prep.io.step_cache.TABLES_VERSION", 99)
     assert again(b"two") == ()
 
 
@@ -469,7 +469,7 @@ def told(function, name_of):
     return run
 
 curation.index_catalogue = told(curation.index_catalogue, lambda arguments: "index")
-curation.Steps.run = told(curation.Steps.run, lambda arguments: arguments[1])
+curation.TableSteps.run = told(curation.TableSteps.run, lambda arguments: arguments[1])
 curation.write_images = told(curation.write_images, lambda arguments: "images")
 recipe = Recipe.model_validate_json(Path(sys.argv[4]).read_text())
 curate(sys.argv[1], sys.argv[2], recipe, thumbnail, materialize="copy", sheets=False)

@@ -8,7 +8,13 @@ import pytest
 
 from aisles.data_prep.images.manifest import Manifest
 from aisles.data_prep.io.errors import DataError
-from aisles.experiments.ablations.settings_ablations import ABLATIONS, changed, run_ablation
+from aisles.experiments.ablations.settings_ablations import (
+    ABLATIONS,
+    changed,
+    judged_together,
+    run_ablation,
+    said_of_verdicts,
+)
 from aisles.experiments.benchmark.preparation import similar_enough
 from aisles.experiments.settings.benchmark import BenchmarkSettings
 from aisles.experiments.settings.reading import read_settings
@@ -152,3 +158,31 @@ def test_fewer_training_images_are_judged_on_the_same_test_images(tmp_path, draw
         for name in found["variant"]
     ]
     assert trained_on == sorted(set(trained_on), reverse=True)
+
+
+def row(variant, difference, half, p_value, equivalence_p=1.0):
+    low, high = difference - half, difference + half
+    facts = {"difference": difference, "low": low, "high": high, "flat_sd": None, "verdict": "?"}
+    return facts | {"variant": variant, "p_value": p_value, "equivalence_p": equivalence_p}
+
+
+def test_variants_are_one_family_that_holm_corrects():
+    rows = [
+        row("2", 0.04, 0.03, 0.012), row("3", 0.05, 0.02, 0.001), row("4", 0.0, 0.03, 0.9),
+        {"variant": "5", "failed": "x"}, row("6", -0.04, 0.03, 0.02), row("7", 0.0, 0.001, 0.8, 0.004),
+    ]  # fmt: skip
+    found = judged_together(rows, 0.05)
+    by_hand = {"2": 4 * 0.012, "3": 5 * 0.001, "4": 1.0, "6": 3 * 0.02, "7": 1.0}
+    assert {r["variant"]: r["p_corrected"] for r in found if "verdict" in r} == pytest.approx(by_hand)
+    verdicts = {r["variant"]: r.get("verdict") for r in found}
+    assert verdicts == {
+        "2": "better", "3": "better", "4": "no difference shown", "5": None, "6": "no difference shown",
+        "7": "equivalent",
+    }  # fmt: skip
+    said = said_of_verdicts(pd.DataFrame(found))
+    assert said.startswith("Verdicts of the 5 variants are one family, corrected by Holm")
+    assert "trained once" in said
+
+
+def test_where_nothing_could_be_judged_nothing_is_claimed():
+    assert said_of_verdicts(pd.DataFrame([{"variant": "2", "failed": "x"}])) == "No variant could be judged."

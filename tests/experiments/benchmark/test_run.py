@@ -110,12 +110,12 @@ def test_classes_without_test_images_are_named_beside_the_averages(whole, drawn_
 
 def test_heads_trained_on_other_terms_are_found(whole):
     _, folder = whole
-    stage = folder / "models" / "seed-0" / "flat" / "stage.json"
+    stage = folder / "models" / "seed-0" / "flat" / "step.json"
     kept = stage.read_text()
 
     class OneJob:
         def made_from(self, job):
-            return json.loads((folder / "models" / job.name / "stage.json").read_text())["inputs"]
+            return json.loads((folder / "models" / job.name / "step.json").read_text())["inputs"]
 
     class Job:
         def __init__(self, name):
@@ -131,7 +131,7 @@ def test_heads_trained_on_other_terms_are_found(whole):
     router = next(path.name for path in (folder / "models" / "seed-0").glob("router-*"))
     methods = {"flat": Given("flat"), "soft": Given(router)}
     check_same_protocol(OneJob(), methods)
-    other = folder / "models" / "seed-0" / router / "stage.json"
+    other = folder / "models" / "seed-0" / router / "step.json"
     text = other.read_text()
     try:
         content = json.loads(text)

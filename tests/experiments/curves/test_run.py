@@ -68,12 +68,12 @@ def test_with_all_labels_there_are_no_images_known_by_their_macro_alone(curve):
 def test_a_curve_goes_on_where_it_stopped_and_gives_the_same(curve, tmp_path):
     given, run, settings, result = curve
     before = (run / "curve.json").read_bytes()
-    stamp = (run / "points" / "labels-1" / "draw-0" / "stage.json").stat().st_mtime_ns
-    for name in ("labels-4/draw-1/stage.json", "labels-all/draw-0/correct.npz"):
+    stamp = (run / "points" / "labels-1" / "draw-0" / "step.json").stat().st_mtime_ns
+    for name in ("labels-4/draw-1/step.json", "labels-all/draw-0/correct.npz"):
         (run / "points" / name).unlink()
     run_curve(given, run, "1,4,all", settings, draws=2, jobs=1)
     assert (run / "curve.json").read_bytes() == before
-    assert (run / "points" / "labels-1" / "draw-0" / "stage.json").stat().st_mtime_ns == stamp
+    assert (run / "points" / "labels-1" / "draw-0" / "step.json").stat().st_mtime_ns == stamp
 
 
 def test_the_page_shows_both_plots_the_table_and_the_protocol(curve):

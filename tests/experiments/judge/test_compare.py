@@ -206,6 +206,23 @@ def test_the_run_folder_holds_report_and_answers_that_are_judged_alike_again(dig
     )
 
 
+def test_the_report_names_the_seeds_and_what_the_verdict_speaks_of(tmp_path):
+    tables = [pd.concat([answers(seed=s + k).assign(seed=s) for s in (11, 12, 13)]) for k in (0, 100)]
+    compare(*tables, output=tmp_path / "run")
+    text = (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
+    assert "4 classes, 3 training seeds (11, 12, 13)." in text
+    assert "the methods, over other images and other training seeds (3 were tried)" in text
+    compare(answers(seed=1), answers(seed=2), output=tmp_path / "one")
+    text = (tmp_path / "one" / "report.md").read_text(encoding="utf-8")
+    assert "4 classes, one training." in text and "speaks of these trained models on other images" in text
+
+
+def test_what_can_not_be_judged_leaves_no_folder(tmp_path):
+    with pytest.raises(DataError, match="5 missing"):
+        compare(answers(seed=1), answers(seed=2).iloc[:-5], output=tmp_path / "new" / "run")
+    assert not (tmp_path / "new").exists()
+
+
 def test_truth_comes_from_a_file_or_the_test_images_of_a_manifest(digits, tmp_path):
     bare = {name: table.drop(columns="truth") for name, table in digits.items()}
     with pytest.raises(DataError, match="--truth FILE"):
@@ -262,6 +279,9 @@ def renamed(table):
         (lambda t: t.drop(columns="file_name"), "joined by name, never by position"),
         (lambda t: t.drop(columns="answer"), "neither answers nor probabilities"),
         (lambda t: t.head(0), "has no rows"),
+        (lambda t: t.assign(answer=t["answer"].str.title()), "'Chair', the truth has 'CHAIR': 4 classes differ in"),
+        (lambda t: t.assign(answer=" " + t["answer"]), "' CHAIR', the truth has 'CHAIR': 4 classes differ in capitals"),
+        (lambda t: t.assign(answer="dog"), "No answer of system 2 is a class of the truth: it answers 'dog'"),
     ],
 )  # fmt: skip
 def test_tables_that_do_not_fit_are_refused_with_counts_and_examples(change, message):
@@ -286,6 +306,43 @@ def test_tables_that_do_not_fit_are_refused_with_counts_and_examples(change, mes
 def test_probabilities_that_are_none_are_refused(digits, change, message):
     with pytest.raises(DataError, match=message):
         compare(digits["bayes"], change(digits["logistic"]))
+
+
+def test_what_can_tell_nothing_apart_is_refused():
+    first, second = answers(seed=1), answers(seed=2)
+    alone = [table[first["truth"] == "RUG"] for table in (first, second)]
+    with pytest.raises(DataError, match="All .* images are of one class, 'RUG'"):
+        compare(*alone)
+    with pytest.raises(DataError, match="There is one product, and one says nothing about others"):
+        compare(first.assign(product="P"), second)
+
+
+def test_answers_that_no_image_has_are_counted():
+    second = answers(seed=2)
+    second.loc[:4, "answer"] = "dog"
+    assert (
+        "system 2: 5 answers name classes that no image has ('dog')."
+        in compare(answers(seed=1), second).metrics["notes"]
+    )
+
+
+def test_tables_divided_by_semicolons_are_read_as_others(tmp_path):
+    tables = {"a": answers(seed=1), "b": answers(seed=2)}
+    for name, table in tables.items():
+        table.drop(columns="truth").to_csv(tmp_path / f"{name}.csv", index=False, sep=";")
+    tables["a"][["file_name", "truth"]].to_csv(tmp_path / "truth.csv", index=False, sep=";")
+    judged = compare(tmp_path / "a.csv", tmp_path / "b.csv", truth=tmp_path / "truth.csv")
+    assert judged.verdict == compare(tables).verdict
+
+
+@pytest.mark.parametrize(
+    "words", [("a.csv",), ("x=a.csv", "x=b.csv"), ("a.csv", "b.csv", "--baseline", "c")], ids=" ".join
+)
+def test_a_wrong_command_is_wrong_usage(tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    for seed, name in enumerate("ab"):
+        answers(seed=seed).to_csv(f"{name}.csv", index=False)
+    assert CliRunner().invoke(main, ["compare", *words]).exit_code == 2
 
 
 def test_wrong_use_is_refused(digits, tmp_path):

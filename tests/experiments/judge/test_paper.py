@@ -95,7 +95,7 @@ def test_every_source_is_a_whole_bibtex_entry():
 def test_cite_names_what_a_run_used_and_nothing_else(runs):
     found = {citation.used: citation for citation in citations(runs[0])}
     assert "McNemar's test" in found and "correction for several comparisons" not in found
-    assert not any("backbone" in used or "Ward" in used for used in found)
+    assert not any("backbone" in used or "Ward" in used or "methods" in used for used in found)
     assert not found["data set"].bibtex and "CITATION.bib" in found["data set"].note
     result = run("cite", runs[0])
     assert result.exit_code == 0 and "@article{mcnemar1947note" in result.stdout
@@ -107,6 +107,8 @@ def test_cite_takes_the_data_sets_own_source_and_the_networks(runs, tmp_path, mo
         "backbone": "efficientnet_lite0 imagenet 224",
         "hierarchy": {"origin": "ward, by silhouette"},
     }
+    facts = next(iter(metrics["methods"].values()))
+    metrics |= {"methods": dict.fromkeys(("flat", "flat-lda", "soft", "soft:lda"), facts), "seeds": [0, 1, 2]}
     monkeypatch.setattr("aisles.experiments.judge.citations.read_metrics", lambda folder: metrics)
     (tmp_path / "run").mkdir()
     pd.DataFrame({"file_name": ["../photos/A/1.jpg"]}).to_csv(tmp_path / "run" / "manifest.csv", index=False)
@@ -115,5 +117,8 @@ def test_cite_takes_the_data_sets_own_source_and_the_networks(runs, tmp_path, mo
     text = run("cite", tmp_path / "run").stdout
     for key in ("@misc{own", "tan2019efficientnet", "deng2009imagenet", "ward1963grouping"):
         assert key in text
+    assert "% methods flat-lda, soft:lda\n@article{friedman1989" in text
+    assert "% methods soft, soft:lda\n@inproceedings{yan2015hdcnn" in text
+    assert text.count("cochran1964") == 1 and "hiclass" not in text
     (tmp_path / "photos" / "CITATION.bib").rename(tmp_path / "photos" / "curation.json")
     assert "collins2022abo" in run("cite", tmp_path / "run").stdout

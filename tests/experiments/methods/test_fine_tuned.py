@@ -66,11 +66,11 @@ def test_whoever_is_fine_tuned_brings_the_baselines_along(asked, baselines):
 
 
 def test_an_unknown_method_is_refused_with_those_that_there_are():
-    with pytest.raises(ValueError, match=r"Unknown method 'trunk:shared'.*separate-from-flat"):
-        ComparisonSettings(methods=("trunk:shared",))
+    with pytest.raises(ValueError, match=r"Unknown method 'backbone:shared'.*separate-from-flat"):
+        ComparisonSettings(methods=("backbone:shared",))
 
 
-def test_a_tuned_trunk_is_judged_against_the_flat_model_fine_tuned_alike(tuned):
+def test_a_tuned_backbone_is_judged_against_the_flat_model_fine_tuned_alike(tuned):
     assert not tuned.metrics["failed"]
     found = {comparison["b"]: comparison for comparison in tuned.metrics["comparisons"]}
     assert {name: found[name]["a"] for name in ("soft", "hie", "flat-fine-tuned", "fine-tuned")} == {

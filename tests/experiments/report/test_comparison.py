@@ -1,3 +1,4 @@
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -73,6 +74,11 @@ def test_other_images_under_the_same_names_are_refused(make_run):
 def test_only_seeds_of_both_runs_are_paired(make_run):
     first, second = make_run("first"), make_run("second")
     change_predictions(second, lambda table: table[table["seed"] == "1"])
+    for archive in (second / "probabilities").iterdir():
+        with np.load(archive) as arrays:
+            kept = {name: arrays[name] for name in arrays}
+        one = {name: kept[name][1:] for name in ("probs", "val_probs", "macro_probs") if name in kept}
+        np.savez(archive, **(kept | one))
 
     assert {c.n_seeds for c in compare_runs([first, second]).comparisons} == {1}
 

@@ -33,12 +33,12 @@ def run(tmp_path_factory):
     keras.utils.set_random_seed(0)
     pixels = keras.Input((16, 16, 3))
     maps = layers.Conv2D(3, 3, strides=2, activation="relu")(pixels)
-    trunk = wrap_backbone(keras.Model(pixels, maps), "tiny")
+    backbone = wrap_backbone(keras.Model(pixels, maps), "tiny")
     plain = HeadVariant((), batch_norm=False, dropout=0.0, augmentation=False)
 
     def model(labels):
-        head = build_head(plain, trunk.dimension, len(labels)) if len(labels) > 1 else None
-        return LabelModel(tuple(labels), trunk if head else None, head)
+        head = build_head(plain, backbone.dimension, len(labels)) if len(labels) > 1 else None
+        return LabelModel(tuple(labels), backbone if head else None, head)
 
     two_stage = TwoStageClassifier(
         model(HIERARCHY.macros), [model(names) for names in HIERARCHY.members], HIERARCHY

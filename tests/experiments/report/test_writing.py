@@ -1,4 +1,5 @@
 import csv
+import json
 import re
 import subprocess
 import sys
@@ -179,6 +180,15 @@ def test_a_photograph_that_is_gone_leaves_an_empty_place(make_run, caplog):
     assert page.count("no image") == 1 and "No thumbnail of" in caplog.text
 
 
+def test_where_no_image_is_a_file_places_are_empty_and_nothing_is_logged(make_run, caplog):
+    folder = make_run()
+    for image in (folder / "images").iterdir():
+        image.unlink()
+    page = write_report(folder).html.read_text(encoding="utf-8")
+    assert page.count("no image") > 1 and not caplog.text
+    assert "8 photographs were not found when this report was built" in page
+
+
 def test_what_was_not_run_is_left_out_and_named(page):
     limits = page[page.index('id="limits"') :]
 
@@ -227,3 +237,18 @@ def test_a_report_needs_no_keras_and_no_matplotlib(make_run):
     )
 
     assert done.stdout.strip() == "[]"
+
+
+def test_how_to_do_it_again_names_command_and_settings_and_the_hierarchy_that_was_used(make_run):
+    run = make_run()
+    brought = '[hierarchy]\nmacros = "auto"\ncolumn = "aisle"\n'
+    (run / "settings.toml").write_text(brought, encoding="utf-8")
+    known = {"python": "3", "packages": {}, "revision": "", "system": "", "processors": 2}
+    typed = json.dumps(known | {"command": "aisles benchmark photos -o run"})
+    (run / "environment.json").write_text(typed, encoding="utf-8")
+    write_report(run)
+    text = (run / "report.md").read_text(encoding="utf-8").replace("\\", "")
+    assert "aisles benchmark DATA --config run/settings.toml --output ANOTHER" in text
+    assert "It was started by: aisles benchmark photos -o run" in text
+    assert "| hierarchy.macros | not used: the macros come from hierarchy.column |" in text
+    assert "| hierarchy.column | aisle |" in text

@@ -125,12 +125,15 @@ def test_a_backbone_of_ones_own_is_used_as_it_is_and_no_other_is_named(tmp_path,
 def test_another_backbone_of_ones_own_is_another_study(run, drawn_goods, small_run):
     other = in_precision(small_run.backbone, "bfloat16")
     with pytest.raises(ValueError, match="differs in.*backbone: tiny"):
-        run_benchmark(drawn_goods, run, read_settings(None, SHORT), cache=run / "cache", backbone=other)
+        small_run(drawn_goods, run, *SHORT, backbone=other)
 
 
 def test_bundles_hold_the_tree_of_classes(finished):
     trees = [finished / "tree.json", *finished.glob("bundles/*/tree.json")]
-    assert len(trees) == 3 and len({path.read_text() for path in trees}) == 1
+    assert (
+        len(trees) == 1 + len(list(finished.glob("bundles/*"))) >= 3
+        and len({path.read_text() for path in trees}) == 1
+    )
 
 
 @pytest.fixture

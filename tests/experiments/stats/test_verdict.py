@@ -153,3 +153,18 @@ def test_everything_a_verdict_rests_on_comes_from_one_place():
 def test_compare_refuses(a, b, products, message):
     with pytest.raises(ValueError, match=message):
         compare(a, b, products)
+
+
+@pytest.mark.parametrize(("n_images", "disagree"), [(500, 0.12), (200, 0.2)])
+def test_the_smallest_difference_stated_is_found_in_80_of_100_worlds(n_images, disagree):
+    rng = np.random.default_rng(1)
+
+    def world(difference):
+        kind = rng.random(n_images)
+        only_b, only_a = kind < (disagree + difference) / 2, kind > 1 - (disagree - difference) / 2
+        both = rng.random(n_images) < 0.7
+        return np.where(only_b, False, np.where(only_a, True, both)), np.where(only_a, False, only_b | both)
+
+    stated = np.mean([compare(*world(0.04), n_resamples=100).smallest_detectable for _ in range(40)])
+    found = [compare(*world(stated), n_resamples=1000).verdict == "better" for _ in range(1500)]
+    assert abs(np.mean(found) - 0.8) < 0.04  # three standard errors, and a little

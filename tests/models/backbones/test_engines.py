@@ -53,43 +53,43 @@ def test_every_rule_answers_alike_in_both_engines_from_one_conversion(
     assert len(conversions) == 1
 
 
-def test_features_of_each_engine_have_a_key_of_their_own(make_trunk, images, tmp_path):
+def test_features_of_each_engine_have_a_key_of_their_own(make_backbone, images, tmp_path):
     paths = []
     for number, image in enumerate(images):
         paths.append(tmp_path / f"{number}.png")
         Image.fromarray(image).save(paths[-1])
-    trunk = make_trunk()
-    other = in_engine(trunk, "onnx")
-    assert trunk.key != other.key and other.key.startswith(trunk.key)
-    ours = extract(trunk, paths, cache=tmp_path / "features")
+    backbone = make_backbone()
+    other = in_engine(backbone, "onnx")
+    assert backbone.key != other.key and other.key.startswith(backbone.key)
+    ours = extract(backbone, paths, cache=tmp_path / "features")
     theirs = extract(other, paths, cache=tmp_path / "features")
     assert theirs.from_cache == 0
     np.testing.assert_allclose(theirs.vectors, ours.vectors, atol=1e-4 * np.abs(ours.vectors).max())
     assert extract(other, paths, cache=tmp_path / "features").from_cache == len(paths)
 
 
-def test_auto_stays_with_tensorflow_until_there_is_a_conversion(make_trunk, images):
-    trunk = make_trunk()
-    assert in_engine(trunk, "auto") is trunk
-    in_engine(trunk, "onnx").runner()
-    assert in_engine(trunk, "auto").engine == "onnx"
-    assert in_engine(make_trunk(seed=1), "auto").engine == "tensorflow"
+def test_auto_stays_with_tensorflow_until_there_is_a_conversion(make_backbone, images):
+    backbone = make_backbone()
+    assert in_engine(backbone, "auto") is backbone
+    in_engine(backbone, "onnx").runner()
+    assert in_engine(backbone, "auto").engine == "onnx"
+    assert in_engine(make_backbone(seed=1), "auto").engine == "tensorflow"
 
 
-def test_a_damaged_conversion_is_made_again(make_trunk, images, cache, conversions, caplog):
-    trunk = in_engine(make_trunk(), "onnx")
-    wanted = trunk.runner()(images)
+def test_a_damaged_conversion_is_made_again(make_backbone, images, cache, conversions, caplog):
+    backbone = in_engine(make_backbone(), "onnx")
+    wanted = backbone.runner()(images)
     (path,) = cache.iterdir()
     path.write_bytes(path.read_bytes()[:-9] + b"different")
-    assert (trunk.runner()(images) == wanted).all()
+    assert (backbone.runner()(images) == wanted).all()
     assert len(conversions) == 2 and "is damaged" in caplog.text and len(list(cache.iterdir())) == 1
 
 
-def test_a_conversion_that_differs_is_refused(make_trunk, monkeypatch, cache):
+def test_a_conversion_that_differs_is_refused(make_backbone, monkeypatch, cache):
     session = engines._session
     monkeypatch.setattr(engines, "_session", lambda path: lambda pixels: session(path)(pixels) + 1)
     with pytest.raises(ValueError, match="differs from Keras'"):
-        in_engine(make_trunk(), "onnx").runner()
+        in_engine(make_backbone(), "onnx").runner()
     assert list(cache.iterdir()) == []
 
 
@@ -104,9 +104,9 @@ def test_whole_networks_made_elsewhere_run_in_onnxruntime_too(images, conversion
     assert len(conversions) == 1
 
 
-def test_unknown_and_missing_engines_are_refused(make_trunk, tmp_path, monkeypatch):
+def test_unknown_and_missing_engines_are_refused(make_backbone, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="auto, tensorflow, onnx"):
-        in_engine(make_trunk(), "torch")
+        in_engine(make_backbone(), "torch")
     monkeypatch.setattr(engines, "_missing", lambda: ["onnxruntime"])
     with pytest.raises(ImportError, match=r"aisles\[onnx\]"):
         load_bundle(tmp_path, engine="onnx")

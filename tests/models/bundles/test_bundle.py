@@ -95,8 +95,8 @@ def test_overlapping_hierarchies_promises_and_trees_are_kept(overlapping, make_t
     assert "prediction sets" in (tmp_path / "b" / "README.md").read_text()
 
 
-def test_a_flat_bundle_with_and_without_hierarchy(hierarchy, make_trunk, make_model, images, tmp_path):
-    model = make_model(hierarchy.classes, make_trunk())
+def test_a_flat_bundle_with_and_without_hierarchy(hierarchy, make_backbone, make_model, images, tmp_path):
+    model = make_model(hierarchy.classes, make_backbone())
     for macros in (None, hierarchy):
         save_bundle(FlatClassifier(model, macros), tmp_path / "flat")  # the second replaces the first
         loaded = load_bundle(tmp_path / "flat")
@@ -120,7 +120,7 @@ def test_the_card_says_what_a_person_has_to_know(bundle):
         assert words in card, words
 
 
-def test_labels_are_text_on_the_card_whatever_they_hold(make_model, make_trunk, tmp_path):
+def test_labels_are_text_on_the_card_whatever_they_hold(make_model, make_backbone, tmp_path):
     evil = (
         "<script>alert(1)</script>",
         "[x](javascript:alert(1))",
@@ -128,11 +128,14 @@ def test_labels_are_text_on_the_card_whatever_they_hold(make_model, make_trunk, 
         "b | c |\r\n| d",
     )
     hierarchy = Hierarchy(("![m](http://x)", "`n`"), (evil[:2], evil[2:]))
-    trunk = make_trunk()
-    parts = [make_model(members, trunk) for members in hierarchy.members]
-    classifier = TwoStageClassifier(make_model(hierarchy.macros, trunk), parts, hierarchy)
+    backbone = make_backbone()
+    parts = [make_model(members, backbone) for members in hierarchy.members]
+    classifier = TwoStageClassifier(make_model(hierarchy.macros, backbone), parts, hierarchy)
     facts = {"data": {"# x": "<b>"}, "license": "<img src=x onerror=y>\n# forged"}
-    for name, each in (("two", classifier), ("flat", FlatClassifier(make_model(hierarchy.classes, trunk)))):
+    for name, each in (
+        ("two", classifier),
+        ("flat", FlatClassifier(make_model(hierarchy.classes, backbone))),
+    ):
         card = (save_bundle(each, tmp_path / name, facts=facts) / "README.md").read_text()
         assert re.findall(r"(?<!\\)[<\[`]", card.replace("```", "").replace("`climb`", "")) == []
         headings = [line for line in card.splitlines() if line.startswith("#")]
@@ -163,7 +166,7 @@ def change_byte(folder):
 
 
 def cut(folder):
-    path = folder / "trunk-00.keras"
+    path = folder / "backbone-00.keras"
     path.write_bytes(path.read_bytes()[:-100])
 
 
@@ -224,11 +227,11 @@ def deep(folder):
 
 
 def huge_images(folder):
-    rewritten(folder, lambda content: content["trunks"][0]["fitting"].update(size=[100_000, 100_000]))
+    rewritten(folder, lambda content: content["backbones"][0]["fitting"].update(size=[100_000, 100_000]))
 
 
 def odd_images(folder):
-    rewritten(folder, lambda content: content["trunks"][0]["fitting"].update(size=["a", 1]))
+    rewritten(folder, lambda content: content["backbones"][0]["fitting"].update(size=["a", 1]))
 
 
 def no_kind(folder):
@@ -251,7 +254,7 @@ def nonsense(folder):
     ("damage", "message"),
     [
         (change_byte, r"router\.keras has changed"),
-        (cut, r"trunk-00\.keras has changed"),
+        (cut, r"backbone-00\.keras has changed"),
         (cut_json, "can't be read"),
         (swap_labels, r"bundle\.json has changed"),
         (newer, "newer aisles.*Update aisles"),

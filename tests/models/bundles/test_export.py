@@ -74,9 +74,9 @@ def test_the_keras_file_needs_nothing_of_ours(hierarchy, make_two_stage, tmp_pat
 
 
 def test_flat_classifiers_and_models_of_ones_own_are_exported(
-    hierarchy, make_trunk, make_model, images, tmp_path
+    hierarchy, make_backbone, make_model, images, tmp_path
 ):
-    own = FlatClassifier(make_model(hierarchy.classes, make_trunk(), temperature=2.0))
+    own = FlatClassifier(make_model(hierarchy.classes, make_backbone(), temperature=2.0))
     network = keras.Sequential(
         [keras.Input((8, 8, 3)), layers.GlobalAveragePooling2D(), layers.Dense(3, activation="softmax")]
     )
@@ -87,24 +87,24 @@ def test_flat_classifiers_and_models_of_ones_own_are_exported(
         np.testing.assert_allclose(found, classifier.predict_proba(images), atol=1e-5)
 
 
-def test_bfloat16_trunks_are_written_in_float32_where_they_must_be(
-    hierarchy, make_trunk, make_model, tmp_path
+def test_bfloat16_backbones_are_written_in_float32_where_they_must_be(
+    hierarchy, make_backbone, make_model, tmp_path
 ):
     pytest.importorskip("ai_edge_litert")
     from aisles.models.backbones.registry import in_precision
 
-    trunk = in_precision(make_trunk(), "bfloat16")
+    backbone = in_precision(make_backbone(), "bfloat16")
     result = export_classifier(
-        FlatClassifier(make_model(hierarchy.classes, trunk)), tmp_path / "m.tflite", "litert"
+        FlatClassifier(make_model(hierarchy.classes, backbone)), tmp_path / "m.tflite", "litert"
     )
     assert result.largest_difference < 1e-4
 
 
 def test_networks_of_different_sizes_and_other_callables_are_refused(
-    make_trunk, make_model, hierarchy, tmp_path
+    make_backbone, make_model, hierarchy, tmp_path
 ):
-    parts = [make_model(members, make_trunk(i, 8 + 2 * i)) for i, members in enumerate(hierarchy.members)]
-    mixed = TwoStageClassifier(make_model(hierarchy.macros, make_trunk()), parts, hierarchy)
+    parts = [make_model(members, make_backbone(i, 8 + 2 * i)) for i, members in enumerate(hierarchy.members)]
+    mixed = TwoStageClassifier(make_model(hierarchy.macros, make_backbone()), parts, hierarchy)
     with pytest.raises(ValueError, match="one size"):
         export_classifier(mixed, tmp_path / "m.keras", "keras")
     function = FlatClassifier.from_model(lambda pixels: pixels, ["a", "b"], input_size=(2, 2))
@@ -218,9 +218,9 @@ def cropping(hierarchy, make_two_stage):
     from aisles.data_prep.images.fitting import Fitting
 
     made = make_two_stage(hierarchy, temperature=1.3, flat=False)
-    trunk = replace(made.router.trunk, fitting=Fitting((8, 8), "crop", 0.875, "bicubic"))
+    backbone = replace(made.router.backbone, fitting=Fitting((8, 8), "crop", 0.875, "bicubic"))
     router, *submodels = (
-        model if model.trunk is None else replace(model, trunk=trunk)
+        model if model.backbone is None else replace(model, backbone=backbone)
         for model in (made.router, *made.submodels)
     )
     return TwoStageClassifier(router, submodels, hierarchy)

@@ -1,4 +1,4 @@
-"""The trunks: what router and sub-models share, in which processes they are trained, and that nothing is done twice."""
+"""Backbones: what router and sub-models share, in which processes they are trained, and that nothing is done twice."""
 
 import hashlib
 import subprocess
@@ -61,12 +61,12 @@ def separate(trainer, tuned):
     return trainer.two_stage(HIERARCHY, "separate", start="flat")
 
 
-def test_a_shared_trunk_is_the_pretrained_network_itself(trainer):
+def test_a_shared_backbone_is_the_pretrained_network_itself(trainer):
     classifier = trainer.two_stage(HIERARCHY, "frozen")
-    assert classifier.router.trunk is trainer.backbone
-    assert classifier.submodels[0].trunk is trainer.backbone
+    assert classifier.router.backbone is trainer.backbone
+    assert classifier.submodels[0].backbone is trainer.backbone
     assert classifier.submodels[1].constant
-    assert classifier.flat.trunk is trainer.backbone
+    assert classifier.flat.backbone is trainer.backbone
     assert not list(trainer.folder.glob("router*/trained"))
     assert (trainer.folder / "router-on-frozen/curves.png").exists()
 
@@ -78,18 +78,18 @@ def test_heads_on_features_repeat_bit_for_bit_in_deterministic_training(trainer,
     assert asked
 
 
-def test_a_tuned_trunk_is_the_flat_models_and_one_pass_serves_all(trainer, tuned):
-    trunk = tuned.router.trunk
-    assert tuned.submodels[0].trunk is trunk
-    assert tuned.flat.trunk is trunk
-    assert trunk.key != trainer.backbone.key
-    assert trunk.weights == "given, fine-tuned"
+def test_a_tuned_backbone_is_the_flat_models_and_one_pass_serves_all(trainer, tuned):
+    backbone = tuned.router.backbone
+    assert tuned.submodels[0].backbone is backbone
+    assert tuned.flat.backbone is backbone
+    assert backbone.key != trainer.backbone.key
+    assert backbone.weights == "given, fine-tuned"
     assert (trainer.folder / "flat/trained/curves.png").exists()
 
 
-def test_separate_trunks_are_fine_tuned_on_from_the_flat_model(trainer, tuned, separate):
-    router, submodel = separate.router.trunk.load(), separate.submodels[0].trunk.load()
-    assert len({router.key, submodel.key, tuned.router.trunk.key}) == 3
+def test_separate_backbones_are_fine_tuned_on_from_the_flat_model(trainer, tuned, separate):
+    router, submodel = separate.router.backbone.load(), separate.submodels[0].backbone.load()
+    assert len({router.key, submodel.key, tuned.router.backbone.key}) == 3
     assert router.weights == "given, fine-tuned, fine-tuned"
     assert separate.submodels[1].constant
     assert separate.submodels[0].labels == ("blue", "green")
@@ -97,7 +97,7 @@ def test_separate_trunks_are_fine_tuned_on_from_the_flat_model(trainer, tuned, s
 
 def test_flat_is_trained_on_from_its_own_network_with_as_many_epochs(trainer, tuned, separate):
     again = trainer.flat_again().model
-    assert again.trunk.load().weights == "given, fine-tuned, fine-tuned"
+    assert again.backbone.load().weights == "given, fine-tuned, fine-tuned"
     assert again.labels == ("blue", "green", "red")
     curves = [
         (trainer.folder / name / "trained/curves.csv").read_text().count("\n")
@@ -120,8 +120,8 @@ def test_all_of_them_learn_and_a_bundle_keeps_their_answers(images, tuned, separ
 def test_what_is_finished_is_not_trained_again(trainer, tuned, separate, monkeypatch):
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a process was started"))
     again = trainer.two_stage(HIERARCHY, "separate", start="flat")
-    assert again.router.trunk.network.sha256 == separate.router.trunk.network.sha256
-    assert trainer.flat().model.trunk.network.sha256 == separate.flat.trunk.network.sha256
+    assert again.router.backbone.network.sha256 == separate.router.backbone.network.sha256
+    assert trainer.flat().model.backbone.network.sha256 == separate.flat.backbone.network.sha256
 
 
 def test_a_damaged_network_to_start_from_is_written_again(trainer, tmp_path, caplog):

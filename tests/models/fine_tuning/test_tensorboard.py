@@ -54,13 +54,13 @@ def images(image_folder) -> LabeledImages:
 
 
 def test_training_writes_both_phases_and_the_setting_changes_no_model(
-    images, make_trunk, tmp_path, monkeypatch
+    images, make_backbone, tmp_path, monkeypatch
 ):
     training = FineTuningSettings(frozen_epochs=2, tuned_epochs=1, precision="float32", tensorboard=True)
 
     def run(training):
-        trunk, folder = make_trunk(), tmp_path / "model"
-        return train_on_images(trunk, images, images, ("a", "m"), training, folder, cache=tmp_path)
+        backbone, folder = make_backbone(), tmp_path / "model"
+        return train_on_images(backbone, images, images, ("a", "m"), training, folder, cache=tmp_path)
 
     trained = run(training)
     events = tmp_path / "model/tensorboard"

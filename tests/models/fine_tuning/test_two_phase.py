@@ -77,7 +77,7 @@ def run(folder, images, training=TRAINING, backbone=None, seed=0):
 
 
 def outputs(trained, images) -> np.ndarray:
-    pixels = np.stack([load_pixels(path, trained.trunk.input_size) for path in images.paths])
+    pixels = np.stack([load_pixels(path, trained.backbone.input_size) for path in images.paths])
     return trained.network()(pixels.astype(np.float32), training=False).numpy()
 
 
@@ -102,9 +102,9 @@ def test_the_first_network_stays_as_it_is_and_batch_statistics_stay_frozen(image
     trained = run(tmp_path, images, backbone=backbone)
     for old, new in zip(before, backbone.network.weights, strict=True):
         np.testing.assert_array_equal(old, new.numpy())
-    trunk = trained.trunk.load()
-    assert trunk.key != key
-    norm, own = trunk.network.get_layer("norm"), backbone.network.get_layer("norm")
+    tuned = trained.backbone.load()
+    assert tuned.key != key
+    norm, own = tuned.network.get_layer("norm"), backbone.network.get_layer("norm")
     np.testing.assert_array_equal(norm.moving_mean.numpy(), own.moving_mean.numpy())
     np.testing.assert_array_equal(norm.moving_variance.numpy(), own.moving_variance.numpy())
     assert np.abs(norm.gamma.numpy() - own.gamma.numpy()).max() > 0
@@ -113,7 +113,7 @@ def test_the_first_network_stays_as_it_is_and_batch_statistics_stay_frozen(image
 def test_fine_tuning_from_a_layer_leaves_the_layers_before_it_alone(images, tmp_path):
     backbone = small_backbone()
     trained = run(tmp_path, images, TRAINING.changed(tuned_epochs=1, tune_from="second"), backbone)
-    before, after = backbone.network, trained.trunk.load().network
+    before, after = backbone.network, trained.backbone.load().network
     change = [
         np.abs(before.get_layer(n).kernel - after.get_layer(n).kernel).max() for n in ("first", "second")
     ]
@@ -124,23 +124,25 @@ def test_fine_tuning_from_a_layer_leaves_the_layers_before_it_alone(images, tmp_
 
 
 def test_a_saved_model_predicts_the_same(images, trained, tmp_path):
-    trunk, head = trained.trunk.load(), trained.head.load()
-    whole = join(trunk, head)
+    backbone, head = trained.backbone.load(), trained.head.load()
+    whole = join(backbone, head)
     whole.save(tmp_path / "whole.keras")
     again = keras.saving.load_model(tmp_path / "whole.keras", compile=False)
     pixels = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
-    expected = head(trunk.forward(pixels)).numpy()
+    expected = head(backbone.forward(pixels)).numpy()
     np.testing.assert_allclose(again(pixels.astype(np.float32)), expected, atol=1e-6)
-    assert trunk.weights == "given, fine-tuned"
+    assert backbone.weights == "given, fine-tuned"
     classifier = trained.classifier
     assert classifier.labels == LABELS
-    np.testing.assert_allclose(classifier.from_features(trunk.forward(pixels).numpy()), expected, atol=1e-6)
+    np.testing.assert_allclose(
+        classifier.from_features(backbone.forward(pixels).numpy()), expected, atol=1e-6
+    )
 
 
 def test_a_finished_model_is_not_trained_again_unless_its_inputs_change(images, tmp_path):
     short = TRAINING.changed(frozen_epochs=1, tuned_epochs=1)
     run(tmp_path, images, short)
-    file = tmp_path / "trained/trunk.keras"
+    file = tmp_path / "trained/backbone.keras"
     first = file.stat().st_mtime_ns
     run(tmp_path, images, short)
     assert file.stat().st_mtime_ns == first
@@ -216,13 +218,13 @@ def test_a_damaged_checkpoint_starts_its_model_again_and_says_so(images, tmp_pat
         ("training.json", b"[]", "training.json"),
         ("training.json", None, "training.json is missing"),
         ("head.keras", b"PK", "head.keras has changed"),
-        ("trunk.keras", None, "trunk.keras is missing"),
+        ("backbone.keras", None, "backbone.keras is missing"),
     ],
 )
 def test_a_damaged_trained_model_counts_as_none_and_the_log_says_so(
     trained, tmp_path, caplog, name, data, reason
 ):
-    shutil.copytree(trained.trunk.network.path.parent, tmp_path / "trained")
+    shutil.copytree(trained.backbone.network.path.parent, tmp_path / "trained")
     assert load_trained(tmp_path) is not None
     (tmp_path / "trained" / name).unlink() if data is None else (tmp_path / "trained" / name).write_bytes(
         data
@@ -299,7 +301,7 @@ def test_the_study_networks_go_through_every_step(name, size, layer, tmp_path, m
         load_bundle(tmp_path / "bundle").predict_proba(images[1].paths), before, atol=1e-6
     )
     facts = json.loads((tmp_path / "trained/training.json").read_text())
-    assert facts["trunk"]["weights"] == "none, fine-tuned"
+    assert facts["backbone"]["weights"] == "none, fine-tuned"
     assert set(facts["validation_accuracy"]) == {"frozen", "tuned"}
 
 
@@ -359,7 +361,7 @@ def test_class_weights_favor_the_rare_labels(unbalanced, tmp_path):
 @pytest.mark.parametrize("precision", ["bfloat16", "float16"])
 def test_mixed_precision_trains_float32_weights(images, tmp_path, precision):
     trained = run(tmp_path, images, TRAINING.changed(precision=precision, tuned_epochs=1))
-    assert trained.trunk.precision == "float32"
+    assert trained.backbone.precision == "float32"
     assert outputs(trained, images[1]).dtype == np.float32
 
 

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import LogisticRegression
 
 from aisles.models.heads.closed_form import (
     MAPS,
     Background,
+    _own_space,
     fit_knn,
     fit_lda,
     fit_logistic,
@@ -221,3 +223,24 @@ def test_a_head_from_outside_is_tuned_like_ours(blobs, monkeypatch):
     tuned = tune(HEADS["narrow"], Parts(x, y, np.arange(0, 120, 2), np.arange(1, 120, 2)), 4)
     assert tuned.chosen["scale"] == 1.0 and tuned.searched == 2
     assert (tuned.probs.argmax(1) == y).mean() > 0.9
+
+
+def test_logistic_regression_of_fewer_images_than_dimensions_is_the_same_in_their_own_space():
+    rng = np.random.default_rng(3)
+    x, y = rng.normal(size=(40, 150)) + 1.0, np.arange(40) % 4
+    coordinates, basis = _own_space(x)
+    assert coordinates.shape == (40, 40) and basis is not None
+    np.testing.assert_allclose(coordinates @ basis, x, atol=1e-9)
+    exactly = {"C": 0.75, "tol": 1e-8, "max_iter": 5000}
+    whole = LogisticRegression(**exactly).fit(x, y)
+    own = LogisticRegression(**exactly).fit(coordinates, y)
+    np.testing.assert_allclose(own.coef_ @ basis, whole.coef_, atol=1e-4)
+    np.testing.assert_allclose(own.intercept_, whole.intercept_, atol=1e-4)
+    (head,) = fit_logistic(x, y, 4, [{"feature_map": "raw", "strength": 30.0}])
+    assert head.weights.shape == (150, 4) and (head.logits(x).argmax(1) == y).all()
+
+
+def test_more_images_than_dimensions_stay_as_they_are():
+    x = np.random.default_rng(0).normal(size=(9, 4))
+    coordinates, basis = _own_space(x)
+    assert coordinates is x and basis is None

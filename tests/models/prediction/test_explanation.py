@@ -38,9 +38,9 @@ def counted(make_model, hierarchy):
     keras.utils.set_random_seed(0)
     pixels = keras.Input((8, 8, 3))
     maps = keras.layers.Conv2D(2, 3, strides=2, activation="relu", name="maps")(Counted()(pixels))
-    trunk = wrap_backbone(keras.Model(pixels, maps), "counted", preprocessing="symmetric")
-    models = [make_model(names, trunk, 10 + i) for i, names in enumerate(hierarchy.members)]
-    router, flat = make_model(hierarchy.macros, trunk, 1), make_model(hierarchy.classes, trunk, 2)
+    backbone = wrap_backbone(keras.Model(pixels, maps), "counted", preprocessing="symmetric")
+    models = [make_model(names, backbone, 10 + i) for i, names in enumerate(hierarchy.members)]
+    router, flat = make_model(hierarchy.macros, backbone, 1), make_model(hierarchy.classes, backbone, 2)
     return TwoStageClassifier(router, models, hierarchy, flat=flat)
 
 
@@ -49,7 +49,7 @@ def test_an_image_is_decoded_once_and_passes_a_shared_backbone_once(counted, tmp
     for number, image in enumerate(images):
         paths.append(tmp_path / f"{number}.png")
         Image.fromarray(image).save(paths[-1])
-    training = TrainingImages(counted.router.trunk, paths, ["a"] * len(paths), cache=tmp_path / "cache")
+    training = TrainingImages(counted.router.backbone, paths, ["a"] * len(paths), cache=tmp_path / "cache")
     seen = paths[1]
     decoded, decode = [], reading.decode_image
     monkeypatch.setattr(reading, "decode_image", lambda content: decoded.append(content) or decode(content))

@@ -18,10 +18,14 @@ def class_activation_map(maps, kernel, label):
 
 
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
-def test_a_heat_map_of_a_linear_head_is_the_class_activation_map(make_trunk, make_model, images, temperature):
-    trunk = make_trunk()
-    model = make_model(("a", "b", "c"), trunk, temperature=temperature)
-    maps = keras.Model(trunk.network.input, trunk.network.get_layer("maps").output)(images[:1] / 127.5 - 1)
+def test_a_heat_map_of_a_linear_head_is_the_class_activation_map(
+    make_backbone, make_model, images, temperature
+):
+    backbone = make_backbone()
+    model = make_model(("a", "b", "c"), backbone, temperature=temperature)
+    maps = keras.Model(backbone.network.input, backbone.network.get_layer("maps").output)(
+        images[:1] / 127.5 - 1
+    )
     kernel = model.head.get_layer("logits").get_weights()[0]
     draw = heat_map_of(model)
     for label in range(3):
@@ -51,7 +55,7 @@ def test_it_looks_into_backbones_inside_backbones(images):
             np.testing.assert_allclose(heat, expected, atol=1e-4)
 
 
-def test_what_cannot_be_looked_into_has_no_heat_map(make_trunk, hierarchy):
+def test_what_cannot_be_looked_into_has_no_heat_map(make_backbone, hierarchy):
     assert heat_map_of(LabelModel(("one",))) is None
     assert heat_map_of(GivenModel(lambda pixels: pixels, ["a", "b"], (4, 4))) is None
 

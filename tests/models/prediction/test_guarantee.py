@@ -81,6 +81,42 @@ def test_confidence_sets_climbs_thresholds_and_prediction_sets(overconfident):
         classifier.predict(made.images, rule="climb", calibrated=False)
 
 
+def test_hierarchical_sets_name_a_macro_for_its_classes_and_cover_as_often(overconfident):
+    made, labels = overconfident
+    classifier = made.classifier
+    classifier.set_confidence(0.7, made.images, labels, coverage=0.8)
+    holds = dict(zip(classifier.hierarchy.macros, map(set, classifier.hierarchy.members), strict=True))
+    assert not set(holds) & set(classifier.classes_)
+    flat = classifier.predict_sets(made.images)
+    along = classifier.predict_sets(made.images, hierarchical=True)
+    probs = classifier.predict_proba(made.images)
+    quantile = classifier.confidence.hierarchical_sets.quantile
+    assert quantile <= classifier.confidence.sets.quantile
+    covered = []
+    for row, names, label in zip(probs, along, labels, strict=True):
+        inside = {name for name, p in zip(classifier.classes_, row, strict=True) if 1 - p <= quantile}
+        expected = set()
+        for macro, members in holds.items():
+            both = inside & members
+            expected |= {macro} if len(both) > 1 else both
+        assert set(names) == expected and len(names) == len(expected)
+        covered.append(any(label == name or label in holds.get(name, ()) for name in names))
+    assert np.mean(covered) >= 0.8
+    assert any(set(names) & set(holds) for names in along) and not any(
+        set(names) & set(holds) for names in flat
+    )
+    assert sum(map(len, along)) < sum(map(len, flat))
+
+
+def test_hierarchical_sets_need_a_hierarchy(hierarchy, make_tables):
+    probs, names = make_tables(hierarchy, 60, 0, 0.6)[2], sorted(hierarchy.classes)
+    flat = FlatClassifier.from_model(lambda pixels: probs[pixels[:, 0, 0, 0]], names, input_size=(1, 1))
+    images = [np.full((1, 1, 3), i, np.uint8) for i in range(60)]
+    flat.set_confidence(0.5, images, [names[int(row.argmax())] for row in probs])
+    with pytest.raises(ValueError, match="Hierarchical sets need a hierarchy with each class in one macro"):
+        flat.predict_sets(images, hierarchical=True)
+
+
 def test_promises_need_known_labels_one_a_image_and_enough_images(overconfident):
     made, labels = overconfident
     with pytest.raises(ValueError, match="tartan"):

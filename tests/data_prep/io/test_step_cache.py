@@ -1,4 +1,4 @@
-"""Stages: made once, whole or not at all, and nobody else's work removed."""
+"""Steps: made once, whole or not at all, and nobody else's work removed."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from aisles.data_prep.io.errors import DataError
-from aisles.experiments.runs.stages import is_made, read_facts, stage
+from aisles.data_prep.io.step_cache import is_made, read_facts, step
 
 
 def write(part: Path) -> None:
@@ -42,41 +42,41 @@ def test_what_a_killed_process_left_is_removed_and_what_a_live_one_writes_is_not
     )
     elsewhere = folder.parent / ".part-flat-another.machine-1-abc"
     elsewhere.mkdir()
-    assert stage(folder, {"a": 1}, write)
+    assert step(folder, {"a": 1}, write)
     assert not dead.exists() and not own.exists()
     assert (other / "half").read_text() == "made" and elsewhere.exists()
 
 
-def test_a_stage_that_was_cut_short_is_made_again(tmp_path):
+def test_a_step_that_was_cut_short_is_made_again(tmp_path):
     folder = tmp_path / "flat"
-    assert stage(folder, {"a": 1}, write) and not stage(folder, {"a": 1}, write)
+    assert step(folder, {"a": 1}, write) and not step(folder, {"a": 1}, write)
     (folder / "answer.npz").write_bytes(bytes(60))
     assert not is_made(folder, {"a": 1})
-    assert stage(folder, {"a": 1}, write)
+    assert step(folder, {"a": 1}, write)
     (folder / "answer.npz").unlink()
-    assert stage(folder, {"a": 1}, write)
+    assert step(folder, {"a": 1}, write)
     assert (folder / "answer.npz").stat().st_size == 100
 
 
-def test_a_stage_with_a_flipped_bit_is_made_again(tmp_path):
+def test_a_step_with_a_flipped_bit_is_made_again(tmp_path):
     folder = tmp_path / "flat"
-    stage(folder, {"a": 1}, write)
+    step(folder, {"a": 1}, write)
     (folder / "answer.npz").write_bytes(bytes(50) + b"\1" + bytes(49))
     assert not is_made(folder, {"a": 1})
-    assert stage(folder, {"a": 1}, write) and (folder / "answer.npz").read_bytes() == bytes(100)
+    assert step(folder, {"a": 1}, write) and (folder / "answer.npz").read_bytes() == bytes(100)
 
 
-def test_a_stage_that_knows_no_hashes_is_not_believed(tmp_path):
-    stage(tmp_path / "flat", {"a": 1}, write)
-    stamp = json.loads((tmp_path / "flat" / "stage.json").read_text())
+def test_a_step_that_knows_no_hashes_is_not_believed(tmp_path):
+    step(tmp_path / "flat", {"a": 1}, write)
+    stamp = json.loads((tmp_path / "flat" / "step.json").read_text())
     del stamp["sha256"]
-    (tmp_path / "flat" / "stage.json").write_text(json.dumps(stamp))
+    (tmp_path / "flat" / "step.json").write_text(json.dumps(stamp))
     assert not is_made(tmp_path / "flat", {"a": 1})
 
 
 @pytest.mark.parametrize("text", ["", '{"seconds": 1', "[1]", "\udcff"])
 def test_damaged_facts_are_named_with_what_to_do(tmp_path, text):
-    stage(tmp_path / "flat", {"a": 1}, lambda part: (part / "budget.json").write_text('{"seconds": 1}'))
+    step(tmp_path / "flat", {"a": 1}, lambda part: (part / "budget.json").write_text('{"seconds": 1}'))
     file = tmp_path / "flat" / "budget.json"
     assert read_facts(file) == {"seconds": 1}
     file.write_bytes(text.encode("utf-8", "surrogateescape"))
@@ -90,7 +90,7 @@ def test_damaged_facts_are_named_with_what_to_do(tmp_path, text):
 RACE = """
 import sys
 from pathlib import Path
-from aisles.experiments.runs.stages import stage
+from aisles.data_prep.io.step_cache import step
 
 folder, own = Path(sys.argv[1]), int(sys.argv[2])
 
@@ -100,11 +100,11 @@ def write(part):
 
 for number in range(100):
     inputs = {"a": number if own else 100 + number % 2}
-    stage(folder, inputs, write)
+    step(folder, inputs, write)
 """
 
 
-def test_processes_that_make_one_stage_at_once_never_fail_and_leave_a_whole_one(tmp_path):
+def test_processes_that_make_one_step_at_once_never_fail_and_leave_a_whole_one(tmp_path):
     folder = tmp_path / "flat"
     makers = [
         subprocess.Popen(

