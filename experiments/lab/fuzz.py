@@ -5,8 +5,8 @@ r"""Damage valid files and see that nothing but a right answer or one of our nam
 Seeded mutations of bundles (their hashes made to fit again, so that what lies behind them is reached), tar archives
 and their indexes, manifests, predictions tables, features tables, hierarchy files, settings and images. Allowed are an
 answer whose invariants hold, a `DataError`, or a `ValueError` or `OSError` that our own code raises; each within 5
-seconds of processors' time and 1.5 GB, without a file being opened for writing outside the case's own folder. What breaks that is
-printed with its kind and number: `--kind KIND --first NUMBER --cases 1` repeats it.
+seconds of processors' time and 1.5 GB, without a file being opened for writing outside the case's own folder. What
+breaks that is printed with its kind and number: `--kind KIND --first NUMBER --cases 1` repeats it.
 """
 
 import argparse

