@@ -1,1 +1,1 @@
-"""The comparison: studies, metrics, statistics and reports."""
+"""The comparison: runs, metrics, statistics and reports."""

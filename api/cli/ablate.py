@@ -106,7 +106,7 @@ def heads(
     """Train a flat model with each of the published study's heads on DATA, and print its table of heads.
 
     With a preset of the published study its metrics stand beside the measured ones, and each head gets at most the
-    epochs that the study gave it.
+    epochs that the published study gave it.
 
     Example: aisles ablate heads photos --set fine_tuning.tuned_epochs=0 --output heads
     """

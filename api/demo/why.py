@@ -5,6 +5,7 @@ import logging
 from dataclasses import dataclass
 from functools import cached_property
 from html import escape
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from aisles.experiments.report.explanation_page import heated
 from aisles.hierarchy.embeddings import unit_rows
 from aisles.models.backbones.registry import JoinedBackbone
 from aisles.models.features import FeatureCache
-from aisles.models.prediction.explanation import StageView, explain, first_backbone
+from aisles.models.prediction.explanation import StageView, explain, first_backbone, is_itself
 from aisles.models.prediction.images import image_pixels, open_image
 from aisles.models.prediction.stored import opened
 
@@ -65,7 +66,10 @@ class Why:
             return explain(self.networks.classifier, look.image, rule=chosen, flat=self.networks.flat).stages
 
     def nearest(self, look: Look, labels: list[str]) -> dict[str, list[tuple[Path, float]]] | None:
-        """Return the nearest training images of each class with their cosine; None if no features are at hand."""
+        """Return the nearest training images of each class with their cosine; None if no features are at hand.
+
+        The image itself, if it is a training image, is none of them.
+        """
         with self.networks.lock:
             if self.known is None:
                 return None
@@ -76,8 +80,10 @@ class Why:
         found = {}
         for label in labels:
             rows = np.flatnonzero(self.known.labels == label)
-            rows = rows[np.argsort(-cosines[rows], kind="stable")][:NEAREST]
-            found[label] = [(self.known.paths[row], float(cosines[row])) for row in rows]
+            rows = rows[np.argsort(-cosines[rows], kind="stable")]
+            near = ((self.known.paths[row], float(cosines[row])) for row in rows)
+            others = ((path, cosine) for path, cosine in near if not is_itself(path, look.image, cosine))
+            found[label] = list(islice(others, NEAREST))
         return found
 
     @cached_property

@@ -1,4 +1,4 @@
-"""Contact sheets: the kept and the dropped images of a class with their scores, for a person to judge."""
+"""Contact sheets: the images of a class in parts, such as kept and dropped, with scores, for a person to judge."""
 
 import html
 import re
@@ -24,12 +24,30 @@ LINE = 17  # height of a line of text
 COLUMNS = 8
 MARGIN = 16
 MOST = 48  # images shown of each kind
-KEPT, DROPPED, FLAGGED = (
-    (0, 96, 176),
-    (200, 80, 0),
-    (90, 90, 90),
-)  # blue, orange, gray: told apart by everyone
 INK, FAINT = (32, 32, 32), (110, 110, 110)
+BLUE, ORANGE, GRAY = (0, 96, 176), (200, 80, 0), (90, 90, 90)  # told apart by everyone
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of every sheet: its heading, the color of its frames, and which images are shown if there are many.
+
+    Attributes
+    ----------
+    name : str
+    color : tuple of int
+        RGB, 0 to 255.
+    first : bool
+        Whether the first by score are shown, or images evenly spaced by it, both ends included.
+    """
+
+    name: str
+    color: tuple[int, int, int]
+    first: bool = False
+
+
+KEPT, DROPPED, FLAGGED = Part("kept", BLUE), Part("dropped", ORANGE), Part("flagged", GRAY, first=True)
+SUSPECTED, SUREST = Part("suspected", ORANGE, first=True), Part("surest of this label", BLUE, first=True)
 
 
 @dataclass(frozen=True)
@@ -42,34 +60,31 @@ class SheetImage:
         As for `images.load_pixels`.
     score : float
         What the images are ordered by, the highest first; NaN (no score) comes before all.
-    kept : bool
-        Which part of the sheet it belongs to.
+    part : Part
+        Where it belongs.
     caption : str
         A second line under the score, for example the reason why it was dropped.
-    flagged : bool
-        Whether it belongs to a third part, of what an audit flagged, kept or not.
     """
 
     path: str | Path
     score: float
-    kept: bool
+    part: Part
     caption: str = ""
-    flagged: bool = False
 
 
 @dataclass(frozen=True)
 class SheetEntry:
-    """A written sheet: its class, its file and how many images of the class were kept, dropped and flagged."""
+    """A written sheet: its class, its file and how many images of the class each part holds."""
 
     label: str
     path: Path
-    kept: int
-    dropped: int
-    flagged: int = 0
+    counts: tuple[int, ...]
 
 
-def draw_contact_sheet(title: str, images: Sequence[SheetImage], most: int = MOST) -> Image.Image:
-    """Draw the kept images, then the dropped ones, then the flagged ones if any, each ordered by score.
+def draw_contact_sheet(
+    title: str, images: Sequence[SheetImage], parts: Sequence[Part], most: int = MOST
+) -> Image.Image:
+    """Draw one part after another, each ordered by score; a part without images is left out.
 
     Parameters
     ----------
@@ -77,19 +92,19 @@ def draw_contact_sheet(title: str, images: Sequence[SheetImage], most: int = MOS
         The heading, usually the class.
     images : sequence of SheetImage
         In any order. An unreadable one is shown as an empty frame.
+    parts : sequence of Part
+        From top to bottom.
     most : int
-        How many are shown of each kind; of more, as many evenly spaced by rank, both ends included, and
-        the first of the flagged ones.
+        How many are shown of each part.
 
     Returns
     -------
     PIL.Image.Image
         RGB, 8 images in a row.
     """
-    kept, dropped, flagged = parts(images)
-    shown = [("kept", KEPT, kept, spaced(kept, most)), ("dropped", DROPPED, dropped, spaced(dropped, most))]
-    if flagged:
-        shown.append(("flagged", FLAGGED, flagged, flagged[:most]))
+    shown = [
+        (part, members, _chosen(part, members, most)) for part, members in divided(images, parts) if members
+    ]
     cell_height = THUMBNAIL + 2 * LINE + GAP
     n_rows = [-(-len(chosen) // COLUMNS) for *_, chosen in shown]
     height = 2 * MARGIN + 2 * LINE + sum(rows * cell_height + 3 * LINE for rows in n_rows)
@@ -98,20 +113,26 @@ def draw_contact_sheet(title: str, images: Sequence[SheetImage], most: int = MOS
     pen = ImageDraw.Draw(canvas)
     pen.text((MARGIN, MARGIN), _fitting(pen, title, width - 2 * MARGIN, 20), INK, _font(20))
     top = MARGIN + 2 * LINE
-    for (name, color, members, chosen), rows in zip(shown, n_rows, strict=True):
-        how = "the first by score" if name == "flagged" else "evenly spaced by score"
-        pen.text((MARGIN, top), _part_heading(name, len(members), len(chosen), how), color, _font(15))
+    for (part, members, chosen), rows in zip(shown, n_rows, strict=True):
+        how = "the first by score" if part.first else "evenly spaced by score"
+        pen.text(
+            (MARGIN, top), _part_heading(part.name, len(members), len(chosen), how), part.color, _font(15)
+        )
         for i, image in enumerate(chosen):
             left = MARGIN + (i % COLUMNS) * (THUMBNAIL + GAP)
-            _draw_image(canvas, pen, image, left, top + 2 * LINE + i // COLUMNS * cell_height, color)
+            _draw_image(canvas, pen, image, left, top + 2 * LINE + i // COLUMNS * cell_height, part.color)
         top += rows * cell_height + 3 * LINE
     return canvas
 
 
 def write_contact_sheets(
-    images: dict[str, list[SheetImage]], directory: str | Path, title: str, jobs: int | None = None
+    images: dict[str, list[SheetImage]],
+    directory: str | Path,
+    title: str,
+    parts: Sequence[Part],
+    jobs: int | None = None,
 ) -> Path:
-    """Write one contact sheet per class and a page that shows them all.
+    """Write one contact sheet per class and a page that shows them all, light or dark as the reader's screen.
 
     Parameters
     ----------
@@ -121,6 +142,8 @@ def write_contact_sheets(
         Where the sheets (`<class>.jpg`) and `index.html` go.
     title : str
         The page's heading: what the score is and where it was cut.
+    parts : sequence of Part
+        From top to bottom. One that no class has images in is named nowhere.
     jobs : int, optional
         Threads; by default one per processor.
 
@@ -131,53 +154,67 @@ def write_contact_sheets(
     """
     directory = Path(directory)
     names = sheet_names(list(images))
+    held = {image.part.name for members in images.values() for image in members}
+    parts = [part for part in parts if part.name in held]
 
     def write(label: str) -> SheetEntry:
         members = images[label]
         stream = BytesIO()
-        draw_contact_sheet(label, members).save(stream, "JPEG", quality=85)
+        draw_contact_sheet(label, members, parts).save(stream, "JPEG", quality=85)
         path = write_whole(directory / names[label], stream.getvalue())
-        return SheetEntry(label, path, *(len(part) for part in parts(members)))
+        return SheetEntry(label, path, tuple(len(found) for _, found in divided(members, parts)))
 
     labels = sorted(images)
     with ThreadPoolExecutor(jobs or processors()) as pool:
         entries = list(progress(pool.map(write, labels), "Contact sheets", len(labels), "sheets"))
-    return write_whole(directory / "index.html", index_page(title, entries))
+    return write_whole(directory / "index.html", index_page(title, entries, parts))
 
 
-def index_page(title: str, entries: Sequence[SheetEntry]) -> str:
+def index_page(title: str, entries: Sequence[SheetEntry], parts: Sequence[Part]) -> str:
     """Return an HTML page with a table of the classes and their sheets below."""
-    audited = any(entry.flagged for entry in entries)
     rows = "\n".join(
-        f'<tr><td><a href="#{i}">{html.escape(entry.label)}</a></td><td>{entry.kept}</td>'
-        f"<td>{entry.dropped}</td>{f'<td>{entry.flagged}</td>' if audited else ''}</tr>"
+        f'<tr><td><a href="#{i}">{html.escape(entry.label)}</a></td>'
+        f"{''.join(f'<td>{count}</td>' for count in entry.counts)}</tr>"
         for i, entry in enumerate(entries)
     )
     sheets = "\n".join(
         f'<h2 id="{i}">{html.escape(entry.label)}</h2>\n'
-        f'<img loading="lazy" src="{html.escape(entry.path.name)}" '
-        f'alt="{html.escape(entry.label)}: {entry.kept} kept, {entry.dropped} dropped">'
+        f'<img loading="lazy" src="{html.escape(entry.path.name)}" alt="{html.escape(_in_words(entry, parts))}">'
         for i, entry in enumerate(entries)
     )
+    heads = "".join(f"<th>{html.escape(part.name)}</th>" for part in parts)
     return f"""<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
+<meta name="viewport" content="width=device-width,initial-scale=1">
+<meta name="color-scheme" content="light dark">
 <title>{html.escape(title)}</title>
 <style>
+:root {{ color-scheme: light dark; }}
 body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; }}
 table {{ border-collapse: collapse; }}
 td, th {{ padding: .1rem .8rem; text-align: right; }}
 td:first-child, th:first-child {{ text-align: left; }}
-img {{ max-width: 100%; border: 1px solid #ccc; }}
+img {{ max-width: 100%; border: 1px solid #888; }}
+@media (prefers-color-scheme: dark) {{
+  body {{ background: #14181c; color: #e8ebee; }}
+  a {{ color: #62b5ee; }}
+  img {{ filter: brightness(.8); }}
+}}
 </style>
 <h1>{html.escape(title)}</h1>
 <table>
-<tr><th>class</th><th>kept</th><th>dropped</th>{"<th>flagged</th>" if audited else ""}</tr>
+<tr><th>class</th>{heads}</tr>
 {rows}
 </table>
 {sheets}
 </html>
 """
+
+
+def _in_words(entry: SheetEntry, parts: Sequence[Part]) -> str:
+    said = (f"{count} {part.name}" for count, part in zip(entry.counts, parts, strict=True))
+    return f"{entry.label}: {', '.join(said)}"
 
 
 def sheet_names(labels: Sequence[str]) -> dict[str, str]:
@@ -194,15 +231,13 @@ def sheet_names(labels: Sequence[str]) -> dict[str, str]:
     return names
 
 
-def parts(images: Sequence[SheetImage]) -> tuple[list[SheetImage], ...]:
-    """Divide images into those kept, those dropped and those flagged, each ordered by score."""
-    rest = [image for image in images if not image.flagged]
-    divided = (
-        [p for p in rest if p.kept],
-        [p for p in rest if not p.kept],
-        [p for p in images if p.flagged],
-    )
-    return tuple(sorted_images(part) for part in divided)
+def divided(images: Sequence[SheetImage], parts: Sequence[Part]) -> list[tuple[Part, list[SheetImage]]]:
+    """Return each part with its images, ordered by score."""
+    return [(part, sorted_images([image for image in images if image.part == part])) for part in parts]
+
+
+def _chosen(part: Part, members: list[SheetImage], most: int) -> list[SheetImage]:
+    return members[:most] if part.first else spaced(members, most)
 
 
 def sorted_images(images: Sequence[SheetImage]) -> list[SheetImage]:

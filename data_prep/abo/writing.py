@@ -12,7 +12,7 @@ from aisles.data_prep.io.files import path_from, write_whole
 from aisles.data_prep.io.progress import progress
 from aisles.data_prep.io.tables import column, write_table
 
-from .contact_sheet import SheetImage, write_contact_sheets
+from .contact_sheet import DROPPED, FLAGGED, KEPT, SheetImage, write_contact_sheets
 from .recipe import Threshold
 
 Materialize = Literal["copy", "link"]
@@ -97,14 +97,16 @@ def write_sheets(
         kept = row["decision"] == "kept"
         caption = faults.get(row["image_id"]) if kept else row["reason"]
         caption = caption or ("main image" if row["source"] == "main" else "")
-        image = SheetImage(path_of[row["image_id"]], float(row["similarity"]), kept, caption)
+        image = SheetImage(
+            path_of[row["image_id"]], float(row["similarity"]), KEPT if kept else DROPPED, caption
+        )
         sheets.setdefault(row["label"], []).append(image)
     for row in flagged.to_dict("records"):
         score, why = float(row["score"]), f"{row['faults']} ({decisions[row['image_id']]})"
-        sheets[row["label"]].append(SheetImage(path_of[row["image_id"]], score, False, why, flagged=True))
+        sheets[row["label"]].append(SheetImage(path_of[row["image_id"]], score, FLAGGED, why))
     exceptions = "".join(f", {label} from {value:g}" for label, value in sorted(threshold.exceptions.items()))
     title = f"Similarity to the main image by {backbone}: kept from {threshold.default:g} on{exceptions}"
-    write_contact_sheets(sheets, folder, title)
+    write_contact_sheets(sheets, folder, title, (KEPT, DROPPED, FLAGGED))
     write_whole(note, key)
 
 

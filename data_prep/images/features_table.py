@@ -115,6 +115,8 @@ def read_features_table(
     path = Path(path)
     try:
         columns = read_arrays(path) if path.suffix.lower() == ".npz" else _read_parquet(path)
+    except DataError:
+        raise
     except (OSError, ValueError, KeyError) as error:
         raise DataError(f"{path} can't be read: {error}. {_WHAT}") from error
     return _table(columns, str(path), path.parent, label_column, hierarchy_column)

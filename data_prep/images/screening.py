@@ -28,6 +28,10 @@ def readable_images(manifest: Manifest, scan: ImageScan, strict: Strict = "class
     """
     kept = manifest.keep(scan.readable)
     lost = sorted(set(manifest.classes) - set(kept.classes))
+    if len(manifest.classes) < 2:
+        raise DataError(
+            f"There must be at least 2 classes. All {len(manifest):,} images are of {shortened(manifest.classes)}."
+        )
     if len(kept.classes) < 2:
         raise DataError(
             f"There must be at least 2 classes with readable images. {len(scan.reasons)} of {len(manifest)} images "

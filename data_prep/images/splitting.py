@@ -122,7 +122,7 @@ def split_by_image(n_images: int, shares: Mapping[str, float] | None = None, see
     n_images : int
         How many images to split.
     shares : mapping of str to float, optional
-        The share of each split; by default the study's {"train": 0.8, "test": 0.2}.
+        The share of each split; by default the published study's {"train": 0.8, "test": 0.2}.
     seed : int
         Of the permutation.
 

@@ -71,7 +71,11 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
         raise ValueError(f"{member.filename} is written in an unknown way")
     shape, fortran, dtype = _HEADERS[version](stream)
     if dtype.hasobject:
-        raise ValueError(f"{member.filename} holds Python objects")
+        name = member.filename.removesuffix(".npy")
+        raise DataError(
+            f"{archive.filename} can't be read: {name} holds Python objects, which are never loaded. Write texts as "
+            f"np.asarray({name}, dtype=str)."
+        )
     count = 1
     for side in shape:
         count *= side  # exact, where numpy's product would wrap around

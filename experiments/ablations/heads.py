@@ -38,8 +38,8 @@ def ablate_heads(
     output : path
         The run folder; `heads.csv` and one folder a head. Run again, it goes on where it stopped.
     settings : TrainSettings, optional
-        Augmentation is used for the heads that the study trained with it. Where the settings name a study, each head
-        gets at most the epochs that the study gave it. What says which classifier to train is not used.
+        Augmentation is used for the heads that the published study trained with it. Where the settings name a published
+        study, each head gets at most the epochs that it had there. What says which classifier to train is not used.
     heads : tuple of str
         Keys of `aisles.models.heads.variants.VARIANTS`.
     cache : path, optional
@@ -52,7 +52,7 @@ def ablate_heads(
     DataFrame
         The published table's columns: version, dense_units, augmentation, batch_norm, dropout, then accuracy, loss,
         val_accuracy, val_loss of the epoch with the lowest validation loss; with published metrics beside them
-        where the settings name a study.
+        where the settings name a published study.
     """
     settings, output = settings or TrainSettings(), Path(output)
     with run_folder(output):
@@ -111,8 +111,8 @@ def _table_of_heads(
 def training_of(name: str, settings: TrainSettings) -> FineTuningSettings:
     """Return the training of a head.
 
-    It is augmented if the study trained that head so and the settings ask for it. In a recipe of the study it takes at
-    most the epochs that the study gave that head.
+    It is augmented if the published study trained that head so and the settings ask for it. In a recipe of that study
+    it takes at most the epochs that the head had there.
     """
     variant, training = VARIANTS[name], settings.fine_tuning.changed(head=name)
     if not variant.augmentation:
@@ -127,7 +127,7 @@ def training_of(name: str, settings: TrainSettings) -> FineTuningSettings:
 
 
 def published_heads(study: str) -> pd.DataFrame:
-    """Return a study's metrics by version, as published_accuracy, published_loss and so on."""
+    """Return a published study's metrics by version, as published_accuracy, published_loss and so on."""
     with (files("aisles.experiments") / "published" / f"{study}_heads.csv").open() as file:
         table = pd.read_csv(file)
     metrics = ["accuracy", "loss", "val_accuracy", "val_loss"]

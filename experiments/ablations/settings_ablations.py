@@ -1,4 +1,4 @@
-"""Ablations: the same study several times, with one thing changed, and what the change does to flat and two-stage."""
+"""Ablations: the same run several times, with one thing changed, and what the change does to flat and two-stage."""
 
 import logging
 from collections.abc import Callable, Iterable
@@ -30,7 +30,7 @@ STEPS_OF_SIMILARITY = 10_000
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to run the study: its name, and the settings by section that differ from the others'."""
+    """One way to run the benchmark: its name, and the settings by section that differ from the others'."""
 
     name: str
     changes: dict[str, dict[str, Any]]
@@ -174,7 +174,7 @@ def run_ablation(
     values: Iterable[str] = (),
     **more: Any,
 ) -> pd.DataFrame:
-    """Run a study a variant, each in a folder of its own, and set them side by side.
+    """Run a run a variant, each in a folder of its own, and set them side by side.
 
     Parameters
     ----------

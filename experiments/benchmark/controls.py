@@ -1,4 +1,4 @@
-"""What the hierarchy itself is worth: the primary rule on the study's macros against the same rule on others."""
+"""What the hierarchy itself is worth: the primary rule on the run's macros against the same rule on others."""
 
 from typing import Any
 
@@ -10,15 +10,15 @@ from aisles.experiments.stats.verdict import as_json, compare, compare_family
 
 
 def compare_controls(predictions: Predictions, settings: ComparisonSettings) -> dict[str, Any]:
-    """Judge the study's macros against random ones of the same sizes and against other hierarchies.
+    """Judge the run's macros against random ones of the same sizes and against other hierarchies.
 
     Returns
     -------
     dict
         `random` (None without random partitions): `partitions`, `accuracy_mean` and `accuracy_sd` over partitions
-        (each a mean over seeds), `difference_per_partition` (the study's macros less each partition) with its
+        (each a mean over seeds), `difference_per_partition` (the run's macros less each partition) with its
         `difference_sd`, and `comparison`, where a is "random" (all partitions and seeds together) and b the primary
-        rule. `hierarchies`: one comparison per other hierarchy, a being the other one and b the study's, corrected
+        rule. `hierarchies`: one comparison per other hierarchy, a being the other one and b the run's, corrected
         together by step-down max-T.
     """
     roles = {name: method.role for name, method in predictions.methods.items()}

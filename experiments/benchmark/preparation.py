@@ -235,7 +235,7 @@ def prepare_features(
 
 @dataclass(frozen=True, eq=False)
 class FoundHierarchy:
-    """The macros of a study and the tree that they were cut from.
+    """The macros of a run and the tree that they were cut from.
 
     Attributes
     ----------
@@ -327,7 +327,7 @@ def _check_brought(hierarchy: Hierarchy) -> None:
             f"{name!r} in {', '.join(map(repr, macros))}" for name, macros in held.items() if len(macros) > 1
         ]
         raise ValueError(
-            f"A study needs every class in one macro; overlapping macros are for prediction. In several: "
+            f"A run needs every class in one macro; overlapping macros are for prediction. In several: "
             f"{'; '.join(told[:5])}{'; ...' if len(told) > 5 else ''}. Keep each in one."
         )
     if hierarchy.n_macros < 2:
@@ -404,9 +404,9 @@ def independent_hierarchy(
     manifest : Manifest
     settings : HierarchySettings
         A column that is named there is taken; "auto" takes the first that groups the classes, but neither the one
-        that the study's hierarchy is read off nor one with the same macros.
+        that the run's hierarchy is read off nor one with the same macros.
     own : Hierarchy, optional
-        The study's.
+        The run's.
 
     Returns
     -------

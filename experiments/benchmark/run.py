@@ -1,4 +1,4 @@
-"""One study: flat against two-stage on one manifest, from photographs to a verdict and saved models."""
+"""One benchmark: flat against two-stage on one manifest, from photographs to a verdict and saved models."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ COARSE_METHODS = ("flat-coarse", "flat-coarse-lda", "coarse:soft", "coarse:hie")
 
 @dataclass(frozen=True, eq=False)
 class BenchmarkResult:
-    """What a study found.
+    """What a run found.
 
     Attributes
     ----------
@@ -113,7 +113,7 @@ def run_benchmark(
 ) -> BenchmarkResult:
     """Compare flat and two-stage on a folder of labelled photographs.
 
-    Stages that were made from the same inputs are not made again, so a killed study goes on where it stopped.
+    Stages that were made from the same inputs are not made again, so a killed run goes on where it stopped.
 
     Parameters
     ----------
@@ -133,9 +133,9 @@ def run_benchmark(
     sweep : bool
         Whether to try the cuts that `settings.sweep` names, too.
     resume : bool
-        Refuse to start anew: there must be a study in the folder.
+        Refuse to start anew: there must be a run in the folder.
     replace : bool
-        Replace the results of a study with other settings or images, which is refused otherwise.
+        Replace the results of a run with other settings or images, which is refused otherwise.
     command : str, optional
         What was typed to start it, for those who want to repeat it.
 
@@ -146,7 +146,7 @@ def run_benchmark(
     Raises
     ------
     ValueError
-        If the run folder holds another study, flat or the primary rule can't be trained, or the cluster can't be used.
+        If the folder holds another run, flat or the primary rule can't be trained, or the cluster can't be used.
     """
     settings, output = settings or BenchmarkSettings(), Path(output).absolute()
     if not isinstance(data, FeaturesTable):
@@ -218,7 +218,7 @@ def flat_confusion(trainer: Trainer, prepared: PreparedData, seeds: range) -> np
 
 @dataclass(frozen=True, eq=False)
 class _Run:
-    """The parts of one study, each computed once, when it is asked for."""
+    """The parts of one run, each computed once, when it is asked for."""
 
     output: Path
     settings: BenchmarkSettings
@@ -293,7 +293,7 @@ class _Run:
 
     @cached_property
     def trees(self) -> dict[str, ClassTree]:
-        """One tree a linkage, the study's first."""
+        """One tree a linkage, the run's first."""
         own = self.found.tree
         others = [n for n in dict.fromkeys((*LINKAGES, *self.settings.sweep.linkages)) if n != own.method]
         return {own.method: own} | {name: class_tree(self.prepared, self.features, name) for name in others}
@@ -347,7 +347,7 @@ class _Run:
         return predictions, unknown | failed
 
     def _stages(self, key: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return what router and sub-models of the study's hierarchy say, (n_seeds, n, n_macros) and (.., n_slots)."""
+        """Return what router and sub-models of the run's hierarchy say, (n_seeds, n, n_macros) and (.., n_slots)."""
         hierarchy, seeds = self.found.hierarchy, self.context.seeds
         router = [getattr(self.trainer.fitted(router_job(hierarchy, seed)), key)[rows] for seed in seeds]
         within = [self.trainer.within(hierarchy, seed, key)[rows] for seed in seeds]

@@ -16,7 +16,7 @@ from .run import BenchmarkResult
 
 
 def summary(result: BenchmarkResult) -> str:
-    """Write a study's result as text: methods, comparisons, router, verdict, and where to look."""
+    """Write a run's result as text: methods, comparisons, router, verdict, and where to look."""
     metrics = result.metrics
     images = metrics["data"]["images"]
     level = 100 * (1 - metrics["comparisons"][0]["alpha"])

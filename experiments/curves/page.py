@@ -52,9 +52,11 @@ def curve_document(facts: Mapping[str, Any]) -> Document:
     return Document(
         title=f"{data['name']}: {facts['description']}",
         verdict=ends[primary]["sentence"],
-        facts=f"{images['train']:,} training, {images['val']:,} validation and {images['test']:,} test images, "
-        f"{data['classes']} classes, {data['macros']} macros {'brought' if data['brought'] else 'learned'}; "
-        f"{facts['draws']} draws per point; features {facts['backbone']}.",
+        facts=(
+            f"{images['train']:,} training, {images['val']:,} validation and {images['test']:,} test images, "
+            f"{data['classes']} classes, {data['macros']} macros {'brought' if data['brought'] else 'learned'}; "
+            f"{facts['draws']} draws per point; features {facts['backbone']}.",
+        ),
         opening=opening,
         sections=tuple(sections),
     )
@@ -111,20 +113,11 @@ def accuracy_plot(facts: Mapping[str, Any]) -> Drawing:
     for name in (facts["primary"], *two):
         ys = [_share(row, name) for row in rows]
         curves.append(Curve(name, places, ys, "two", dashed=name != facts["primary"]))
-    drawing = chart(
+    return chart(
         curves, "Accuracy", f"Accuracy by {facts['description']}; values in the table.",
         x_name=facts["description"], y_name="right, %", x_range=(-0.2, len(rows) - 0.8),
+        x_names=[str(row["value"]) for row in rows],
     )  # fmt: skip
-    return _with_values(drawing, [row["value"] for row in rows])
-
-
-def _with_values(drawing: Drawing, values: Sequence[Any]) -> Drawing:
-    """Write the values in place of their numbers on the axis."""
-    x = Scale(-0.2, len(values) - 0.8, _LEFT, WIDTH - _RIGHT)
-    drawing._parts = [part for part in drawing._parts if 'y="243"' not in part]
-    for place, value in enumerate(values):
-        drawing.text(x(place), 243, f"{value}", "soft small", "middle")
-    return drawing
 
 
 def difference_plot(rows: Sequence[Mapping[str, Any]], name: str, key: str, x_name: str) -> Drawing:

@@ -8,7 +8,7 @@ from pathlib import Path
 from scipy import stats
 
 from aisles.data_prep.io.errors import DataError
-from aisles.experiments.report.plots.verdict import difference_plot
+from aisles.experiments.report.plots.verdict import difference_plots
 from aisles.experiments.report.render.document import Column, Document, Plot, Section, Table, Text, p_text
 from aisles.experiments.report.writing import ReportFiles, write_document
 from aisles.experiments.runs.reader import read_metrics
@@ -168,8 +168,14 @@ def _document(across: AcrossSets) -> Document:
     return Document(
         title=f"{first['b']} against {first['a']} on {len(across.names)} data sets",
         verdict=across.sentence(),
-        facts=f"Runs: {', '.join(across.names)}.",
-        opening=(Plot("across", caption, difference_plot(drawn, against=first["a"])),),
+        facts=(f"Runs: {', '.join(across.names)}.",),
+        opening=(
+            Plot(
+                "across",
+                caption,
+                *difference_plots(drawn, first["a"], primary=str(drawn[0]["b"]), ranked=False),
+            ),
+        ),
         sections=(
             Section(
                 "sets", "Sets", (Table("across", "Each run's own comparison.", columns, rows), Text(how))

@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 
 from aisles.data_prep.io.tables import rows as rows_where
+from aisles.experiments.report.headline import evidence, headline
 from aisles.experiments.report.plots.trust import Reliability, reliability, reliability_plot
-from aisles.experiments.report.plots.verdict import BudgetShares, budget_plot, difference_plot
+from aisles.experiments.report.plots.verdict import BudgetShares, budget_plots, difference_plots
 from aisles.experiments.report.render.document import (
     Block,
     Bullets,
@@ -21,7 +22,6 @@ from aisles.experiments.report.render.document import (
     Section,
     Table,
     Text,
-    signed,
 )
 from aisles.experiments.report.sections.gallery import thumbnail
 
@@ -47,18 +47,22 @@ def judgement_document(judged: Judgement, name: str, images: Path | None = None)
     ]
     products = "" if judged.systems.products is None else f" of {metrics['n_products']:,} products"
     comparisons = metrics["comparisons"]
-    low, high = (100 * bound for bound in comparisons[0]["interval"])
     level = 100 * (1 - comparisons[0]["alpha"])
     caption = (
-        f"Difference in accuracy from {judged.baseline}. Diamond: mean; line: {level:g} % interval over "
-        f"{_units(judged)} (for {comparisons[0]['b']}: {signed(low)} to {signed(high)} points); rings: single seeds."
-    )
+        f"Each system's accuracy less that of {judged.baseline}, the best on top. Lines: {level:g} % intervals over "
+        f"{_units(judged)}"
+    ) + ("; strokes: single seeds." if len(metrics["seeds"]) > 1 else ".")
+    first = comparisons[0]
     return Document(
         title=f"Systems compared: {name}",
-        verdict=metrics["verdict"],
-        facts=f"{metrics['n_test']:,} images{products}, {len(metrics['classes'])} classes, "
-        f"{_seeds_in_words(metrics['seeds'])}.",
-        opening=(Plot("difference", caption, difference_plot(comparisons, against=judged.baseline)),),
+        verdict=headline(first, first["b"], first["a"]),
+        facts=(
+            evidence(first),
+            *(headline(c, c["b"], c["a"]) for c in comparisons[1:]),
+            f"{metrics['n_test']:,} images{products}, {len(metrics['classes'])} classes, "
+            f"{_seeds_in_words(metrics['seeds'])}.",
+        ),
+        opening=(Plot("difference", caption, *difference_plots(comparisons, judged.baseline)),),
         sections=tuple(section for section in sections if section),
     )
 
@@ -150,7 +154,7 @@ def _budget_section(judged: Judgement) -> Section | None:
         "budget",
         "Where errors arise",
         (
-            Plot("error-budget", "Every image once, mean over seeds.", budget_plot(shares)),
+            Plot("error-budget", "Every image once, mean over seeds.", *budget_plots(shares)),
             Table("error_budget", caption, columns, tuple(rows)),
         ),
     )

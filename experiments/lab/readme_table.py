@@ -1,4 +1,4 @@
-"""A committed result of a study, and the README's table from it.
+"""A committed result of a run, and the README's table from it.
 
     python -m experiments.lab.readme_table keep RUN experiments/lab/results/NAME.json
     python -m experiments.lab.readme_table write experiments/lab/results/NAME.json README.md

@@ -106,7 +106,7 @@ def head_ratios(
 ) -> list[Ratio]:
     """Compare head training with `fit` and its defaults: the same arrays, first weights, Adam, epochs, batches of 64.
 
-    Features are drawn: as many as the grocery study has training images and classes, as wide as
+    Features are drawn: as many as the grocery run has training images and classes, as wide as
     EfficientNet-Lite0's and Inception-v3's. Neither side has validation images or stops early. Accuracy is that
     on as many other images. The gap is the difference of the two means over the standard deviation over seeds
     (pooled); 1 still counts as the same accuracy.

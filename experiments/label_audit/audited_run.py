@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aisles.data_prep.abo.contact_sheet import SheetImage, write_contact_sheets
+from aisles.data_prep.abo.contact_sheet import SUREST, SUSPECTED, SheetImage, write_contact_sheets
 from aisles.data_prep.images.manifest import Manifest, read_manifest
 from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.files import whole_file, write_whole
@@ -26,7 +26,7 @@ from .confident_learning import (
 )
 
 logger = logging.getLogger(__name__)
-SUREST = 8
+_MOST_SURE = 8
 """Images shown of each class that the models are surest of, to compare suspects with."""
 
 
@@ -111,7 +111,8 @@ def audit_run(
     write_whole(folder / "audit.json", json.dumps(facts, indent=1, ensure_ascii=False) + "\n")
     if len(suspects):
         title = f"{len(suspects)} suspected labels; score: probability of the suggested class less that of the label"
-        write_contact_sheets(_images(manifest, found, suspects), folder / "sheets", title)
+        sheets = _images(manifest, found, suspects)
+        write_contact_sheets(sheets, folder / "sheets", title, (SUSPECTED, SUREST))
     return LabelAudit(folder, table, facts)
 
 
@@ -135,7 +136,7 @@ def suspect_table(manifest: Manifest, found: OutOfFold, suspects: Suspects) -> p
 def _check_test_images(run: Run, manifest: Manifest) -> None:
     if list(manifest.labels[manifest.splits == "test"]) != list(run.labels):
         raise DataError(
-            f"manifest.csv and predictions.csv of {run.folder} list different test images. Run the study again."
+            f"manifest.csv and predictions.csv of {run.folder} list different test images. Run the benchmark again."
         )
 
 
@@ -146,7 +147,7 @@ def _features(run: Run, manifest: Manifest, cache: str | Path | None) -> np.ndar
 
     if "backbone" not in run.settings:
         raise DataError(
-            f"The study in {run.folder} has a backbone of its own, {run.metrics['backbone']}, "
+            f"The run in {run.folder} has a backbone of its own, {run.metrics['backbone']}, "
             "which can't be built from here. Extract its features in Python: audit_run(run, features)."
         )
     settings = BackboneSettings(**run.settings["backbone"])
@@ -192,11 +193,11 @@ def _images(manifest: Manifest, found: OutOfFold, suspects: Suspects) -> dict[st
     images: dict[str, list[SheetImage]] = {}
     for row, suggested, margin in zip(suspects.rows, suspects.suggested, suspects.margin, strict=True):
         label = classes[found.given[row]]
-        image = SheetImage(paths[row], float(margin), False, f"{classes[suggested]}?")
+        image = SheetImage(paths[row], float(margin), SUSPECTED, f"{classes[suggested]}?")
         images.setdefault(label, []).append(image)
     for label, members in images.items():
         doubted = {str(image.path) for image in members}
         same = np.flatnonzero(found.given == classes.index(label))
         sure = [row for row in same[np.argsort(-own[same], kind="stable")] if str(paths[row]) not in doubted]
-        members += [SheetImage(paths[row], float(own[row]), True) for row in sure[:SUREST]]
+        members += [SheetImage(paths[row], float(own[row]), SUREST) for row in sure[:_MOST_SURE]]
     return images

@@ -118,7 +118,7 @@ class FineTuning:
         arrays = {key: np.stack(tables) for key, tables in found.items()}
         np.savez(part / "answers.npz", **arrays)  # type: ignore[arg-type]
         means = {key: float(np.mean([cost[key] for cost in costs])) for key in costs[0]}
-        # What a machine takes is no part of a study's metrics, which are the same everywhere.
+        # What a machine takes is no part of a run's metrics, which are the same everywhere.
         seconds = means.pop("seconds")
         (part / "budget.json").write_text(json.dumps({"seconds": None if isnan(seconds) else seconds}))
         (part / "cost.json").write_text(json.dumps(means))
@@ -131,7 +131,7 @@ class FineTuning:
         """Average as many flat networks as the two-stage method passes an image through.
 
         Those of a seed are its own flat network and the next seeds', so neighboring seeds share members, and few
-        networks are trained beyond the study's seeds.
+        networks are trained beyond the run's seeds.
         """
         two_stage, member = ENSEMBLES[name]
         cost = self.method(two_stage).cost or {}

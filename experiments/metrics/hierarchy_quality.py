@@ -20,7 +20,7 @@ def hierarchy_quality(
     Parameters
     ----------
     hierarchy : Hierarchy
-        The study's, cut from the tree or brought by a person.
+        The run's, cut from the tree or brought by a person.
     tree : ClassTree
     features, labels : ndarray
         Of training images, (n_images, dimension) and (n_images,).
@@ -53,7 +53,7 @@ def silhouette(hierarchy: Hierarchy, tree: ClassTree) -> float | None:
 
 
 def agreement(hierarchy: Hierarchy, names: Iterable[str], find: Callable[[str], Hierarchy]) -> dict[str, Any]:
-    """Compare the study's macros with others by the adjusted Rand index.
+    """Compare the run's macros with others by the adjusted Rand index.
 
     Parameters
     ----------

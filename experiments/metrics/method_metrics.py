@@ -74,7 +74,7 @@ def tree_distances(predictions: Predictions, linkage: np.ndarray) -> dict[str, n
     Returns
     -------
     dict of str to ndarray
-        `learned`: two levels, of the study's hierarchy (1 inside a macro, 2 across). `learned_tree`: height of the
+        `learned`: two levels, of the run's hierarchy (1 inside a macro, 2 across). `learned_tree`: height of the
         lowest common ancestor, over the root's. `independent`: two levels, of a grouping that the manifest brings.
     """
     heights = linkage_distance(linkage)
@@ -104,7 +104,7 @@ def own_hierarchy(predictions: Predictions, method: MethodResult) -> dict[str, A
 
 
 def _ceilings(predictions: Predictions, method: MethodResult) -> list[dict[str, float | None]]:
-    """Return each seed's ceilings, on the macros that the method routes by, else on the study's."""
+    """Return each seed's ceilings, on the macros that the method routes by, else on the run's."""
     macro_of = (method.hierarchy or predictions.hierarchy).macro_of
     inside = method.probs if method.inside is None else method.inside
     pairs = zip(method.probs, inside, strict=True)

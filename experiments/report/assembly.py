@@ -1,6 +1,6 @@
-"""Which sections a study's report has, and in which order."""
+"""Which sections a run's report has, and in which order."""
 
-from aisles.experiments.report.render.document import Document, Section
+from aisles.experiments.report.render.document import Document, Section, signed
 from aisles.experiments.report.sections.audit import audit_section
 from aisles.experiments.report.sections.classes import classes_section, confusion_section, tree_section
 from aisles.experiments.report.sections.design import (
@@ -19,14 +19,15 @@ from aisles.experiments.report.sections.verdict import (
     methods_section,
     opening,
 )
-from aisles.experiments.runs.reader import Run
+from aisles.experiments.runs.reader import FLAT, Run
 
 from .changes import class_changes, image_changes
-from .names import seeds_in_words
+from .headline import evidence, headline
+from .names import seeds_in_words, what_it_is
 
 
 def study_document(run: Run) -> Document:
-    """Put a study's report together; sections whose metrics the run lacks are left out and named under limits."""
+    """Put a run's report together; sections whose metrics the run lacks are left out and named under limits."""
     by_class, by_image = class_changes(run, run.primary), image_changes(run, run.primary)
     sections: list[Section | None] = [
         methods_section(run),
@@ -46,13 +47,39 @@ def study_document(run: Run) -> Document:
     ]
     kept = [section for section in sections if section]
     ran = {section.anchor for section in kept} | ({"calibrated"} if has_temperatures(run) else set())
+    verdict, *lines = _verdict(run)
     return Document(
         title=f"Flat or two-stage: {run.name}",
-        verdict=run.metrics["verdict"],
-        facts=_facts(run),
+        verdict=verdict,
+        facts=(*lines, _facts(run)),
         opening=opening(run),
         sections=(*kept, limits_section(run, ran), provenance_section(run)),
     )
+
+
+def _verdict(run: Run) -> tuple[str, ...]:
+    """Return the plain verdict against the best flat method, on what it rests, and the verdict against flat itself."""
+    against_flat, best = run.metrics["comparisons"][0], run.metrics["best_flat"]
+    role = run.metrics["methods"][run.primary]["role"]
+    ours = f"the two-stage classifier ({run.primary})" if role == "two-stage" else run.primary
+    judged = next((c for c in best["comparisons"] if c["b"] == run.primary), None)
+    if judged is None or best["name"] == FLAT:
+        return headline(against_flat, ours, against_flat["a"]), evidence(against_flat)
+    theirs = (
+        f"the best flat one ({best['name']})"
+        if role == "two-stage"
+        else f"the best flat method, {best['name']}"
+    )
+    second = f"Against {against_flat['a']} alone: {against_flat['verdict']}, {_points(against_flat['difference'])}."
+    known = what_it_is(best["name"], run.metrics)
+    named = f"{best['name']} is the flat method that validation images prefer" + (
+        f" ({known})." if known else "."
+    )
+    return headline(judged, ours, theirs), evidence(judged), f"{second} {named}"
+
+
+def _points(difference: float) -> str:
+    return f"{signed(100 * difference)} points"
 
 
 def _facts(run: Run) -> str:

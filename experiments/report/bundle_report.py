@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from aisles.experiments.report.plots.classes import confusion_plot
+from aisles.experiments.report.plots.classes import FEW, confusion_plots
 from aisles.experiments.report.render.document import (
     Card,
     Column,
@@ -41,17 +41,17 @@ def bundle_document(evaluation: BundleEvaluation, name: str) -> Document:
     n_images = len(evaluation.truth)
     right, f1 = 100 * evaluation.accuracy, 100 * table["f1"].mean()
     verdict = f"{right:.1f} % of {n_images} images are right, macro F1 {f1:.1f} %."
+    facts = [f"{len(evaluation.classes)} classes, routing rule {evaluation.rule}."]
     if evaluation.on_absent:
-        verdict += f" {evaluation.on_absent}"
+        facts.append(evaluation.on_absent)
     if evaluation.published_f1:
         both = table.dropna(subset="published_f1")
-        verdict += (
-            f" On the {len(both)} classes with published metrics F1 is {100 * both['f1'].mean():.1f} %, published "
+        facts.append(
+            f"On the {len(both)} classes with published metrics F1 is {100 * both['f1'].mean():.1f} %, published "
             f"{100 * both['published_f1'].mean():.1f} %."
         )
-    facts = f"{len(evaluation.classes)} classes, routing rule {evaluation.rule}."
     sections = (_classes(evaluation), _confusion(evaluation), _mistakes(evaluation))
-    return Document(f"Evaluation of {name}", verdict, facts, (), sections)
+    return Document(f"Evaluation of {name}", verdict, tuple(facts), (), sections)
 
 
 def _classes(evaluation: BundleEvaluation) -> Section:
@@ -69,7 +69,7 @@ def _classes(evaluation: BundleEvaluation) -> Section:
 
 
 def _confusion(evaluation: BundleEvaluation) -> Section:
-    drawing = confusion_plot(evaluation, evaluation.confusion, "the bundle")
+    drawings = confusion_plots(evaluation, evaluation.confusion, "the bundle")
     caption = "Rows are true classes, columns answers; a cell holds its images."
     legend = []
     if evaluation.hierarchy is not None:
@@ -82,7 +82,7 @@ def _confusion(evaluation: BundleEvaluation) -> Section:
         )
         columns = (Column("frame", "word"), Column("macro-category", "word"), Column("classes"))
         legend = [Table("macros", "The frames.", columns, rows)]
-    plot = Plot("confusion", caption, drawing, zoomable=True)
+    plot = Plot("confusion", caption, *drawings, zoomable=len(evaluation.classes) > FEW)
     return Section("confusion", "Confusion matrix", (plot, *legend))
 
 

@@ -1,19 +1,21 @@
 """Several runs side by side: what changed between them, and what that changed, on the same test images."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from aisles.data_prep.images.columns import shortened
 from aisles.data_prep.io.errors import DataError
-from aisles.experiments.report.plots.verdict import difference_plot
+from aisles.experiments.report.plots.verdict import difference_plots
 from aisles.experiments.report.render.document import Block, Column, Document, Plot, Section, Table, Text
 from aisles.experiments.runs.reader import FLAT, Run, read_run
-from aisles.experiments.stats.verdict import Comparison, apply_holm, compare
+from aisles.experiments.runs.schema import ComparisonFacts
+from aisles.experiments.stats.verdict import Comparison, apply_holm, as_json, compare
 
+from .headline import evidence, headline
 from .writing import ReportFiles, write_document
 
 
@@ -28,7 +30,7 @@ class RunComparison:
     names : tuple of str
         Folder names, told apart by their parents where equal.
     comparisons : tuple of Comparison
-        For each later run its flat model and its primary method against the first run's, Holm-corrected
+        For each later run its primary method and its flat model against the first run's, Holm-corrected
         together.
     """
 
@@ -61,7 +63,7 @@ def compare_runs(folders: Sequence[str | Path]) -> RunComparison:
     names = _names([first, *others])
     found = []
     for other, name, place in zip(others, names[1:], places, strict=True):
-        for ours, theirs in ((FLAT, FLAT), (first.primary, other.primary)):
+        for ours, theirs in ((first.primary, other.primary), (FLAT, FLAT)):
             found.append(_compared(first, ours, other, theirs, place, (names[0], name)))
     return RunComparison((first, *others), names, apply_holm(found))
 
@@ -86,19 +88,22 @@ def comparison_document(compared: RunComparison) -> Document:
         Column("macros", "count"),
     )
     first = compared.runs[0]
-    facts = f"Against {compared.names[0]}; p-values are Holm-corrected for {len(compared.comparisons)} comparisons."
-    drawn = [asdict(comparison) | {"b": comparison.b} for comparison in compared.comparisons]
+    facts = [_facts_of(c) for c in compared.comparisons]
+    facts.append(f"p-values are Holm-corrected for {len(compared.comparisons)} comparisons.")
+    drawn = [as_json(comparison) for comparison in compared.comparisons]
+    caption = (
+        f"Accuracy less that of the same kind of method in {compared.names[0]}, the largest difference on top. Lines: "
+        "intervals."
+    )
     blocks: tuple[Block, ...] = (
         Text(" ".join(comparison.sentence() for comparison in compared.comparisons)),
         Table("comparisons", _TESTS, _TEST_COLUMNS, tuple(_test_row(c) for c in compared.comparisons)),
     )
     return Document(
         title=f"{len(compared.runs)} runs on the same {len(first.truth)} test images",
-        verdict=" ".join(_short(comparison) for comparison in compared.comparisons),
-        facts=facts,
-        opening=(
-            Plot("between-runs", f"Differences in accuracy against {compared.names[0]}.", _figure(drawn)),
-        ),
+        verdict=_verdict(compared),
+        facts=tuple(facts),
+        opening=(Plot("between-runs", caption, *difference_plots(drawn, "the first run")),),
         sections=(
             Section(
                 "runs",
@@ -126,12 +131,25 @@ _TEST_COLUMNS = (
 )
 
 
-def _figure(drawn: list[dict[str, Any]]):
-    return difference_plot(drawn, against="the first run")
+def _verdict(compared: RunComparison) -> str:
+    """Say in one sentence what became of the primary methods."""
+    primaries = compared.comparisons[::2]
+    if len(primaries) == 1:
+        return headline(facts_of(primaries[0]), primaries[0].b, primaries[0].a)
+    verdicts = [comparison.verdict for comparison in primaries]
+    words = {word: verdicts.count(word) for word in ("better", "worse", "equivalent", "no difference shown")}
+    said = ", ".join(f"{count} {word}" for word, count in words.items() if count)
+    return f"Of the primary methods of {len(primaries)} runs, judged against that of {compared.names[0]}: {said}."
 
 
-def _short(comparison: Comparison) -> str:
-    return comparison.sentence().partition(" (")[0] + "."
+def _facts_of(comparison: Comparison) -> str:
+    found = facts_of(comparison)
+    return f"{headline(found, comparison.b, comparison.a)} {evidence(found)}"
+
+
+def facts_of(comparison: Comparison) -> ComparisonFacts:
+    """Return a comparison as a run's `metrics.json` holds it."""
+    return cast(ComparisonFacts, as_json(comparison))
 
 
 def _test_row(comparison: Comparison) -> tuple:

@@ -35,12 +35,12 @@ class ReportFiles:
 
 
 def write_report(run_folder: str | Path, output: str | Path | None = None) -> ReportFiles:
-    """Build the report of a study from its run folder; no model is loaded.
+    """Build the report of a run from its folder; no model is loaded.
 
     Parameters
     ----------
     run_folder : path
-        What `run_benchmark` wrote. What the study did not run is left out of the report and named in it.
+        What `run_benchmark` wrote. What was not run is left out of the report and named in it.
     output : path, optional
         The folder to write to; the run folder unless given.
 
@@ -61,7 +61,10 @@ def write_report(run_folder: str | Path, output: str | Path | None = None) -> Re
 def write_document(document: Document, folder: Path, name: str) -> ReportFiles:
     """Write a document as HTML and Markdown, with its tables and metrics beside it."""
     tables = [write_whole(folder / "tables" / f"{t.name}.csv", table_csv(t)) for t in document.tables]
-    metrics = [write_whole(folder / "plots" / f"{f.name}.svg", f.drawing.file()) for f in document.metrics]
+    metrics = [
+        write_whole(folder / "plots" / f"{f.name}.svg", (f.wide or f.drawing).file())
+        for f in document.metrics
+    ]
     files = ReportFiles(
         write_whole(folder / f"{name}.html", html_page(document)),
         write_whole(folder / f"{name}.md", markdown_page(document)),

@@ -23,21 +23,21 @@ TABLE, ARCHIVES = "predictions.csv", "probabilities"
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What the methods of a study say of its validation and test images.
+    """What the methods of a run say of its validation and test images.
 
     Attributes
     ----------
     file_names, products, labels : ndarray of str, of shape (n_test,)
         Of the test images.
     hierarchy : Hierarchy
-        The study's. Its `classes` are the columns of every class distribution.
+        The run's. Its `classes` are the columns of every class distribution.
     seeds : tuple of int
     methods : mapping of str to MethodResult
     val_labels : ndarray of str, of shape (n_val,)
     router, val_router : ndarray of shape (n_seeds, n_images, n_macros)
-        What the study's router says of test and validation images.
+        What the run's router says of test and validation images.
     within, val_within : ndarray of shape (n_seeds, n_images, n_slots)
-        What the study's sub-models say of them, in the order of `hierarchy.slots`.
+        What the run's sub-models say of them, in the order of `hierarchy.slots`.
     independent : tuple of str and Hierarchy, or None
         The name of a grouping that nobody learned from these images, and the grouping.
     """

@@ -52,7 +52,7 @@ def check_resumable(
     resume: bool = False,
     replace: bool = False,
 ) -> bool:
-    """Check that the run folder holds the same study, or none.
+    """Check that the folder holds the same run, or none.
 
     Parameters
     ----------
@@ -63,29 +63,29 @@ def check_resumable(
     manifest : Manifest
         The images that `facts` are about.
     resume : bool
-        Whether there must be a study to go on with.
+        Whether there must be a run to go on with.
     replace : bool
-        Whether another study's results may be replaced.
+        Whether another run's results may be replaced.
 
     Returns
     -------
     bool
-        Whether it holds another study, which is to be replaced.
+        Whether it holds another run, which is to be replaced.
 
     Raises
     ------
     ValueError
-        If it holds a study of other settings, images or backbone and `replace` is false, or none and `resume` is
+        If it holds a run of other settings, images or backbone and `replace` is false, or none and `resume` is
         true.
     """
     if not (output / "settings.toml").exists():
         if resume:
-            raise ValueError(f"{output} holds no study to go on with. Leave out --resume to start one.")
+            raise ValueError(f"{output} holds no run to go on with. Leave out --resume to start one.")
         return False
     differing = _differences(output, settings, facts, manifest)
     if differing and not replace:
         raise ValueError(
-            f"{output} holds a study that differs in {'; '.join(differing)}. Choose another folder, or say --replace "
+            f"{output} holds a run that differs in {'; '.join(differing)}. Choose another folder, or say --replace "
             "to replace its results."
         )
     return bool(differing)
@@ -133,10 +133,10 @@ def changed_images(before: Path, manifest: Manifest) -> str:
 def _differences(
     output: Path, settings: BenchmarkSettings, facts: Mapping[str, str], manifest: Manifest
 ) -> list[str]:
-    """List in what the study in a folder differs from the one that is asked for."""
+    """List in what the run in a folder differs from the one that is asked for."""
     try:
         content = tomllib.loads((output / "settings.toml").read_text(encoding="utf-8"))
-        # A study on a backbone of one's own names none in its settings: its key in `inputs.json` tells it apart.
+        # A run on a backbone of one's own names none in its settings: its key in `inputs.json` tells it apart.
         held = BenchmarkSettings.model_validate({"backbone": settings.backbone.model_dump(), **content})
     except (OSError, ValueError, TypeError):
         return ["settings.toml, which can't be read"]

@@ -37,7 +37,7 @@ Checked = TypeVar("Checked")
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """What a study left in its folder.
+    """What a run left in its folder.
 
     Attributes
     ----------
@@ -150,7 +150,7 @@ def read_run(folder: str | Path) -> Run:
     Raises
     ------
     DataError
-        If it is no folder of a finished study, or its files do not fit each other.
+        If it is no folder of a finished run, or its files do not fit each other.
     """
     folder = Path(folder)
     metrics = read_metrics(folder)
@@ -163,13 +163,15 @@ def read_run(folder: str | Path) -> Run:
     table = _predictions(folder)
     groups = {str(name): _by_seed(rows) for name, rows in table.groupby("method", sort=False)}
     if FLAT not in groups:
-        raise DataError(f"{folder} holds no comparison with {FLAT!r}. Run the study again: aisles benchmark.")
+        raise DataError(
+            f"{folder} holds no comparison with {FLAT!r}. Run the benchmark again: aisles benchmark."
+        )
     first = next(iter(groups[FLAT].values()))
     unknown = (set(table["label"]) | set(table["answer"])) - set(hierarchy.classes)
     if unknown:
         raise DataError(
             f"predictions.csv and hierarchy.json of {folder} name different classes. Only in one: "
-            f"{shortened(sorted(unknown))}. Run the study again."
+            f"{shortened(sorted(unknown))}. Run the benchmark again."
         )
     for name, parts in groups.items():
         _check_images(folder, name, first, parts)
@@ -212,7 +214,7 @@ def _distributions(
             arrays = read_arrays(path)
         except OSError as error:
             raise DataError(
-                f"{folder} lacks the probabilities of {name!r}: {error}. Run the study again."
+                f"{folder} lacks the probabilities of {name!r}: {error}. Run the benchmark again."
             ) from error
         shape = (len(parts), len(next(iter(parts.values()))))
         probs, macro_probs = arrays.get("probs"), arrays.get("macro_probs")
@@ -220,7 +222,7 @@ def _distributions(
             found = None if probs is None else probs.shape
             raise DataError(
                 f"{path} must hold `probs` of shape {(*shape, hierarchy.n_classes)}, as predictions.csv has images and "
-                f"seeds. Received: {found}. Run the study again."
+                f"seeds. Received: {found}. Run the benchmark again."
             )
         classes_by[name] = probs.astype(np.float64)
         if macro_probs is not None and macro_probs.shape == (*shape, hierarchy.n_macros):
@@ -236,10 +238,10 @@ def _json(folder: Path, name: str, check: Callable[[Any], Checked]) -> Checked |
         return None
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise DataError(
-            f"{folder} is no finished run: {name} can't be read ({error}). Run the study again."
+            f"{folder} is no finished run: {name} can't be read ({error}). Run the benchmark again."
         ) from error
     except ValueError as error:
-        raise DataError(f"{folder} can't be read. {error} Run the study again.") from error
+        raise DataError(f"{folder} can't be read. {error} Run the benchmark again.") from error
 
 
 def _settings(folder: Path) -> dict[str, Any]:
@@ -295,7 +297,7 @@ def _check_images(folder: Path, name: str, first: pd.DataFrame, parts: dict[int,
         if list(zip(part["file_name"], part["label"], strict=True)) != expected:
             raise DataError(
                 f"predictions.csv of {folder} lists other images for {name!r}, seed {seed}, than for {FLAT!r}. "
-                "Run the study again."
+                "Run the benchmark again."
             )
 
 

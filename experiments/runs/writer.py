@@ -1,4 +1,4 @@
-"""What a study writes into its run folder, apart from stages and predictions."""
+"""What a run writes into its folder, apart from stages and predictions."""
 
 import hashlib
 import json
@@ -124,7 +124,7 @@ def log_counts(prepared: "PreparedData") -> None:
 
 
 def remove_results(output: Path) -> None:
-    """Remove what another study found, `metrics.json` first, so that no folder tells of two studies."""
+    """Remove what another run found, `metrics.json` first, so that no folder tells of two runs."""
     for name in RESULTS:
         if (output / name).is_dir():
             shutil.rmtree(output / name)
@@ -160,7 +160,7 @@ def write_inputs(
 
 
 def data_facts(prepared: "PreparedData") -> dict[str, Any]:
-    """Tell what a study says of its images."""
+    """Tell what a run says of its images."""
     return {
         "fingerprint": prepared.fingerprint,
         "test_images": test_images_hash(prepared),

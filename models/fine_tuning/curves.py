@@ -1,4 +1,4 @@
-"""Training curves: what each epoch of both phases gave, as CSV and as the study's figure of two panels."""
+"""Training curves: what each epoch of both phases gave, as CSV and as the published study's figure of two panels."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields

@@ -1,4 +1,4 @@
-"""The heads of the published study: which layers each variant has, and how long the study trained it."""
+"""The heads of the published study: which layers each variant has, and how long the published study trained it."""
 
 from dataclasses import dataclass, field
 
@@ -16,9 +16,9 @@ class HeadVariant:
     dropout : float
         Share dropped after each hidden layer; 0 for none.
     augmentation : bool
-        Whether the study trained this variant on augmented images.
+        Whether the published study trained this variant on augmented images.
     study_epochs : tuple of int
-        Epochs of the frozen and of the second phase in which the study trained this variant.
+        Epochs of the frozen and of the second phase in which the published study trained this variant.
     """
 
     dense_units: tuple[int, ...]
@@ -36,6 +36,6 @@ VARIANTS = {
     "v1.4": HeadVariant((256,), batch_norm=True, dropout=0.0, augmentation=True),
     "v2.1": HeadVariant((256, 512), batch_norm=True, dropout=0.4, augmentation=True),
     "v2.2": HeadVariant((512, 1024), batch_norm=True, dropout=0.4, augmentation=True),
-    # The study says "three dense layers and dropout" and no sizes: two hidden layers and the softmax are assumed.
+    # The published study says "three dense layers and dropout" and no sizes: two hidden layers and softmax are assumed.
     "vgg": HeadVariant((256, 128), batch_norm=False, dropout=0.4, augmentation=True),
 }

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from aisles.data_prep.images.fitting import Fitting
+from aisles.data_prep.io.errors import UnreadableImage
 from aisles.hierarchy.embeddings import unit_rows
 from aisles.models.backbones.registry import Backbone
 from aisles.models.features import extract
@@ -23,6 +25,7 @@ from .two_stage import FlatClassifier, TwoStageClassifier
 
 N_BARS = 6
 N_NEAREST = 6
+_AS_GOOD_AS_EQUAL = 0.999
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,11 +106,30 @@ class TrainingImages:
         self.paths, self.labels = list(paths), list(labels)
         self.vectors = unit_rows(extract(self.backbone, self.paths, cache=cache).vectors)
 
-    def nearest_to(self, features: np.ndarray, n: int = N_NEAREST) -> tuple[Neighbor, ...]:
-        """Return the training images with the highest cosine to features (1, dimension); the earlier first on ties."""
+    def nearest_to(
+        self, features: np.ndarray, image: Image.Image | None = None, n: int = N_NEAREST
+    ) -> tuple[Neighbor, ...]:
+        """Return the training images with the highest cosine to features (1, dimension); the earlier first on ties.
+
+        A training image that is `image` itself, pixel for pixel, is no neighbor of it.
+        """
         cosines = self.vectors @ unit_rows(features)[0]
-        order = np.argsort(-cosines, kind="stable")[:n]
-        return tuple(Neighbor(self.paths[i], str(self.labels[i]), float(cosines[i])) for i in order)
+        order = np.argsort(-cosines, kind="stable").tolist()
+        found = (i for i in order if not is_itself(self.paths[i], image, float(cosines[i])))
+        return tuple(
+            Neighbor(self.paths[i], str(self.labels[i]), float(cosines[i])) for i in islice(found, n)
+        )
+
+
+def is_itself(path: Path, image: Image.Image | None, cosine: float) -> bool:
+    """Return whether a file holds an image pixel for pixel; it is opened only if its features are as good as equal."""
+    if image is None or cosine < _AS_GOOD_AS_EQUAL:
+        return False
+    try:
+        other = open_image(path)
+    except UnreadableImage:
+        return False
+    return other.size == image.size and np.array_equal(np.asarray(other), np.asarray(image))
 
 
 def first_backbone(classifier: Classifier) -> Backbone | StoredBackbone | None:
@@ -155,7 +177,7 @@ def explain(
         stages.append(_flat_view(_Look(flat, image, calibrated)))
     elif isinstance(classifier, TwoStageClassifier) and classifier.flat is not None:
         stages.append(look.view("flat", "Flat model", classifier.flat))
-    neighbors = () if training is None else training.nearest_to(look.features(training))
+    neighbors = () if training is None else training.nearest_to(look.features(training), image)
     return Explanation(image, prediction, tuple(stages), neighbors)
 
 

@@ -1,4 +1,4 @@
-"""A small study on drawn images, run once for all tests that read it."""
+"""A small run on drawn images, run once for all tests that read it."""
 
 import json
 from collections.abc import Callable
@@ -30,7 +30,7 @@ FAST = (
 
 @pytest.fixture(scope="session")
 def small_run() -> "Callable[..., BenchmarkResult]":
-    """Return a function that runs a study with six filters for a backbone, quickly; its settings can be changed."""
+    """Return a function that runs a benchmark with six filters for a backbone, quickly; its settings can be changed."""
     import keras
 
     from aisles.experiments.benchmark.run import run_benchmark
@@ -70,7 +70,7 @@ def drawn_goods(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def full_run(tmp_path_factory, drawn_goods, small_run) -> Path:
-    """Run a study with everybody in it, and a sweep."""
+    """Run a run with everybody in it, and a sweep."""
     folder = tmp_path_factory.mktemp("study") / "run"
     names = json.dumps(EVERYBODY)
     small_run(drawn_goods, folder, f"comparison.methods={names}", "sweep.macros=[2, 3, 4]", sweep=True)

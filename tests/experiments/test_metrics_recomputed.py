@@ -1,4 +1,4 @@
-"""Every plot of metrics.json again, from a run folder's predictions alone and by other means than the study's."""
+"""Every metric of metrics.json again, from a run folder's predictions alone and by other means than the run's."""
 
 import json
 import math

@@ -20,7 +20,7 @@ SETTINGS = (
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, drawn_goods, small_run):
-    """Run one study twice: on the drawn goods, and with other images and labels in its test split."""
+    """Run one run twice: on the drawn goods, and with other images and labels in its test split."""
     root = tmp_path_factory.mktemp("leaks")
     true, false = root / "true" / "data", root / "false" / "data"
     shutil.copytree(drawn_goods, true)

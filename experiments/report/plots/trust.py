@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .drawing import WIDTH, Drawing, Scale, cut
+from .drawing import WIDTH, Drawing, Scale
 
 _LEFT = 40
 _RIGHT = 14
@@ -86,6 +86,7 @@ def chart(
     y_range: tuple[float, float] | None = None,
     diagonal: bool = False,
     bands: Sequence[tuple[float, str]] = (),
+    x_names: Sequence[str] | None = None,
 ) -> Drawing:
     """Draw lines over two axes, with a list of the lines beneath.
 
@@ -98,20 +99,26 @@ def chart(
     diagonal : bool
         Whether to draw y = x.
     bands : sequence of (float, str)
-        Upright dashed lines, and what to write on them.
+        Upright dashed lines, and what to write beside them.
+    x_names : sequence of str, optional
+        What stands at 0, 1, 2, ... in place of numbers.
     """
     x_range = x_range or _span([v for curve in curves for v in curve.x], 0.02)
     y_range = y_range or _span([v for curve in curves for v in curve.y], 0.08)
     x, y = Scale(*x_range, _LEFT, WIDTH - _RIGHT), Scale(*y_range, _HEIGHT, 20)
-    drawing = Drawing(WIDTH, _HEIGHT + 34 + 15 * len(curves), title, description)
-    drawing.text(4, 11, f"{y_name} ↑", "soft small")
+    drawing = Drawing(WIDTH, _HEIGHT + 36 + 15 * len(curves), title, description)
+    drawing.text(4, 11, f"{y_name} ↑", "soft small", room=WIDTH - 8)
     for tick in y.ticks():
         drawing.line(_LEFT, y(tick), WIDTH - _RIGHT, y(tick), "grid")
         drawing.text(_LEFT - 5, y(tick) + 4, f"{tick:g}", "soft small", "end")
-    for tick in x.ticks():
-        drawing.text(x(tick), _HEIGHT + 13, f"{tick:g}", "soft small", "middle")
+    named = [(tick, f"{tick:g}") for tick in x.ticks()] if x_names is None else list(enumerate(x_names))
+    room = (WIDTH - _LEFT - _RIGHT) / max(len(named), 1) - 2
+    for tick, words in named:
+        drawing.text(x(tick), _HEIGHT + 13, words, "soft small", "middle", room=room)
     drawing.line(_LEFT, _HEIGHT, WIDTH - _RIGHT, _HEIGHT)
-    drawing.text((_LEFT + WIDTH - _RIGHT) / 2, _HEIGHT + 26, f"{x_name} →", "soft small", "middle")
+    drawing.text(
+        (_LEFT + WIDTH - _RIGHT) / 2, _HEIGHT + 26, f"{x_name} →", "soft small", "middle", room=WIDTH - _LEFT
+    )
     if diagonal:
         drawing.line(x(x_range[0]), y(x_range[0]), x(x_range[1]), y(x_range[1]), "axis dash")
     for at, words in bands:
@@ -132,7 +139,7 @@ def _draw_curve(drawing: Drawing, curve: Curve, x: Scale, y: Scale) -> None:
 
 def _legend_line(drawing: Drawing, curve: Curve, y: float) -> None:
     drawing.line(_LEFT, y - 3.5, _LEFT + 24, y - 3.5, _line_class(curve))
-    drawing.text(_LEFT + 30, y, cut(curve.name, 54), "small")
+    drawing.text(_LEFT + 30, y, curve.name, "small", room=WIDTH - _LEFT - 34)
 
 
 def _line_class(curve: Curve) -> str:

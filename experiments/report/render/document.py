@@ -46,11 +46,23 @@ class Table:
 
 @dataclass(frozen=True, eq=False)
 class Plot:
-    """A drawing; `name` is its file's. One with much detail is `zoomable`."""
+    """A drawing; `name` is its file's.
+
+    Attributes
+    ----------
+    name, caption : str
+    drawing : Drawing
+        For a phone's width.
+    wide : Drawing, optional
+        The same for a screen's width. Plots without one stand beside each other there.
+    zoomable : bool
+        Whether it has more detail than a screen shows at once.
+    """
 
     name: str
     caption: str
     drawing: Drawing
+    wide: Drawing | None = None
     zoomable: bool = False
 
 
@@ -117,12 +129,14 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """A report: the verdict on top, then sections.
+    """A report: the verdict on top, then sections that can be folded.
 
     Attributes
     ----------
-    title, verdict, facts : str
-        What was studied, what came out, and on what it rests.
+    title, verdict : str
+        What was studied, and what came out in one plain sentence.
+    facts : tuple of str
+        On what it rests, a sentence a line: interval, test and power, then the protocol.
     opening : tuple of blocks
         What carries the verdict.
     sections : tuple of Section
@@ -130,7 +144,7 @@ class Document:
 
     title: str
     verdict: str
-    facts: str
+    facts: tuple[str, ...]
     opening: tuple[Block, ...]
     sections: tuple[Section, ...]
 

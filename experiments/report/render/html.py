@@ -2,12 +2,27 @@
 
 import base64
 import hashlib
+from collections.abc import Sequence
 from functools import singledispatch
+from itertools import groupby
 
 from aisles.data_prep.io.escaping import escaped
 
-from .document import WORDS, Bullets, Card, Document, Folded, Gallery, Plot, Section, Table, Text, shown
-from .style import PAGE_STYLE, SORT_SCRIPT
+from .document import (
+    WORDS,
+    Block,
+    Bullets,
+    Card,
+    Document,
+    Folded,
+    Gallery,
+    Plot,
+    Section,
+    Table,
+    Text,
+    shown,
+)
+from .style import PAGE_SCRIPT, PAGE_STYLE
 
 _ZOOMS = (("1", "Whole"), ("2", "2 ×"), ("4", "4 ×"))
 
@@ -25,32 +40,53 @@ def html_page(document: Document) -> str:
         A complete page. Its content security policy lets in data URIs as images, its own style, and the one
         script whose hash it names.
     """
-    digest = base64.b64encode(hashlib.sha256(SORT_SCRIPT.encode()).digest()).decode()
+    digest = base64.b64encode(hashlib.sha256(PAGE_SCRIPT.encode()).digest()).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
-    links = "".join(f'<a href="#{escaped(s.anchor)}">{escaped(s.title)}</a>' for s in document.sections)
     return "".join(
         (
             '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">',
             f'<meta http-equiv="Content-Security-Policy" content="{escaped(policy)}">',
             '<meta name="viewport" content="width=device-width,initial-scale=1">',
             '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">',
-            f"<title>{escaped(document.title)}</title><style>{PAGE_STYLE}</style></head>\n<body><main>",
-            f'<header><h1>{escaped(document.title)}</h1><p class="verdict">{escaped(document.verdict)}</p>',
-            f'<p class="facts">{escaped(document.facts)}</p></header>\n',
-            *map(_block, document.opening),
-            f'<nav aria-label="Sections">{links}</nav>\n' if links else "",
+            f"<title>{escaped(document.title)}</title><style>{PAGE_STYLE}</style></head>\n<body>",
+            _contents(document.sections),
+            f'<main id="verdict"><header><h1>{escaped(document.title)}</h1>',
+            f'<p class="verdict">{escaped(document.verdict)}</p>',
+            *(f'<p class="facts">{escaped(fact)}</p>' for fact in document.facts if fact),
+            "</header>\n",
+            _blocks(document.opening),
             *map(_section, document.sections),
-            f"</main><script>{SORT_SCRIPT}</script></body></html>\n",
+            f"</main><output></output><script>{PAGE_SCRIPT}</script></body></html>\n",
         )
     )
+
+
+def _contents(sections: Sequence[Section]) -> str:
+    """Write the bar of contents, with a button that the page's script shows."""
+    links = "".join(f'<a href="#{escaped(s.anchor)}">{escaped(s.title)}</a>' for s in sections)
+    fold = '<button type="button" hidden>Fold all</button>'
+    return f'<nav aria-label="Contents"><a href="#verdict">Verdict</a>{links}{fold}</nav>\n'
 
 
 def _section(section: Section) -> str:
     anchor = escaped(section.anchor)
     return (
-        f'<section id="{anchor}" aria-labelledby="{anchor}-h"><h2 id="{anchor}-h">{escaped(section.title)}</h2>\n'
-        f"{''.join(map(_block, section.blocks))}</section>\n"
+        f'<details open id="{anchor}" aria-labelledby="{anchor}-h"><summary><h2 id="{anchor}-h">'
+        f"{escaped(section.title)}</h2></summary>\n{_blocks(section.blocks)}</details>\n"
     )
+
+
+def _blocks(blocks: Sequence[Block]) -> str:
+    """Write blocks one after another; plots that have no wide drawing stand beside each other."""
+    written = []
+    for small, group in groupby(blocks, key=_is_small_plot):
+        inside = "".join(map(_block, group))
+        written.append(f'<div class="beside">{inside}</div>\n' if small else inside)
+    return "".join(written)
+
+
+def _is_small_plot(block: Block) -> bool:
+    return isinstance(block, Plot) and block.wide is None and not block.zoomable
 
 
 @singledispatch
@@ -101,8 +137,14 @@ def _cells(table: Table, row: tuple) -> str:
 
 @_block.register
 def _(block: Plot) -> str:
-    drawing = block.drawing.inline(f"f-{block.name}")
-    inside = _zoomer(block.name, drawing) if block.zoomable else drawing
+    drawings = [(block.drawing, f"f-{block.name}", "narrow" if block.wide else "")]
+    if block.wide:
+        drawings.append((block.wide, f"w-{block.name}", "wide"))
+    if block.zoomable:
+        drawing, name, _ = drawings[-1]
+        inside = _zoomer(block.name, drawing.inline(name))
+    else:
+        inside = "".join(drawing.inline(name, class_) for drawing, name, class_ in drawings)
     return f"<figure>{inside}<figcaption>{escaped(block.caption)}</figcaption></figure>\n"
 
 
@@ -124,7 +166,7 @@ def _(block: Gallery) -> str:
 
 @_block.register
 def _(block: Folded) -> str:
-    inside = "".join(map(_block, block.blocks))
+    inside = _blocks(block.blocks)
     return f"<details><summary>{escaped(block.summary)}</summary>\n{inside}</details>\n"
 
 

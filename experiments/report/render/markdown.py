@@ -18,7 +18,7 @@ def markdown_page(document: Document) -> str:
     top = [
         f"# {markdown_escaped(document.title)}",
         f"**{markdown_escaped(document.verdict)}**",
-        markdown_escaped(document.facts),
+        *(markdown_escaped(fact) for fact in document.facts if fact),
         *map(_block, document.opening),
     ]
     return "\n\n".join([*top, *map(_section, document.sections)]) + "\n"

@@ -6,7 +6,7 @@ import numpy as np
 
 from aisles.experiments.report.changes import ClassChanges, class_changes, mean_confusion
 from aisles.experiments.report.names import macro_tag
-from aisles.experiments.report.plots.classes import confusion_plot, macros_plot, tree_plot
+from aisles.experiments.report.plots.classes import FEW, confusion_plots, macros_plots, tree_plots
 from aisles.experiments.report.render.document import (
     Block,
     Bullets,
@@ -36,8 +36,8 @@ def tree_section(run: Run, changes: ClassChanges | None = None) -> Section:
     origin = run.metrics["hierarchy"]["origin"]
     caption = (
         f"Bars: images corrected less images broken by {run.primary} against flat, mean over seeds; over all classes "
-        f"they sum to {signed(float(changes.net.sum()))} of {len(run.truth)}. Branches and squares carry the macro's "
-        "color, tags its number."
+        f"they sum to {signed(float(changes.net.sum()))} of {len(run.truth)}. Branches and squares have "
+        "their macro's color."
     )
     blocks: tuple[Block, ...] = (
         Text(f"{len(run.classes)} classes in {run.hierarchy.n_macros} macros ({origin}):"),
@@ -50,16 +50,16 @@ def tree_section(run: Run, changes: ClassChanges | None = None) -> Section:
 def _tree_blocks(run: Run, changes: ClassChanges, caption: str) -> tuple[Block, ...]:
     """Return the tree; of many classes the tree of macros, and each macro's classes folded away."""
     if len(run.classes) < MANY:
-        return (Plot("tree", caption, tree_plot(run, changes, run.primary)),)
+        return (Plot("tree", caption, *tree_plots(run, changes, run.primary)),)
     folded = (
         Folded(
             f"{macro_tag(i)} {name}: {len(members)} classes",
-            (Plot(f"tree-{i}", f"The classes of {name}.", tree_plot(run, changes, run.primary, i)),),
+            (Plot(f"tree-{i}", f"The classes of {name}.", *tree_plots(run, changes, run.primary, i)),),
         )
         for i, (name, members) in enumerate(zip(run.hierarchy.macros, run.hierarchy.members, strict=True))
     )
     overview = Plot("tree", f"{caption} Folded by macro; open one to see its classes.",
-                    macros_plot(run, changes, run.primary))  # fmt: skip
+                    *macros_plots(run, changes, run.primary))  # fmt: skip
     return (overview, *folded)
 
 
@@ -81,7 +81,12 @@ def _matrices(run: Run, tables: dict[str, np.ndarray]) -> tuple[Block, ...]:
             "up), darker for a larger share of the row."
         )
         return tuple(
-            Plot(f"confusion-{i}", f"{name}: {said}", confusion_plot(run, tables[name], name), zoomable=True)
+            Plot(
+                f"confusion-{i}",
+                f"{name}: {said}",
+                *confusion_plots(run, tables[name], name),
+                zoomable=len(run.classes) > FEW,
+            )
             for i, name in enumerate(names)
         )
     member = np.eye(n_macros)[run.macro_of]
@@ -90,8 +95,8 @@ def _matrices(run: Run, tables: dict[str, np.ndarray]) -> tuple[Block, ...]:
         Plot(
             f"confusion-{i}",
             f"{name}: rows are true macros, columns those of the answers; cells hold images, mean over seeds.",
-            confusion_plot(macros, member.T @ tables[name] @ member, name),
-            zoomable=True,
+            *confusion_plots(macros, member.T @ tables[name] @ member, name),
+            zoomable=n_macros > FEW,
         )
         for i, name in enumerate(names)
         if n_macros < MANY
@@ -102,11 +107,11 @@ def _matrices(run: Run, tables: dict[str, np.ndarray]) -> tuple[Block, ...]:
             inside = _Some(
                 tuple(run.classes[row] for row in rows), np.full(len(rows), i), np.arange(len(rows))
             )
-            drawing = confusion_plot(inside, tables[run.primary][np.ix_(rows, rows)], run.primary)
+            drawings = confusion_plots(inside, tables[run.primary][np.ix_(rows, rows)], run.primary)
             caption = f"{run.primary} inside {macro}; answers of other macros are left out."
             blocks.append(
                 Folded(f"{macro_tag(i)} {macro}: {len(rows)} classes",
-                       (Plot(f"confusion-in-{i}", caption, drawing, zoomable=True),))
+                       (Plot(f"confusion-in-{i}", caption, *drawings, zoomable=len(rows) > FEW),))
             )  # fmt: skip
     return tuple(blocks)
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from aisles.experiments.report.names import is_control
 from aisles.experiments.report.plots.trust import Curve, chart
-from aisles.experiments.report.plots.verdict import difference_plot
+from aisles.experiments.report.plots.verdict import difference_plots
 from aisles.experiments.report.render.document import (
     Block,
     Bullets,
@@ -26,7 +26,7 @@ _STYLES = (("two", False), ("other", False), ("other", True))
 
 
 def controls_section(run: Run) -> Section | None:
-    """Return the study's macros against random ones and against other hierarchies."""
+    """Return the run's macros against random ones and against other hierarchies."""
     random, others = run.metrics["controls"]["random"], run.metrics["controls"]["hierarchies"]
     comparisons = [*([random["comparison"]] if random else []), *others]
     if not comparisons:
@@ -38,20 +38,20 @@ def controls_section(run: Run) -> Section | None:
         blocks.append(
             Text(
                 f"Under the same rule, {len(random['partitions'])} random partitions of the same sizes reach "
-                f"{100 * random['accuracy_mean']:.1f} % on average; the study's macros differ from them by {each} "
+                f"{100 * random['accuracy_mean']:.1f} % on average; the run's macros differ from them by {each} "
                 f"points (verdict: {verdict}). What is left over chance is what the hierarchy itself is worth."
             )
         )
     drawn: list[Any] = [{**c, "b": f"against {c['a']}"} for c in comparisons]
-    caption = f"Accuracy of {run.primary} on the study's macros less its accuracy on other macros."
-    blocks.append(Plot("controls", caption, difference_plot(drawn, "other macros")))
+    caption = f"Accuracy of {run.primary} on the run's macros less its accuracy on other macros."
+    blocks.append(Plot("controls", caption, *difference_plots(drawn, "other macros")))
     columns = (
         Column("other macros"),
-        Column("the study's less these", "points"),
+        Column("the run's less these", "points"),
         Column("low", "points"),
         Column("high", "points"),
         Column("p", "p"),
-        Column("verdict on the study's", "word"),
+        Column("verdict on the run's", "word"),
     )
     rows = tuple(
         (c["a"], c["difference"], *c["interval"], c["p_corrected"], c["verdict"]) for c in comparisons
@@ -107,7 +107,7 @@ def _beside(forecast: Forecast) -> Table:
     used, observed = forecast["used"], forecast["observed"]
     mass = observed["mass"]
     columns = (
-        Column("on the study's macros"),
+        Column("on the run's macros"),
         Column("forecast", "share"),
         Column("observed", "share"),
         Column("in test answers", "share"),
@@ -191,7 +191,7 @@ def sweep_section(run: Run) -> Section | None:
         Column("forecast excess", "number"),
     )
     caption = (
-        "All cuts are corrected together by Holm. Test images chose none: the study's cut was set beforehand."
+        "All cuts are corrected together by Holm. Test images chose none: the run's cut was set beforehand."
     )
     blocks: list[Block] = [
         Plot("sweep", f"Accuracy of {run.primary} (means over seeds) against flat's.", drawing),
@@ -239,7 +239,7 @@ def stability_section(run: Run) -> Section:
     quality = run.metrics["hierarchy"]
     stable, agreed = quality["stability"], quality["tree_agreement"]
     brought, scores = agreed < 1, stable["scores"]
-    whose = "the learned tree's own cut" if brought else "the study's"
+    whose = "the learned tree's own cut" if brought else "the run's"
     items = [
         f"Over {len(scores)} bootstraps of the training images the macros found again agree with {whose} by an "
         f"adjusted Rand index of {stable['mean']:.2f} (sd {stable['sd']:.2f}, {min(scores):.2f} to "
@@ -247,7 +247,7 @@ def stability_section(run: Run) -> Section:
     ]
     if brought:
         items.append(
-            f"The study's macros were not cut from that tree; they agree with its cut by {agreed:.2f}."
+            f"The run's macros were not cut from that tree; they agree with its cut by {agreed:.2f}."
         )
     for name, value in quality["agreement"].items():
         known = isinstance(value, int | float)

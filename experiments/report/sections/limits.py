@@ -1,4 +1,4 @@
-"""What the study can't say: how many images, from where, what leaked, what was not run."""
+"""What the run can't say: how many images, from where, what leaked, what was not run."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -37,7 +37,7 @@ _FINE_TUNED = (
 
 
 def limits_section(run: Run, ran: set[str]) -> Section:
-    """Return the limits of the study in words.
+    """Return the limits of the run in words.
 
     Parameters
     ----------
@@ -50,7 +50,7 @@ def limits_section(run: Run, ran: set[str]) -> Section:
     missing += [words for name, words in _REFERENCES.items() if name not in run.metrics["methods"]]
     if missing:
         items.append(f"Not run, or not kept in the run folder: {'; '.join(missing)}.")
-    return Section("limits", "Limits of this study", (Bullets(tuple(items)),))
+    return Section("limits", "Limits of this run", (Bullets(tuple(items)),))
 
 
 def provenance_section(run: Run) -> Section:

@@ -28,6 +28,8 @@ def calibration_section(run: Run) -> Section:
             "Answers of all seeds in 15 bins of their probability; empty bins are left out.",
             reliability_plot(tables, colors),
         ),
+        _risk_plot(run, pair),
+        _climb_plot(run, run.metrics["climb"]),
         _table(run),
     ]
     stages = run.metrics["calibrated_stages"]
@@ -39,13 +41,11 @@ def calibration_section(run: Run) -> Section:
                 f"and an accuracy of {100 * (_mean(stages['accuracy']) or 0):.1f} %."
             )
         )
-    blocks.append(_risk_plot(run, pair))
-    blocks.append(_climb_plot(run, run.metrics["climb"]))
     return Section("calibration", "Calibration", tuple(blocks))
 
 
 def has_temperatures(run: Run) -> bool:
-    """Return whether the study fitted temperatures."""
+    """Return whether the run fitted temperatures."""
     return any(f["calibration"] is not None for f in run.metrics["methods"].values())
 
 

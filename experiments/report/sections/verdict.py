@@ -14,14 +14,9 @@ from aisles.experiments.report.names import (
     seeds_in_words,
     what_it_is,
 )
+from aisles.experiments.report.plots.cost import CostPoint, cost_plot
 from aisles.experiments.report.plots.drawing import Drawing
-from aisles.experiments.report.plots.verdict import (
-    BudgetShares,
-    CostPoint,
-    budget_plot,
-    cost_plot,
-    difference_plot,
-)
+from aisles.experiments.report.plots.verdict import BudgetShares, budget_plots, difference_plots
 from aisles.experiments.report.render.document import (
     Block,
     Bullets,
@@ -59,28 +54,29 @@ COSTS = (
 
 
 def opening(run: Run) -> tuple[Block, ...]:
-    """Return the plots that carry the verdict: against the strongest flat method, then against flat itself."""
-    comparisons = [c for c in run.metrics["comparisons"] if not is_control(c["b"], run.metrics)]
+    """Return the plot that carries the verdict: against the strongest flat method."""
     strongest = run.metrics["best_flat"]
     if strongest["name"] == FLAT:
-        return (_differences("difference", comparisons, FLAT, run.primary),)
-    best = _differences("difference", strongest["comparisons"], strongest["name"], run.primary)
-    return best, _differences("difference-from-flat", comparisons, FLAT, run.primary)
+        return (_differences("difference", _against_flat(run), FLAT, run.primary),)
+    return (_differences("difference", strongest["comparisons"], strongest["name"], run.primary),)
+
+
+def _against_flat(run: Run) -> list[ComparisonFacts]:
+    return [c for c in run.metrics["comparisons"] if not is_control(c["b"], run.metrics)]
 
 
 def _differences(name: str, comparisons: Sequence[ComparisonFacts], against: str, primary: str) -> Plot:
-    low, high = (100 * v for v in comparisons[0]["interval"])
     level = 100 * (1 - comparisons[0]["alpha"])
     baselines = dict.fromkeys(f"{c['b']} against {c['a']}" for c in comparisons if c["a"] != against)
-    others = f" (†: {', '.join(baselines)})" if baselines else ""
-    what = against if against == FLAT else f"{against}, the flat method that validation images prefer"
+    others = f" († judged against another baseline: {', '.join(baselines)})" if baselines else ""
+    seeds = "; strokes: single seeds" if len(comparisons[0]["difference_per_seed"]) > 1 else ""
     caption = (
-        f"Difference in accuracy against {what}{others}. Diamond: mean; line: {level:g} % interval over products "
-        f"(for {primary}: {signed(low)} to {signed(high)} points); rings: single seeds. {primary} is the primary method"
+        f"Each method's accuracy less that of {against}{others}, the best on top. Lines: {level:g} % intervals{seeds}. "
+        f"{primary} is the primary method"
         + ("; the others are corrected for their number (step-down max-T)." if len(comparisons) > 1 else ".")
     )
     drawn = [c if c["a"] == against else {**c, "b": f"{c['b']} †"} for c in comparisons]
-    return Plot(name, caption, difference_plot(drawn, against))
+    return Plot(name, caption, *difference_plots(drawn, against, primary=primary))
 
 
 def methods_section(run: Run) -> Section:
@@ -95,9 +91,9 @@ def methods_section(run: Run) -> Section:
     failed = tuple(f"{name} failed: {reason}" for name, reason in run.metrics["failed"].items())
     columns = (  # what decides comes first: a phone shows three columns
         Column("method"),
+        Column("accuracy", "share"),
         Column("against flat", "points"),
         Column("verdict", "word"),
-        Column("accuracy", "share"),
         Column("sd over seeds", "spread"),
         Column("low", "points"),
         Column("high", "points"),
@@ -114,6 +110,8 @@ def methods_section(run: Run) -> Section:
         "images."
     )
     blocks: list[Block] = [Table("methods", caption, columns, tuple(rows), sortable=True)]
+    if run.metrics["best_flat"]["name"] != FLAT:
+        blocks.append(_differences("difference-from-flat", _against_flat(run), FLAT, run.primary))
     blocks.append(Bullets((*_meanings(run, [row[0] for row in rows]), *failed)))
     blocks += _tests(run)
     return Section("methods", "Methods", tuple(blocks))
@@ -131,12 +129,12 @@ def _method_row(run: Run, name: str, metrics: MethodFacts, comparison: Compariso
     if comparison is not None:
         difference, verdict = comparison["difference"], judged(comparison)
         tests = (*comparison["interval"], comparison["p_corrected"])
-    accuracy = (_mean(metrics["accuracy"]), metrics["accuracy_sd"])
+    accuracy, spread = _mean(metrics["accuracy"]), metrics["accuracy_sd"]
     best = {c["b"]: c for c in run.metrics["best_flat"]["comparisons"]}.get(name)
     beside = (None, "") if best is None else (best["difference"], best["verdict"])
     if name == run.metrics["best_flat"]["name"]:
         beside = (None, "best flat")
-    return (name, difference, verdict, *accuracy, *tests, *beside, metrics["searched"], *scores)
+    return (name, accuracy, difference, verdict, spread, *tests, *beside, metrics["searched"], *scores)
 
 
 def _shown(run: Run) -> dict[str, MetricFacts]:
@@ -154,7 +152,7 @@ def _controls_row(run: Run) -> list[tuple]:
     scores = [_mean([mean_of(metrics, key) for metrics in parts]) for key in _shown(run)]
     flat = _mean(run.metrics["methods"][FLAT]["accuracy"]) or 0.0
     mean = float(np.mean(accuracy))
-    return [("random", mean - flat, "control", mean, spread, None, None, None, None, "", None, *scores)]
+    return [("random", mean, mean - flat, "control", spread, None, None, None, None, "", None, *scores)]
 
 
 def _tests(run: Run) -> list[Block]:
@@ -183,7 +181,7 @@ def _tests(run: Run) -> list[Block]:
     caption = (
         "Corrected: images that only the method gets right; broken: that only its baseline gets right (means over "
         f"seeds; their difference over {run.metrics['n_test']} is the difference in accuracy). Equivalence: within "
-        f"{100 * first['margin']:g} points. Smallest difference: what so many images would show 80 times in 100."
+        f"{100 * first['margin']:g} points. Smallest difference: what these images detect with 80 % power."
     )
     return [Table("tests", caption, columns, tuple(rows))]
 
@@ -231,7 +229,7 @@ def budget_section(run: Run) -> Section:
         "Where errors arise",
         (
             Text(_budget_words(run, {share.name: share for share in shares})),
-            Plot("error-budget", "Every image once, mean over seeds.", budget_plot(drawn)),
+            Plot("error-budget", "Every image once, mean over seeds.", *budget_plots(drawn)),
             Table("error_budget", caption, columns, tuple(rows)),
         ),
     )
@@ -272,11 +270,13 @@ def cost_section(run: Run) -> Section:
         drawn = _cost_drawing(run, known, accuracy, group)
         if drawn is not None:
             label, drawing = drawn
-            caption = f"Accuracy (bar: sd over seeds) against the cost of {when} in {label}."
+            caption = (
+                f"Accuracy (bar: sd over seeds) against the cost of {when} in {label}. Squares: two-stage."
+            )
             blocks.append(Plot(name, caption, drawing))
     blocks.append(Table("cost", _COST_CAPTION, columns, rows, sortable=True))
     if run.costs is not None and (peak := run.costs["peak_memory_bytes"]):
-        blocks.append(Text(f"The process of the study took {peak / 2**30:.1f} GiB of memory at its peak."))
+        blocks.append(Text(f"The run's process took {peak / 2**30:.1f} GiB of memory at its peak."))
     return Section("cost", "Accuracy against cost", tuple(blocks))
 
 
@@ -298,8 +298,9 @@ def _cost_drawing(
         for name, cost in known.items():
             at, right = cost.get(key), accuracy[name]
             if at is not None and right is not None and not is_control(name, run.metrics):
-                spread = run.metrics["methods"][name]["accuracy_sd"] or 0.0
-                points.append(CostPoint(name, at, right, spread, color_class(run, name)))
+                method = run.metrics["methods"][name]
+                spread, flat = method["accuracy_sd"] or 0.0, method["role"] != "two-stage"
+                points.append(CostPoint(name, at, right, spread, color_class(run, name), flat))
         if len({point.cost for point in points}) > 1:
             return label, cost_plot(points, label)
     return None

@@ -5,6 +5,8 @@ from aisles.data_prep.abo.contact_sheet import (
     DROPPED,
     FLAGGED,
     KEPT,
+    SUREST,
+    SUSPECTED,
     SheetImage,
     draw_contact_sheet,
     sheet_names,
@@ -13,6 +15,8 @@ from aisles.data_prep.abo.contact_sheet import (
     write_contact_sheets,
 )
 
+CURATION = (KEPT, DROPPED, FLAGGED)
+
 
 def images(folder, n=20):
     rng = np.random.default_rng(0)
@@ -20,49 +24,53 @@ def images(folder, n=20):
     for i in range(n):
         path = folder / f"{i}.png"
         Image.new("RGB", (30 + i, 40), tuple(int(v) for v in rng.integers(0, 255, 3))).save(path)
-        made.append(SheetImage(path, i / n, i >= n // 3, f"image number {i} with a long caption"))
+        made.append(
+            SheetImage(path, i / n, KEPT if i >= n // 3 else DROPPED, f"image number {i} with a long caption")
+        )
     return made
 
 
 def test_kept_and_dropped_images_have_frames_in_their_colors(tmp_path):
-    sheet = np.asarray(draw_contact_sheet("CHAIR", images(tmp_path)))
-    blue, orange = (np.flatnonzero((sheet == color).all(axis=-1).any(axis=1)) for color in (KEPT, DROPPED))
+    sheet = np.asarray(draw_contact_sheet("CHAIR", images(tmp_path), CURATION))
+    blue, orange = (np.flatnonzero((sheet == part.color).all(axis=-1).any(axis=1)) for part in CURATION[:2])
     assert len(blue)
     assert blue.max() < orange.min()
 
 
 def test_a_sheet_grows_with_its_rows_and_no_further_than_the_most(tmp_path):
     made = images(tmp_path)
-    heights = [draw_contact_sheet("A", made, most=most).height for most in (1, 8, 9, 100)]
+    heights = [draw_contact_sheet("A", made, CURATION, most=most).height for most in (1, 8, 9, 100)]
     assert heights[0] == heights[1] < heights[2] == heights[3]
-    assert draw_contact_sheet("A", []).height < heights[0]
+    assert draw_contact_sheet("A", [], CURATION).height < heights[0]
 
 
 def test_flagged_images_stand_below_in_a_part_of_their_own(tmp_path):
     made = images(tmp_path)
-    flagged = [SheetImage(p.path, p.score, False, "text", flagged=True) for p in made]
-    plain = draw_contact_sheet("CHAIR", made)
-    sheet = np.asarray(draw_contact_sheet("CHAIR", [*made, *flagged], most=8))
-    gray, orange = (np.flatnonzero((sheet[:, 16] == color).all(axis=-1)) for color in (FLAGGED, DROPPED))
-    assert orange.max() < gray.min() and not (np.asarray(plain)[:, 16] == FLAGGED).all(axis=-1).any()
-    page = write_contact_sheets({"CHAIR": [*made, *flagged[:3]]}, tmp_path / "sheets", "x").read_text()
+    flagged = [SheetImage(p.path, p.score, FLAGGED, "text") for p in made]
+    plain = draw_contact_sheet("CHAIR", made, CURATION)
+    sheet = np.asarray(draw_contact_sheet("CHAIR", [*made, *flagged], CURATION, most=8))
+    gray, orange = (np.flatnonzero((sheet[:, 16] == part.color).all(axis=-1)) for part in (FLAGGED, DROPPED))
+    assert orange.max() < gray.min() and not (np.asarray(plain)[:, 16] == FLAGGED.color).all(axis=-1).any()
+    page = write_contact_sheets(
+        {"CHAIR": [*made, *flagged[:3]]}, tmp_path / "sheets", "x", CURATION
+    ).read_text()
     assert "<td>14</td><td>6</td><td>3</td>" in page and "<th>flagged</th>" in page
 
 
 def test_an_unreadable_image_does_not_stop_a_sheet(tmp_path):
     (tmp_path / "x.jpg").write_text("no image")
-    draw_contact_sheet("A", [SheetImage(tmp_path / "x.jpg", float("nan"), True)])
+    draw_contact_sheet("A", [SheetImage(tmp_path / "x.jpg", float("nan"), KEPT)], CURATION)
 
 
 def test_the_highest_score_comes_first_and_main_images_before():
     made = [
-        SheetImage(name, score, True) for name, score in zip("abcd", [0.1, 0.9, np.nan, 0.9], strict=True)
+        SheetImage(name, score, KEPT) for name, score in zip("abcd", [0.1, 0.9, np.nan, 0.9], strict=True)
     ]
     assert [str(p.path) for p in sorted_images(made)] == ["c", "b", "d", "a"]
 
 
 def test_chosen_images_are_evenly_spaced_with_both_ends():
-    made = [SheetImage(str(i), 0, True) for i in range(101)]
+    made = [SheetImage(str(i), 0, KEPT) for i in range(101)]
     assert [str(p.path) for p in spaced(made, 5)] == ["0", "25", "50", "75", "100"]
 
 
@@ -75,7 +83,9 @@ def test_class_names_become_safe_and_different_file_names():
 
 def test_a_page_shows_every_class_and_escapes_names(tmp_path):
     made = images(tmp_path)
-    page = write_contact_sheets({"CHAIR": made, "<b>RUG": made[:3]}, tmp_path / "sheets", "Similarity & more")
+    page = write_contact_sheets(
+        {"CHAIR": made, "<b>RUG": made[:3]}, tmp_path / "sheets", "Similarity & more", CURATION
+    )
     text = page.read_text()
     assert "&lt;b&gt;RUG" in text
     assert "<b>RUG" not in text
@@ -85,3 +95,28 @@ def test_a_page_shows_every_class_and_escapes_names(tmp_path):
         assert f'src="{name}"' in text
         with Image.open(tmp_path / "sheets" / name) as sheet:
             assert sheet.size[0] > 1000
+
+
+def test_a_part_without_images_is_named_nowhere(tmp_path):
+    made = [
+        SheetImage(image.path, image.score, SUSPECTED if i < 2 else SUREST)
+        for i, image in enumerate(images(tmp_path))
+    ]
+
+    page = write_contact_sheets({"CHAIR": made}, tmp_path / "audit", "x", (SUSPECTED, SUREST)).read_text()
+    kept = write_contact_sheets(
+        {"CHAIR": [image for image in images(tmp_path) if image.part == KEPT]},
+        tmp_path / "kept",
+        "x",
+        CURATION,
+    ).read_text()
+
+    assert "<th>suspected</th><th>surest of this label</th>" in page and "<td>2</td><td>18</td>" in page
+    assert "kept" not in page and "dropped" not in page
+    assert "<th>kept</th>" in kept and "dropped" not in kept and "flagged" not in kept
+
+
+def test_the_page_follows_a_dark_screen(tmp_path):
+    page = write_contact_sheets({"CHAIR": images(tmp_path)}, tmp_path / "sheets", "x", CURATION).read_text()
+
+    assert '<meta name="color-scheme" content="light dark">' in page and "prefers-color-scheme: dark" in page

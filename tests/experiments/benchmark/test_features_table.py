@@ -90,13 +90,22 @@ def test_a_features_table_gives_the_same_verdict_as_the_images_it_was_made_from(
         ),
         ({"features": np.ones(180)}, r"numbers of shape \(n, d\)"),
         ({"product": np.array(["P"])}, "one value per row"),
-        ({"label": np.array(["A", 1, None] * 60, dtype=object)}, "can't be read"),
+        (
+            {"label": np.array(["A", 1, None] * 60, dtype=object)},
+            r"can't be read: label holds Python objects.*Write texts as np.asarray\(label, dtype=str\)",
+        ),
     ],
 )
 def test_features_tables_that_do_not_fit_are_refused(tmp_path, change, message):
     np.savez(tmp_path / "given.npz", **(arrays() | change))
     with pytest.raises(DataError, match=message):
         read_features_table(tmp_path / "given.npz")
+
+
+def test_a_single_class_is_refused_by_its_name():
+    given = FeaturesTable.from_arrays(np.eye(12), ["lime"] * 12)
+    with pytest.raises(DataError, match="at least 2 classes. All 12 images are of 'lime'"):
+        prepare_data(given, DataSettings())
 
 
 def test_arrays_make_the_table_that_their_file_makes(tmp_path):
@@ -153,7 +162,7 @@ def test_python_benchmarks_arrays_and_another_k_is_refused_before_anything_is_ma
         mock.patch(
             "aisles.experiments.benchmark.run.prepare_features", side_effect=AssertionError("too late")
         ),
-        pytest.raises(ValueError, match="holds a study that differs in .*macros"),
+        pytest.raises(ValueError, match="holds a run that differs in .*macros"),
     ):
         aisles.benchmark(given["features"], tmp_path / "run", **words, **options)
 

@@ -1,4 +1,4 @@
-"""Preparing images for a study: what is joined, refused and left alone."""
+"""Preparing images for a run: what is joined, refused and left alone."""
 
 import shutil
 import unicodedata

@@ -1,4 +1,4 @@
-"""A study from images to metrics.json: killed, gone on with, refused, and with methods that fail."""
+"""A run from images to metrics.json: killed, gone on with, refused, and with methods that fail."""
 
 import hashlib
 import json
@@ -85,7 +85,7 @@ def test_another_study_in_the_folder_is_not_overwritten_unawares(drawn_goods, sm
 
 
 def test_resuming_needs_a_study(tmp_path, drawn_goods, small_run):
-    with pytest.raises(ValueError, match="no study to go on with"):
+    with pytest.raises(ValueError, match="no run to go on with"):
         small_run(drawn_goods, tmp_path / "run", resume=True)
 
 

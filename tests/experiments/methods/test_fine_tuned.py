@@ -1,4 +1,4 @@
-"""Fine-tuned networks in a study: judged against the flat model that was fine-tuned alike."""
+"""Fine-tuned networks in a run: judged against the flat model that was fine-tuned alike."""
 
 import json
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""A study whose hierarchy was brought by a person: what it is compared with."""
+"""A run whose hierarchy was brought by a person: what it is compared with."""
 
 import numpy as np
 import pandas as pd

@@ -99,7 +99,8 @@ def neutral(kind):
 def metrics(names, macros) -> dict:
     """Return the parts of `metrics.json` that reports of this run say something of."""
     comparison = {
-        "a": "flat", "b": "soft", "difference": 0.1875, "difference_per_seed": [0.125, 0.25],
+        "a": "flat", "b": "soft", "accuracy_a": 0.625, "accuracy_b": 0.8125, "about": "the methods",
+        "n_seeds": 2, "family": 1, "power": 0.8, "difference": 0.1875, "difference_per_seed": [0.125, 0.25],
         "difference_sd": 0.0884, "interval": [-0.05, 0.4], "p_value": 0.25, "p_corrected": 0.25,
         "mcnemar": [
             {"corrected": 3, "broken": 2, "p_value": 1.0}, {"corrected": 2, "broken": 0, "p_value": 0.5},

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from aisles.data_prep.io.errors import DataError
-from aisles.experiments.report.comparison import compare_runs, write_comparison
+from aisles.experiments.report.comparison import compare_runs, comparison_document, write_comparison
 
 
 def change_predictions(folder, change) -> None:
@@ -17,8 +17,8 @@ def test_a_run_compared_with_itself_differs_nowhere(make_run):
     compared = compare_runs([first, second])
 
     assert [(c.a, c.b) for c in compared.comparisons] == [
-        ("first: flat", "second: flat"),
         ("first: soft", "second: soft"),
+        ("first: flat", "second: flat"),
     ]
     assert all(c.difference == 0 and c.corrected == c.broken == (0, 0) for c in compared.comparisons)
 
@@ -39,7 +39,7 @@ def test_a_difference_between_runs_is_counted_image_by_image(make_run):
         return table.assign(method=table["method"].map({"flat": "soft", "soft": "flat"}))
 
     change_predictions(second, swap)
-    flat, soft = compare_runs([first, second]).comparisons
+    soft, flat = compare_runs([first, second]).comparisons
 
     assert flat.difference == 0.1875 and flat.corrected == (3, 2) and flat.broken == (2, 0)
     assert soft.difference == -0.1875 and soft.corrected == (2, 0) and soft.broken == (3, 2)
@@ -103,3 +103,17 @@ def test_the_page_shows_both_runs_and_what_differs(make_run, tmp_path):
     assert "2 runs on the same 8 test images" in page
     assert '<th scope="row">comparison.primary</th><td class=t>soft</td><td class=t>hie</td>' in page
     assert (tmp_path / "out" / "tables" / "comparisons.csv").is_file()
+
+
+def test_the_headline_is_one_sentence_about_the_primary_methods(make_run):
+    two = comparison_document(compare_runs([make_run("a"), make_run("b")]))
+    three = comparison_document(compare_runs([make_run("c"), make_run("d"), make_run("e")]))
+
+    assert (
+        two.verdict
+        == "No difference shown between b: soft and a: soft: 81.2 % against 81.2 % correct, 0.0 points."
+    )
+    assert (
+        three.verdict == "Of the primary methods of 2 runs, judged against that of c: 2 no difference shown."
+    )
+    assert "No difference shown between b: flat and a: flat" in two.facts[1]

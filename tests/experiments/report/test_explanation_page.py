@@ -19,6 +19,7 @@ from aisles.models.backbones.registry import wrap_backbone
 from aisles.models.bundles.bundle import load_bundle, save_bundle
 from aisles.models.heads.building import build_head
 from aisles.models.heads.variants import HeadVariant
+from aisles.models.prediction.explanation import is_itself
 from aisles.models.prediction.label_model import LabelModel
 from aisles.models.prediction.two_stage import FlatClassifier, TwoStageClassifier
 
@@ -28,7 +29,7 @@ HIERARCHY = Hierarchy(("warm & <red>", "one", "cold"), (("red", "amber"), ("whit
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run folder as a study writes it: bundles, manifest, tree."""
+    """A folder as a run writes it: bundles, manifest, tree."""
     root = tmp_path_factory.mktemp("run")
     keras.utils.set_random_seed(0)
     pixels = keras.Input((16, 16, 3))
@@ -108,10 +109,20 @@ def test_one_page_holds_everything_and_loads_nothing(run, tmp_path):
     assert 4 <= text.count("Grad-CAM") <= 6  # a macro of one class has nothing to look into
 
 
-def test_the_nearest_training_image_of_a_training_image_is_itself(run, tmp_path):
+def test_a_training_image_is_no_neighbor_of_itself(run, tmp_path):
     _, checker = page_of(run, tmp_path, [run / "amber.png"])
     near = [text for text in checker.text if re.fullmatch(r"\w+ -?\d\.\d\d", text)]
-    assert near[0] == "amber 1.00" and len(near) == 5
+    assert len(near) == 4 and not [text for text in near if text.startswith("amber")]
+
+
+def test_an_equal_looking_image_with_other_pixels_stays_a_neighbor(run):
+    with Image.open(run / "amber.png") as opened:
+        image = opened.convert("RGB")
+    other = image.copy()
+    other.putpixel((0, 0), (1, 2, 3))
+    assert is_itself(run / "amber.png", image, 1.0)
+    assert not is_itself(run / "amber.png", other, 1.0)
+    assert not is_itself(run / "missing.png", image, 1.0)
 
 
 def test_without_a_run_around_it_the_page_shows_the_rest(run, tmp_path):

@@ -1,4 +1,4 @@
-"""What a run folder tells: one study, whole, of the backbone that was used; and what is refused before it begins."""
+"""What a run folder tells: one run, whole, of the backbone that was used; and what is refused before it begins."""
 
 import json
 import shutil

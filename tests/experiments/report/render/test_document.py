@@ -79,7 +79,7 @@ class Texts(HTMLParser):
 @given(st.text(max_size=40))
 def test_any_text_comes_back_from_html_and_svg_as_text(text):
     table = Table("t", text, (Column(text), Column(text)), ((text, text),))
-    page = html_page(Document(text, text, text, (), (Section("s", text, (Text(text), table)),)))
+    page = html_page(Document(text, text, (text,), (), (Section("s", text, (Text(text), table)),)))
     drawing = Drawing(10, 10, text, text)
     drawing.text(0, 0, text)
     drawing.rect(0, 0, 1, 1, "flat", text)
@@ -102,10 +102,15 @@ def test_a_table_cell_of_markdown_stays_one_cell(text):
     assert line.replace("\\\\", "").replace("\\|", "").count("|") == 0
 
 
-@pytest.mark.parametrize("text", ["=SUM(A1)", "+1", "-1", "@x", "\tx"])
+@pytest.mark.parametrize("text", ["=SUM(A1)", "+1+2", "-1-x", "@x", "\tx"])
 def test_a_spreadsheet_computes_nothing(text):
     assert spreadsheet_safe(text) == f"'{text}"
     assert spreadsheet_safe("a=1") == "a=1"
+
+
+@pytest.mark.parametrize("number", ["+1", "-1", "-0.5e3"])
+def test_a_number_stays_a_number_in_a_spreadsheet(number):
+    assert spreadsheet_safe(number) == number
 
 
 def test_bins_of_confidence_hold_their_upper_edge():

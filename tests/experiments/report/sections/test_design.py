@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from aisles.experiments.methods.registry import describe
-from aisles.experiments.report.plots.classes import confusion_plot
+from aisles.experiments.report.plots.classes import confusion_plots
 from aisles.experiments.report.writing import write_report
 
 JUDGED = {
@@ -92,7 +92,7 @@ def page(written) -> str:
 
 
 def section(page: str, anchor: str) -> str:
-    return page[page.index(f'<section id="{anchor}"') :].partition("</section>")[0]
+    return page[page.index(f'<details open id="{anchor}"') :].partition("</details>")[0]
 
 
 def rows_of(written, name: str) -> list[dict]:
@@ -152,7 +152,7 @@ def test_a_brought_hierarchy_is_not_said_to_be_found_again(make_run):
     page = write_report(make_run(**parts)).html.read_text(encoding="utf-8")
 
     part = section(page, "stability")
-    assert "agree with the learned tree&#x27;s own cut by" in part and "agree with the study" not in part
+    assert "agree with the learned tree&#x27;s own cut by" in part and "agree with the run" not in part
     assert "not cut from that tree; they agree with its cut by 0.31" in part
 
 
@@ -183,9 +183,9 @@ def test_measured_costs_stand_beside_the_budgets(make_run):
 def test_the_verdict_comes_before_what_a_phone_cuts_off(written):
     assert list(rows_of(written, "methods")[0])[:4] == [
         "method",
+        "accuracy",
         "against flat",
         "verdict",
-        "accuracy",
     ]
 
 
@@ -225,23 +225,26 @@ def test_the_limits_say_what_two_stage_means_and_what_is_not_known_of_designs(pa
     assert "found with a look at them elsewhere is not known to this report" in limits
 
 
-def test_the_first_frames_tag_stands_clear_of_column_labels():
+def test_tags_of_frames_stand_between_column_labels_and_matrix():
     class Groups:
         classes = ("apple", "cherry", "lime", "moss", "sea", "sky")
         macro_of = np.array([0, 1, 1, 2, 2, 2])
         order = np.arange(6)
 
-    texts = confusion_plot(Groups(), np.eye(6), "flat").file()
-    tag = float(re.search(r'y="([\d.]+)"[^>]*>M1<', texts).group(1))  # its baseline
-    label = float(re.search(r"rotate\(-90 [\d.]+ ([\d.]+)\)", texts).group(1))  # where labels begin
-    assert label < tag - 6
+    for drawing in confusion_plots(Groups(), np.eye(6), "flat"):
+        assert drawing is not None
+        texts = drawing.file()
+        tag = float(re.search(r'y="([\d.]+)"[^>]*>M2<', texts).group(1))  # its baseline
+        label = float(re.search(r"rotate\(-90 [\d.]+ ([\d.]+)\)", texts).group(1))  # where labels begin
+        matrix = float(re.search(r'y="([\d.]+)"[^>]*class="band"', texts).group(1))
+        assert label < tag - 6 and tag < matrix - 4
 
 
 def test_the_forecast_is_set_beside_observed_outcome(written, page):
-    rows = {row["on the study's macros"]: row for row in rows_of(written, "forecast_and_outcome")}
+    rows = {row["on the run's macros"]: row for row in rows_of(written, "forecast_and_outcome")}
 
     assert rows["flat is right"] == {
-        "on the study's macros": "flat is right", "forecast": "0.6", "observed": "0.58", "in test answers": "0.625"
+        "on the run's macros": "flat is right", "forecast": "0.6", "observed": "0.58", "in test answers": "0.625"
     }  # fmt: skip
     assert (
         rows["the router is right"]["forecast"] == ""
