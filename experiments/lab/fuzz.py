@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-import aisles
+from aisles.data_prep.io import errors
 from aisles.data_prep.io.errors import DataError
 
 SECONDS, MEGABYTES = 5.0, 1500.0
@@ -419,7 +419,7 @@ def _named(error: BaseException) -> bool:
     if isinstance(error, DataError):
         return True
     last = traceback.extract_tb(error.__traceback__)[-1]
-    ours = (Path(__file__).resolve().parents[2], Path(aisles.__file__).resolve().parent)
+    ours = Path(__file__).resolve().parents[2], Path(errors.__file__).resolve().parents[2]
     place = Path(last.filename).resolve()
     inside = place.is_relative_to(ours[1]) or (
         place.is_relative_to(ours[0]) and "site-packages" not in place.parts
