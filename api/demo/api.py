@@ -19,6 +19,8 @@ from .texts import Texts
 
 WAITING = 32
 """Images that may wait for the networks at once; more are sent away."""
+MOST_FORGOTTEN = 1024 * MEGABYTE
+"""Bytes of a body after which it is not even read to its end."""
 CURL = "curl --data-binary @photo.jpg 'http://127.0.0.1:7860/api/classify?level=0.95'"
 PYTHON = """import json
 from urllib.request import Request, urlopen
@@ -112,12 +114,16 @@ def api_routes(demo: Demo) -> APIRouter:
 
 
 async def _body(request: Request) -> bytes:
-    """Read the body, and stop as soon as it is too large."""
-    data = bytearray()
+    """Read the body; of one that is too large the rest is read and forgotten: a reply before the end gets lost."""
+    data, size = bytearray(), 0
     async for chunk in request.stream():
-        data += chunk
-        if len(data) > UPLOAD_LIMIT:
-            raise TooLarge(f"has more than {UPLOAD_LIMIT // MEGABYTE} MB, the limit")
+        size += len(chunk)
+        if size <= UPLOAD_LIMIT:
+            data += chunk
+        elif size > MOST_FORGOTTEN:
+            break
+    if size > UPLOAD_LIMIT:
+        raise TooLarge(f"has more than {UPLOAD_LIMIT // MEGABYTE} MB, the limit")
     return bytes(data)
 
 

@@ -9,7 +9,8 @@ from aisles.hierarchy.hierarchy import Hierarchy
 from .judging import FLAT, Answer, Stages, distributions
 from .levels import Promise
 from .networks import Cost, Look
-from .session import Row, data_uri, image_uri, manifest_csv, table_csv
+from .pictures import data_uri, image_uri
+from .session import THUMBNAIL, Row, manifest_csv, table_csv
 from .texts import Texts
 
 BARS = 5
@@ -48,8 +49,8 @@ def answer_html(look: Look, answer: Answer, promise: Promise, cost: Cost, texts:
         milliseconds=texts.number(cost.milliseconds), decoding=texts.number(look.decoding),
     )  # fmt: skip
     return (
-        f'<div class="answer {answer.level}" data-level="{answer.level}" data-label="{label}">'
-        f'<img src="{image_uri(look.image, 320)}" alt="{alt}">'
+        f'<div class="answer {answer.level}" data-key="{id(look)}" data-level="{answer.level}" data-label="{label}">'
+        f'<img src="{look.picture}" alt="{alt}">'
         f'<div><p class="sentence">{escape(sentence(answer, promise, texts))}</p>'
         f'<p class="soft">{escape(guarantee(promise, texts))}</p>'
         f'<p class="soft">{escape(facts)}</p></div></div>'
@@ -190,7 +191,7 @@ def _line(row: Row, answer: Answer | None, texts: Texts) -> str:
             f'<tr><td></td><td data-value="{escape(row.name, quote=True)}">{escape(row.name)}</td>'
             f'<td class="error" colspan="5" data-value="~">{escape(row.error)}</td></tr>'
         )
-    thumbnail = image_uri(row.look.image, 72, 75)
+    thumbnail = image_uri(row.look.image, THUMBNAIL, 75)
     said = texts(f"level_{answer.level}")
     cells = [
         (row.name, row.name), (said, said), (answer.label, answer.label),

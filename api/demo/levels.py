@@ -12,7 +12,7 @@ from .judging import Stages, distributions, possible
 
 DELTA = 0.1
 """The chance, over draws of calibration images, that a promise is not kept."""
-LOWEST, HIGHEST, STEP = 0.5, 0.99, 0.01
+LOWEST, HIGHEST = 0.5, 0.99
 """What the slider offers."""
 
 

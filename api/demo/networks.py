@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from threading import RLock
 from typing import Any
@@ -22,6 +23,7 @@ from aisles.models.prediction.stored import opened
 from aisles.models.prediction.two_stage import Classifier, FlatClassifier, TwoStageClassifier, sent
 
 from .judging import FLAT, Stages, plain_hierarchy, possible
+from .pictures import image_uri
 
 SIDE = 640  # pixels of the longer side of what is kept of an image while its page is open
 
@@ -60,6 +62,17 @@ class Look:
     stages: Stages
     decoding: float
     passes: dict[Stack, float]
+
+    @cached_property
+    def picture(self) -> str:
+        """The image as an address, for the page."""
+        return image_uri(self.image, 320)
+
+    def shrunk(self, side: int) -> "Look":
+        """Return the same with a smaller image, its longer side at most `side` pixels."""
+        image = self.image.copy()
+        image.thumbnail((side, side), Image.Resampling.LANCZOS)
+        return replace(self, image=image)
 
 
 class Networks:

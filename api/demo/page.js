@@ -29,6 +29,23 @@ window.keepOpen = (part, watching) => {
   });
 };
 
+// Screen readers tell what is new in a part; where it is off the screen, the page moves to it: of answers, to each
+// image's first.
+window.announce = (part, watching, keyed) => {
+  part.setAttribute("aria-live", "polite");
+  let key;
+  watching("value", () => {
+    const shown = keyed ? part.querySelector(keyed) : part;
+    if (!shown || (keyed && shown.dataset.key === key)) return;
+    key = shown.dataset.key;
+    const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const { top } = shown.getBoundingClientRect();
+    if (top < 0 || top > innerHeight - 120) {
+      shown.scrollIntoView({ behavior: calm ? "auto" : "smooth", block: "center" });
+    }
+  });
+};
+
 // Columns sort by their cells' data-value, numbers as numbers; once more turns the order around.
 window.sortable = (part) => {
   part.addEventListener("click", (event) => {
@@ -49,8 +66,9 @@ window.sortable = (part) => {
 element.querySelector("[data-theme-switch]")?.addEventListener("click", () => document.body.classList.toggle("dark"));
 
 // Examples of the HTTP interface name the address under which this page was opened.
-const here = () => document.querySelectorAll(".api code").forEach((code) => {
-  code.textContent = code.textContent.replaceAll("http://127.0.0.1:7860", location.origin);
+const here = () => document.querySelectorAll("#api code").forEach((code) => {
+  const told = code.textContent.replaceAll("http://127.0.0.1:7860", location.origin);
+  if (told !== code.textContent) code.textContent = told; // a change that changes nothing would be observed, too
 });
 new MutationObserver(here).observe(document.body, { childList: true, subtree: true });
 here();

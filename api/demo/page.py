@@ -17,11 +17,12 @@ from .demo import MEGABYTE, UPLOAD_LIMIT, Demo, TooLarge
 from .judging import answers, distributions
 from .levels import HIGHEST, LOWEST
 from .networks import Look
+from .pictures import image_uri
 from .run_facts import Example
-from .session import MOST_ROWS, Row, Visit, image_uri
+from .session import MOST_ROWS, THUMBNAIL, Row, Visit
 from .texts import Texts, languages, texts_in
 from .tree import tree_html
-from .uploads import FilesUpload, ImageUpload
+from .uploads import as_it_came
 from .why import nearest_html, stages_html
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,11 @@ def build_page(demo: Demo, language: str) -> gr.Blocks:
     return _Page(demo, texts_in(language)).blocks()
 
 
+def _html(value: str, script: str | None = None, name: str | None = None) -> gr.HTML:
+    """Return a part of the page whose content is HTML, with the script that it starts with."""
+    return gr.HTML(value, js_on_load=script, elem_id=name, padding=False)
+
+
 class _Page:
     def __init__(self, demo: Demo, texts: Texts):
         self.demo, self.texts = demo, texts
@@ -62,25 +68,26 @@ class _Page:
         t = self.texts
         with gr.Blocks(title=t("title"), analytics_enabled=False, fill_width=True) as blocks:
             visit = gr.State(Visit(), time_to_live=STAYS)
-            gr.HTML(self._header(), js_on_load=SCRIPT, elem_classes="page-head", lang=t.language)
+            _html(self._header(), SCRIPT, "head")
             with gr.Tabs():
                 with gr.Tab(t("tab_one"), id="one"):
                     self._one(visit)
                 with gr.Tab(t("tab_several"), id="several"):
                     self._several(visit)
-                with gr.Tab(t("tab_run"), id="run"):
-                    gr.HTML(self._run(), js_on_load=None)
                 with gr.Tab(t("tab_api"), id="api"):
-                    gr.HTML(api_html(self.demo, t), js_on_load=None, elem_classes="api")
-            gr.HTML(f'<p class="soft">{escape(t("privacy"))}</p>', js_on_load=None)
+                    _html(api_html(self.demo, t), None, "api")
+            _html(f'<p class="soft">{escape(t("privacy"))}</p>')
         return blocks
 
-    def _controls(self) -> tuple[gr.Slider, gr.Dropdown, gr.Dropdown]:
-        t, demo = self.texts, self.demo
-        slider = gr.Slider(
-            100 * LOWEST, 100 * HIGHEST, 100 * demo.levels.start, step=1,
+    def _slider(self) -> gr.Slider:
+        t = self.texts
+        return gr.Slider(
+            100 * LOWEST, 100 * HIGHEST, 100 * self.demo.levels.start, step=1,
             label=t("slider"), info=t("slider_info"), buttons=[],
         )  # fmt: skip
+
+    def _choices(self) -> tuple[gr.Dropdown, gr.Dropdown]:
+        t, demo = self.texts, self.demo
         rules = demo.networks.rules
         rule = gr.Dropdown(
             list(rules), value=rules[0], label=t("rule"), info=t("rule_info"), filterable=False,
@@ -96,34 +103,34 @@ class _Page:
         only = gr.Dropdown(
             [*macros, *classes], value=[], multiselect=True, label=t("only"), info=t("only_info"), interactive=True
         )  # fmt: skip
-        return slider, rule, only
+        return rule, only
 
     def _one(self, visit: gr.State) -> None:
         t = self.texts
         with gr.Row(equal_height=False):
             with gr.Column(scale=4, min_width=300):
-                upload = ImageUpload(
-                    label=t("upload"), sources=["upload", "clipboard", "webcam"], height=260, elem_id="upload"
+                upload = as_it_came(
+                    gr.Image(
+                        label=t("upload"),
+                        sources=["upload", "clipboard", "webcam"],
+                        height=260,
+                        elem_id="upload",
+                        placeholder=t("upload_here"),
+                    )
                 )
-                examples = gr.HTML(self._examples(), js_on_load="pick(element, trigger)", elem_id="examples")
-                slider, rule, only = self._controls()
+                examples = _html(self._examples(), "pick(element, trigger)", "examples")
+                rule, only = self._choices()
             with gr.Column(scale=6, min_width=300):
-                answer = gr.HTML(self._waiting(), js_on_load=None, elem_id="answer")
-                tree = gr.HTML(
-                    "", js_on_load="keepOpen(element, watch); pick(element, trigger)", elem_id="tree"
-                )
-        sides = gr.HTML("", js_on_load=None, elem_id="sides")
-        why = gr.HTML("", js_on_load=None, elem_id="why")
-        gr.HTML(self._title("correct"), js_on_load=None)
-        with gr.Row(equal_height=False):
-            label = gr.Dropdown(
-                list(self.demo.networks.hierarchy.classes),
-                value=None,
-                label=t("correct_choose"),
-                interactive=True,
-            )
-            button = gr.Button(t("correct_button"), variant="primary", elem_id="correct")
-        corrections = gr.HTML(corrections_html({}, t), js_on_load=None, elem_id="corrections")
+                slider = self._slider()
+                answer = _html(self._waiting(), "announce(element, watch, '.answer')", "answer")
+                tree = _html("", "keepOpen(element, watch); pick(element, trigger)", "tree")
+                _html(self._title("correct"))
+                with gr.Row(equal_height=False):
+                    classes = list(self.demo.networks.hierarchy.classes)
+                    label = gr.Dropdown(classes, value=None, label=t("correct_choose"), interactive=True)
+                    button = gr.Button(t("correct_button"), variant="primary", elem_id="correct")
+                corrections = _html(corrections_html({}, t), "announce(element, watch)", "corrections")
+        sides, why = _html("", None, "sides"), _html("", None, "why")
 
         controls = [visit, slider, rule, only]
         shown: list[Any] = [answer, tree, sides]
@@ -143,14 +150,16 @@ class _Page:
     def _several(self, visit: gr.State) -> None:
         t = self.texts
         with gr.Row(equal_height=False):
-            with gr.Column(scale=4, min_width=300):
-                files = FilesUpload(
-                    label=t("several_upload", n=MOST_ROWS), file_count="multiple", file_types=["image"], height=180,
-                    elem_id="files",
+            with gr.Column(scale=5, min_width=300):
+                files = as_it_came(
+                    gr.File(
+                        label=t("several_upload", n=MOST_ROWS), file_count="multiple", file_types=["image"],
+                        height=180, elem_id="files",
+                    )
                 )  # fmt: skip
-                slider, rule, only = self._controls()
-            with gr.Column(scale=6, min_width=300):
-                table = gr.HTML(note_html(t("several_none")), js_on_load="sortable(element)", elem_id="table")
+            with gr.Column(scale=5, min_width=300):
+                slider, (rule, only) = self._slider(), self._choices()
+        table = _html(note_html(t("several_none")), "sortable(element)", "table")
         controls = [visit, slider, rule, only]
         quick: dict[str, Any] = {"api_visibility": "private"}
         files.upload(self._sent, [files, *controls], [visit, files, table], concurrency_limit=1, **quick)
@@ -161,18 +170,19 @@ class _Page:
     # ---- what happens ---------------------------------------------------------------------------
 
     def _uploaded(
-        self, file: tuple[str, str] | None, visit: Visit, percent: float, rule: str, only: list[str]
+        self, files: list[tuple[str, str]], visit: Visit, percent: float, rule: str, only: list[str]
     ):
-        if file is None:
+        if not files:
             visit.look = None
             return visit, self._waiting(), "", "", ""
-        path, name = file
+        path, name = files[0]
         visit.look, error = self._read(path, name)
+        visit.is_example = False
         return visit, *(self._shown(visit, percent, rule, only, error)), self._why_wait(visit)
 
     def _picked(self, visit: Visit, percent: float, rule: str, only: list[str], event: gr.EventData):
         example = self.examples[int(event.index)]
-        visit.look = self.demo.look(example.data, example.name)
+        visit.look, visit.is_example = self.demo.look(example.data, example.name), True
         return visit, *(self._shown(visit, percent, rule, only)), self._why_wait(visit)
 
     def _moved(self, visit: Visit, percent: float, rule: str, only: list[str]):
@@ -194,9 +204,10 @@ class _Page:
         return self._title("why") + drawn
 
     def _corrected(self, visit: Visit, label: str | None):
-        if visit.look is None or label is None:
+        refusal = visit.refusal or ("" if label else "correct_no_class")
+        if refusal or label is None:
             listed = corrections_html(visit.corrections, self.texts) if visit.corrections else ""
-            return visit, note_html(self.texts("correct_no_image"), "error") + listed
+            return visit, note_html(self.texts(refusal), "error") + listed
         visit.correct(label)
         return visit, corrections_html(visit.corrections, self.texts)
 
@@ -208,7 +219,7 @@ class _Page:
         rows = []
         for path, name in files[:MOST_ROWS]:
             look, error = self._read(path, name)
-            rows.append(Row(name, look, error))
+            rows.append(Row(name, look and look.shrunk(THUMBNAIL), error))
         visit.rows = rows
         rest = len(files) - len(rows)
         note = note_html(self.texts("several_too_many", n=MOST_ROWS, rest=rest), "error") if rest else ""
@@ -281,10 +292,9 @@ class _Page:
         alone = self.demo.networks.classifier.hierarchy is None
         counts = {"classes": hierarchy.n_classes, "macros": hierarchy.n_macros}
         scope = t("scope_flat" if alone else "scope", **counts)
-        verdict = f'<p class="verdict">{self._verdict()}</p>' if self.demo.facts else ""
         return (
             f'<header data-lang="{t.language}"><div><h1>{escape(t("title"))}</h1><p>{escape(t("intro"))} '
-            f'<span class="soft">{escape(scope)}</span></p>{verdict}</div>'
+            f'<span class="soft">{escape(scope)}</span></p><p class="verdict">{self._verdict()}</p></div>'
             f'<nav aria-label="{escape(t("languages_label"), quote=True)}">{links} '
             f'<button type="button" data-theme-switch>{escape(t("theme_switch"))}</button></nav></header>'
         )
@@ -297,9 +307,6 @@ class _Page:
         if facts.report is not None:
             link = f' <a href="/report/report.html" target="_blank">{escape(self.texts("run_report"))}</a>'
         return escape(facts.verdict(self.texts)) + link
-
-    def _run(self) -> str:
-        return f"<h2>{escape(self.texts('run_title'))}</h2><p>{self._verdict()}</p>"
 
     def _examples(self) -> str:
         t = self.texts

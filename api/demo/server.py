@@ -51,6 +51,7 @@ def make_app(demo: Demo) -> FastAPI:
     for language in reversed(languages()):  # the first language's path holds all others, so it comes last
         path = "/" if language == languages()[0] else f"/{language}"
         page = build_page(demo, language)
+        page.state_session_capacity = VISITORS
         app = gr.mount_gradio_app(
             app, page, path, theme=theme(), css=CSS, footer_links=[], run_history=False, max_file_size=UPLOAD_LIMIT,
             ssr_mode=False, pwa=False, mcp_server=False, enable_monitoring=False, show_error=True,

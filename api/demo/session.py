@@ -1,11 +1,11 @@
 """What one visitor has on the page; it lives in memory, and nobody else sees it."""
 
-import base64
 import csv
+import hashlib
 import io
+import itertools
 from dataclasses import dataclass, field
-
-from PIL import Image
+from pathlib import PurePath
 
 from aisles.data_prep.io.escaping import file_name_safe, formula_safe
 
@@ -14,6 +14,8 @@ from .networks import Look
 MOST_ROWS = 50
 """Images that one visitor may have answered at once."""
 MOST_CORRECTIONS = 1000
+THUMBNAIL = 72
+"""Pixels of the longer side of what is kept of an image in the table."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,29 +35,58 @@ class Visit:
     ----------
     look : Look or None
         The image on the page.
+    is_example : bool
+        Whether that is one of the page's own: a test image of the run teaches nothing without spoiling the test.
     rows : list of Row
         The table of several images.
     corrections : dict of str to str
         File name to the right class, in the order in which they were made.
+    corrected : dict of str to str
+        The same file names to a hash of the image.
     """
 
     look: Look | None = None
+    is_example: bool = False
     rows: list[Row] = field(default_factory=list)
     corrections: dict[str, str] = field(default_factory=dict)
+    corrected: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def refusal(self) -> str:
+        """Why the image on the page can't be corrected, as the name of a text; empty if it can be."""
+        if self.look is None:
+            return "correct_no_image"
+        if self.is_example:
+            return "correct_example"
+        full = (
+            len(self.corrections) >= MOST_CORRECTIONS and self._name_and_digest()[0] not in self.corrections
+        )
+        return "correct_too_many" if full else ""
 
     def correct(self, label: str) -> None:
-        """Remember the right class of the image on the page; a later correction of the same file replaces it.
+        """Remember the right class of the image on the page; a later correction of the same image replaces it.
+
+        Another image of the same name (pasted ones and the camera's have no name of their own) is numbered.
 
         Raises
         ------
         ValueError
-            If there is no image, or too many corrections.
+            If it can't be corrected; the message is `refusal`.
         """
-        if self.look is None:
-            raise ValueError("There is no image to correct.")
-        if len(self.corrections) >= MOST_CORRECTIONS and self.look.name not in self.corrections:
-            raise ValueError(f"{MOST_CORRECTIONS} corrections are kept. Download them and reload the page.")
-        self.corrections[self.look.name] = label
+        if self.refusal:
+            raise ValueError(self.refusal)
+        name, digest = self._name_and_digest()
+        self.corrections[name], self.corrected[name] = label, digest
+
+    def _name_and_digest(self) -> tuple[str, str]:
+        assert self.look is not None
+        digest = hashlib.sha256(self.look.image.tobytes()).hexdigest()
+        path, name = PurePath(self.look.name), self.look.name
+        for number in itertools.count(2):
+            if self.corrected.get(name, digest) == digest:
+                break
+            name = f"{path.stem}-{number}{path.suffix}"
+        return name, digest
 
 
 def manifest_csv(corrections: dict[str, str]) -> str:
@@ -70,17 +101,3 @@ def table_csv(rows: list[tuple]) -> str:
         [file_name_safe(name), *map(formula_safe, texts)] for name, *texts in rows
     )
     return buffer.getvalue()
-
-
-def data_uri(data: bytes, kind: str) -> str:
-    """Write bytes as an address that holds them, so that no file is needed."""
-    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
-
-
-def image_uri(image: Image.Image, side: int, quality: int = 82) -> str:
-    """Write an image, its longer side at most `side` pixels, as a JPEG inside an address."""
-    small = image.copy()
-    small.thumbnail((side, side), Image.Resampling.LANCZOS)
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=quality)
-    return data_uri(buffer.getvalue(), "image/jpeg")

@@ -71,11 +71,12 @@ def write_space(demo: Demo, bundle: str | Path, flat: str | Path | None, folder:
     Raises
     ------
     DataError
-        If the folder has something in it.
+        If the folder has something in it, or this installation doesn't say what aisles needs.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder} exists and is not empty. Choose another folder, or empty this one.")
+    needed = _requirements()
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copytree(bundle, folder / "bundle")
     if flat is not None:
@@ -87,7 +88,6 @@ def write_space(demo: Demo, bundle: str | Path, flat: str | Path | None, folder:
     )
     (folder / "README.md").write_text(card, encoding="utf-8")
     (folder / "app.py").write_text(APP, encoding="utf-8")
-    needed = [line.partition(";")[0].strip() for line in requires("aisles") or () if "extra ==" not in line]
     (folder / "requirements.txt").write_text(
         "\n".join([*needed, f"gradio=={gradio}"]) + "\n", encoding="utf-8"
     )
@@ -108,6 +108,15 @@ def open_space(folder: str | Path) -> Demo:
     why = Why(networks, None)
     warm_up(networks, why)
     return Demo(networks, levels, why, _read_facts(folder / "run"))
+
+
+def _requirements() -> list[str]:
+    needed = [line.partition(";")[0].strip() for line in requires("aisles") or () if "extra ==" not in line]
+    if not needed:
+        raise DataError(
+            "This installation doesn't say what aisles needs. Install aisles with pip, and export again."
+        )
+    return needed
 
 
 def _copy_packages(folder: Path) -> None:

@@ -3,39 +3,49 @@
 import threading
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
+from gradio_client.utils import is_http_url_like
 
 KEPT = 30
 """Seconds that an uploaded file stays on the disk: as long as the browser needs to show it."""
+Upload = TypeVar("Upload", gr.Image, gr.File)
 
 
-class ImageUpload(gr.Image):
-    """An image whose file is handed on as it came, undecoded: its path and its name."""
+def as_it_came(upload: Upload) -> Upload:
+    """Make an upload hand on its files undecoded, as paths and names; addresses in place of files are refused.
 
-    is_template = True
+    The methods of this one object are replaced: Gradio writes a stub beside the source of every subclass.
 
-    def preprocess(self, payload: Any) -> tuple[str, str] | None:
-        """Return path and name of what was uploaded."""
-        return None if payload is None or payload.path is None else (payload.path, _name(payload))
+    Parameters
+    ----------
+    upload : gr.Image or gr.File
+
+    Returns
+    -------
+    gr.Image or gr.File
+        The same, handing on a list of (path, name).
+    """
+    keep = upload.async_move_resource_to_block_cache
+
+    async def kept_if_here(path: str | Path | None) -> str | None:
+        if path is not None and is_http_url_like(str(path)):
+            raise gr.Error("Files are uploaded, not fetched from an address.")
+        return await keep(path)
+
+    replaced: dict[str, Any] = {
+        "preprocess": _paths_and_names,
+        "async_move_resource_to_block_cache": kept_if_here,
+    }
+    for name, method in replaced.items():
+        setattr(upload, name, method)
+    return upload
 
 
-class FilesUpload(gr.File):
-    """Files that are handed on as they came: their paths and names."""
-
-    is_template = True
-
-    def preprocess(self, payload: Any) -> list[tuple[str, str]]:
-        """Return path and name of each file."""
-        if payload is None:
-            return []
-        files = payload if isinstance(payload, list) else getattr(payload, "root", [payload])
-        return [(file.path, _name(file)) for file in files]
-
-
-def _name(file: Any) -> str:
-    return Path(file.orig_name or file.path).name
+def _paths_and_names(payload: Any) -> list[tuple[str, str]]:
+    files = payload if isinstance(payload, list) else getattr(payload, "root", [payload])
+    return [(file.path, Path(file.orig_name or file.path).name) for file in files if file and file.path]
 
 
 class Sweeper(threading.Thread):

@@ -11,31 +11,33 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from aisles.data_prep.images.decoding import read_image_bytes
+from aisles.data_prep.images.decoding import image_size, read_image_bytes
 from aisles.data_prep.images.manifest import read_manifest
 from aisles.data_prep.io.errors import UnreadableImage
 from aisles.data_prep.io.files import features_cache
 from aisles.experiments.report.explanation_page import heated
 from aisles.hierarchy.embeddings import unit_rows
 from aisles.models.backbones.registry import JoinedBackbone
-from aisles.models.features import FeatureCache
+from aisles.models.features import extract
 from aisles.models.prediction.explanation import StageView, explain, first_backbone, is_itself
 from aisles.models.prediction.images import image_pixels, open_image
 from aisles.models.prediction.stored import opened
 
 from .judging import FLAT
 from .networks import Look, Networks
-from .session import image_uri
+from .pictures import image_uri
 from .texts import Texts
 
 logger = logging.getLogger(__name__)
 NEAREST = 3
 """Training images of each class."""
+MOST = 4000
+"""Training images that the nearest ones are looked for in."""
 
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """Training images whose features are in the cache: unit vectors, class indices and paths."""
+    """Training images by their features: unit vectors, class names and paths."""
 
     backbone: object
     vectors: np.ndarray
@@ -50,7 +52,7 @@ class Why:
     ----------
     networks : Networks
     run : Path, optional
-        Whose training images are shown, as far as their features are in the cache.
+        Whose training images are shown.
     cache : Path, optional
         Where features are; the usual place unless given.
     """
@@ -66,7 +68,7 @@ class Why:
             return explain(self.networks.classifier, look.image, rule=chosen, flat=self.networks.flat).stages
 
     def nearest(self, look: Look, labels: list[str]) -> dict[str, list[tuple[Path, float]]] | None:
-        """Return the nearest training images of each class with their cosine; None if no features are at hand.
+        """Return the nearest training images of each class with their cosine; None if there are none.
 
         The image itself, if it is a training image, is none of them.
         """
@@ -88,7 +90,7 @@ class Why:
 
     @cached_property
     def known(self) -> Known | None:
-        """The run's training images, as far as their features are in the cache; None if there are none."""
+        """The run's training images, evenly thinned to `MOST`; None if there are none here."""
         file = None if self.run is None else self.run / "manifest.csv"
         stored = first_backbone(self.networks.classifier)
         if file is None or stored is None or not file.is_file():
@@ -98,23 +100,19 @@ class Why:
             return None
         manifest = read_manifest(file, check_files=False)
         rows = np.flatnonzero(manifest.splits == "train")
-        every = manifest.paths
-        paths = {}
-        for row in rows:
+        every, kept = manifest.paths, {}
+        for row in rows[:: max(1, -(-len(rows) // MOST))]:
             try:
-                paths[hashlib.sha256(read_image_bytes(every[row])).hexdigest()] = row
+                data = read_image_bytes(every[row])
+                image_size(data)
             except UnreadableImage:
                 continue
-        vectors = FeatureCache(self.cache, backbone.key, backbone.dimension).get(list(paths))
-        if not vectors:
+            kept[hashlib.sha256(data).hexdigest()] = row
+        if not kept:
             return None
-        kept = [paths[digest] for digest in vectors]
-        return Known(
-            backbone,
-            unit_rows(np.stack(list(vectors.values()))),
-            manifest.labels[kept].astype(str),
-            [every[row] for row in kept],
-        )
+        paths = [every[row] for row in kept.values()]
+        vectors = extract(backbone, paths, images=list(kept), cache=self.cache).vectors
+        return Known(backbone, unit_rows(vectors), manifest.labels[list(kept.values())].astype(str), paths)
 
 
 def stages_html(views: tuple[StageView, ...], image: Image.Image, texts: Texts) -> str:

@@ -4,6 +4,7 @@ import csv
 import io
 import re
 from base64 import b64decode
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -157,13 +158,17 @@ def test_disagreement_of_the_two_systems_is_said():
     assert "Sub-model of SEAT" in drawn
 
 
-def test_corrections_are_kept_once_per_file_and_download_as_a_manifest(tmp_path):
+def seen(name: str, color: int) -> Look:
+    return replace(look(name), image=Image.new("RGB", (4, 4), (color, 0, 0)))
+
+
+def test_corrections_are_kept_once_per_image_and_download_as_a_manifest(tmp_path):
     visit = Visit()
-    with pytest.raises(ValueError, match="no image"):
-        visit.correct("SOFA")
-    for name, label in (("a,b.png", "SOFA"), ("ü.png", "LAMP"), ("a,b.png", "CHAIR")):
-        visit.look = look(name)
+    images = (("a,b.png", 1, "SOFA"), ("ü.png", 2, "LAMP"), ("a,b.png", 1, "CHAIR"), ("a,b.png", 3, "LAMP"))
+    for name, color, label in images:
+        visit.look = seen(name, color)
         visit.correct(label)
+    for name in visit.corrections:
         Image.new("RGB", (4, 4)).save(tmp_path / name)
     drawn = Pieces(corrections_html(visit.corrections, EN))
     (link,) = drawn.of("a")
@@ -173,12 +178,24 @@ def test_corrections_are_kept_once_per_file_and_download_as_a_manifest(tmp_path)
     assert dict(zip(manifest.table["file_name"], manifest.labels, strict=True)) == {
         "a,b.png": "CHAIR",
         "ü.png": "LAMP",
+        "a,b-2.png": "LAMP",
     }
 
 
-def test_corrections_are_bounded():
-    visit = Visit(look=look("one more.png"), corrections={f"{i}": "SOFA" for i in range(MOST_CORRECTIONS)})
-    with pytest.raises(ValueError, match="Download them"):
+@pytest.mark.parametrize(
+    ("visit", "refusal"),
+    [
+        (Visit(), "correct_no_image"),
+        (Visit(look("example.png"), is_example=True), "correct_example"),
+        (
+            Visit(look("one more.png"), corrections={f"{i}": "SOFA" for i in range(MOST_CORRECTIONS)}),
+            "correct_too_many",
+        ),
+    ],
+)
+def test_what_can_not_be_corrected_is_refused_with_a_text_of_the_page(visit, refusal):
+    assert visit.refusal == refusal and EN(refusal)
+    with pytest.raises(ValueError, match=refusal):
         visit.correct("SOFA")
 
 

@@ -133,8 +133,17 @@ def test_a_restriction_leaves_only_what_is_possible(visit, demo, pictures):
     field = visitor.page.get_by_label(EN("only")).first
     field.click()
     field.fill(other)
-    field.press("Enter")
+    visitor.page.get_by_role("option", name=other, exact=True).first.click()
     visitor.page.wait_for_selector(f'#answer .answer[data-label="{other}"]', timeout=WAIT)
+
+
+def test_an_example_is_not_corrected_since_it_may_be_a_test_image(visit):
+    visitor = visit()
+    visitor.page.locator("#examples button").first.click()
+    visitor.answer()
+    visitor.page.locator("#tree button[data-label]:visible").first.click()
+    visitor.page.wait_for_selector("#corrections [role=alert]", timeout=WAIT)
+    assert EN("correct_example") in visitor.page.locator("#corrections").inner_text()
 
 
 def test_a_click_on_the_right_class_is_kept_and_downloaded_as_a_manifest(visit, pictures, tmp_path):
@@ -177,6 +186,19 @@ def test_several_images_are_a_table_that_sorts_and_downloads(visit, pictures):
     assert [row["file_name"] for row in table] == ["0.png", "1.png", "2.png", "3.png", "no.png"]
 
 
+def test_the_http_interface_is_described_under_the_address_of_the_page(visit, address):
+    visitor = visit(width=390)
+    visitor.page.get_by_role("tab", name=EN("tab_api")).click()
+    first = visitor.page.locator("#api code").first
+    visitor.page.wait_for_function(
+        "address => document.querySelector('#api code').textContent.includes(address)",
+        arg=address,
+        timeout=WAIT,
+    )
+    assert first.inner_text().startswith("curl ")
+    assert visitor.page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 def test_what_is_no_image_is_said_so_and_the_page_goes_on(visit, pictures):
     visitor = visit()
     visitor.upload(b"I am text, not an image", "letter.png")
@@ -187,6 +209,17 @@ def test_what_is_no_image_is_said_so_and_the_page_goes_on(visit, pictures):
     visitor.upload(pictures[0])
     visitor.answer()
     visitor.errors = [error for error in visitor.errors if "Failed to load resource" not in error]
+
+
+def test_an_image_of_200_megabytes_is_refused_before_it_is_sent(visit, tmp_path):
+    visitor = visit()
+    large = tmp_path / "large.jpg"
+    with open(large, "wb") as file:
+        file.truncate(200 * 2**20)
+    visitor.page.set_input_files("#upload input[type=file]", large)
+    toast = visitor.page.wait_for_selector("[data-testid=toast-body]", timeout=WAIT)
+    assert "32" in toast.inner_text()
+    assert EN("answer_waiting") in visitor.page.locator("#answer").inner_text()
 
 
 def test_one_visitor_sees_nothing_of_another(visit, pictures):
@@ -227,11 +260,10 @@ def test_the_page_fits_its_width_and_names_its_language(visit, pictures, width, 
 
 def test_light_and_dark_are_switched_by_a_button(visit):
     visitor = visit(scheme="light")
-    before = visitor.page.evaluate("getComputedStyle(document.body).backgroundColor")
+    color = "getComputedStyle(document.querySelector('h1')).color"
+    before = visitor.page.evaluate(color)
     visitor.page.get_by_role("button", name=EN("theme_switch")).click()
-    visitor.page.wait_for_function(
-        "before => getComputedStyle(document.body).backgroundColor !== before", arg=before, timeout=WAIT
-    )
+    visitor.page.wait_for_function(f"before => {color} !== before", arg=before, timeout=WAIT)
 
 
 def test_a_large_photograph_is_answered_soon(visit):

@@ -5,9 +5,13 @@ import json
 import re
 import subprocess
 import sys
+import threading
 import time
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from html import unescape
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.parse import quote
@@ -174,10 +178,96 @@ def test_many_at_once_are_answered_alike(address, picture):
         assert {**answer, "milliseconds": 0} == {**expected, "milliseconds": 0}
 
 
-def test_nothing_of_an_image_is_left_in_the_folder_of_uploads(address):
+def event(address: str, named: str, data: list, visit: str = "test") -> dict:
+    """Do what a page does when something happens on it: start the event, and wait for what comes of it."""
+    import httpx
+
+    config = httpx.get(f"{address}/config").json()
+    number = next(d["id"] for d in config["dependencies"] if d["api_name"] == named)
+    asked = {"fn_index": number, "data": data, "session_hash": visit, "event_data": None}
+    assert httpx.post(f"{address}/gradio_api/queue/join", json=asked).status_code == 200
+    with httpx.stream("GET", f"{address}/gradio_api/queue/data?session_hash={visit}", timeout=60) as lines:
+        for line in lines.iter_lines():
+            told = json.loads(line.removeprefix("data: ")) if line.startswith("data: ") else {}
+            if told.get("msg") == "process_completed":
+                return told
+    raise AssertionError("the event did not end")
+
+
+def uploaded(address: str, data: bytes, name: str) -> dict:
+    import httpx
+
+    answer = httpx.post(f"{address}/gradio_api/upload", files={"files": (name, data)}, timeout=60)
+    return {"path": answer.json()[0], "orig_name": name, "meta": {"_type": "gradio.FileData"}}
+
+
+def test_an_upload_is_answered_and_gone_from_the_disk_after_it_is_swept(address, picture):
     import os
 
+    from aisles.demo.uploads import Sweeper
+
+    file = uploaded(address, picture, "mine.png")
+    assert Path(file["path"]).read_bytes() == picture
+    answered = event(address, "_uploaded", [file, None, 95, "soft", []])
+    assert "mine.png" in answered["output"]["data"][1]
     folder = Path(os.environ["GRADIO_TEMP_DIR"])
-    assert not [
-        path for path in folder.rglob("*") if path.is_file() and path.suffix in (".png", ".jpg", ".webp")
-    ]
+    time.sleep(0.1)
+    Sweeper(folder, kept=0.05).sweep()
+    assert not [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_twenty_visitors_at_once_get_their_own_answers(address, picture):
+    def visit(number: int) -> str:
+        file = uploaded(address, picture, f"of-{number}.png")
+        told = event(address, "_uploaded", [file, None, 95, "soft", []], f"visit{number}")
+        return told["output"]["data"][1]
+
+    with ThreadPoolExecutor(20) as pool:
+        answers = list(pool.map(visit, range(20)))
+    for number, answer in enumerate(answers):
+        assert re.findall(r"of-(\d+)\.png", answer) == [str(number)]
+
+
+@pytest.mark.parametrize("size_told", [True, False], ids=["size told", "in pieces of unknown number"])
+def test_200_megabytes_are_refused_with_the_reason_and_not_kept(address, size_told):
+    host, port = address.removeprefix("http://").split(":")
+    connection = HTTPConnection(host, int(port), timeout=100)
+    headers = {"Content-Length": str(200 * 2**20)} if size_told else {"Transfer-Encoding": "chunked"}
+    pieces = (bytes(2**20) for _ in range(200))
+    tracemalloc.start()
+    try:
+        connection.request("POST", "/api/classify", pieces, headers, encode_chunked=not size_told)
+        response = connection.getresponse()
+        assert response.status == 413 and b"32 MB" in response.read()
+        assert tracemalloc.get_traced_memory()[1] < 100 * 2**20
+    finally:
+        tracemalloc.stop()
+        connection.close()
+
+
+def test_an_address_in_place_of_a_file_is_not_fetched(address):
+    asked = []
+
+    class Listening(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+
+        do_HEAD = do_GET
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Listening) as elsewhere:
+        threading.Thread(target=elsewhere.serve_forever, daemon=True).start()
+        path = f"http://127.0.0.1:{elsewhere.server_port}/image.png"
+        file = {"path": path, "url": path, "meta": {"_type": "gradio.FileData"}}
+        refused_ = event(address, "_uploaded", [file, None, 95, "soft", []])
+        elsewhere.shutdown()
+    assert not refused_["success"] and "not fetched from an address" in refused_["output"]["error"]
+    assert not asked
+
+
+def test_no_part_of_the_page_is_a_class_of_its_own_beside_which_gradio_would_write_a_stub(address):
+    from gradio.blocks import Block
+
+    def below(kind: type) -> list[type]:
+        return [kind, *(deeper for child in kind.__subclasses__() for deeper in below(child))]
+
+    assert not [kind for kind in below(Block) if kind.__module__.startswith("aisles")]
