@@ -136,9 +136,10 @@ def measure(
         tempfile.TemporaryFile("w+") as said,
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=said) as process,
     ):
-        assert process.stdin is not None and process.stdout is not None
+        given = process.stdin
+        assert given is not None and process.stdout is not None
         names = "".join(f"{images[i]}\n" for i in drawn).encode()
-        writer = threading.Thread(target=lambda: (process.stdin.write(names), process.stdin.close()))
+        writer = threading.Thread(target=lambda: (given.write(names), given.close()))
         writer.start()
         for _ in process.stdout:
             answered += 1
