@@ -39,7 +39,8 @@ class Registry(Mapping[str, Registration], Generic[Registration]):
     """
 
     def __init__(self, kind: str, kinds: str, ours: Callable[[], object] | None = None):
-        self.kind, self.kinds = kind, kinds
+        self.kind: str = kind
+        self.kinds: str = kinds
         self._known: dict[str, Registration] = {}
         self._ours, self._filled = ours, False
 

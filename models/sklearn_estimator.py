@@ -69,9 +69,28 @@ class HierarchicalEstimator(ClassifierMixin, BaseEstimator):
     (2, 10)
     """
 
+    n_macros: int | str
+    hierarchy: Any
+    rule: str
+    estimator: Any
+    linkage: str
+    n_jobs: int | None
+    classes_: np.ndarray
+    hierarchy_: Hierarchy
+    n_macros_reason_: str | None
+    router_: Any
+    submodels_: list[Any]
+    flat_: Any
+
     def __init__(
-        self, n_macros="auto", hierarchy=None, rule="soft", estimator=None, linkage="ward", n_jobs=None
-    ):
+        self,
+        n_macros: int | str = "auto",
+        hierarchy: Any = None,
+        rule: str = "soft",
+        estimator: Any = None,
+        linkage: str = "ward",
+        n_jobs: int | None = None,
+    ) -> None:
         self.n_macros = n_macros
         self.hierarchy = hierarchy
         self.rule = rule

@@ -58,11 +58,11 @@ class ModelCommand(Command):
 class Commands(click.Group):
     """A group that turns the library's errors into one line and an exit code."""
 
-    command_class = Command
+    command_class: type[click.Command] | None = Command
 
     def __init__(self, *args: Any, sections: dict[str, tuple[str, ...]] | None = None, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self.sections = sections or {}
+        self.sections: dict[str, tuple[str, ...]] = sections or {}
 
     def format_help_text(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples first."""

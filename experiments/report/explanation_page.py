@@ -75,6 +75,14 @@ class ExplanationPage:
     tree : ClassTree, optional
     """
 
+    begin: Callable[[], IO[str]]
+    classifier: "Classifier"
+    rule: str | None
+    calibrated: bool
+    flat: "FlatClassifier | None"
+    training: "TrainingImages | None"
+    tree: "ClassTree | None"
+
     def __init__(
         self,
         begin: Callable[[], IO[str]],

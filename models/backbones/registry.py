@@ -118,7 +118,7 @@ class Backbone:
         return next(layer for layer in self.model.layers if isinstance(layer, keras.Model))
 
     @cached_property
-    def forward(self) -> Callable:
+    def forward(self) -> Callable[[Any], Any]:
         """The compiled pass: uint8 pixels (n, height, width, 3) to float32 features (n, dimension), tensors."""
         return tf.function(self._pass, input_signature=[tf.TensorSpec((None, *self.input_size, 3), tf.uint8)])
 
@@ -375,7 +375,7 @@ def _by_channel(name: str) -> Callable:
     return lambda x: _mix_channels(x, matrix, offset.tolist(), name)
 
 
-PREPROCESSING: dict[str, Callable] = {
+PREPROCESSING: dict[str, Callable[[Any], Any]] = {
     "none": lambda x: x,
     "symmetric": _scale(1 / 127.5, -1.0),
     "lite": _scale(1 / 128, -127 / 128),

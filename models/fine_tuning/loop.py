@@ -6,7 +6,7 @@ killed goes on from its last finished epoch as if nothing had observed.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -112,6 +112,19 @@ class ImageTrainer:
     settings : PhaseSettings
     seed : int
     """
+
+    backbone: Backbone
+    head: keras.Model
+    train: LabeledImages
+    settings: PhaseSettings
+    seed: int
+    variables: list[Any]
+    kept: list[Any]
+    logits_of: keras.Model
+    step: Callable[..., Any]
+    check: Callable[..., Any]
+    image_weights: np.ndarray
+    n_steps: int
 
     def __init__(
         self,

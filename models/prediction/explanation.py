@@ -94,6 +94,12 @@ class TrainingImages:
         Folder of cached features.
     """
 
+    source: Backbone | StoredBackbone
+    backbone: Backbone
+    paths: list[Path]
+    labels: list[str]
+    vectors: np.ndarray
+
     def __init__(
         self,
         backbone: Backbone | StoredBackbone,

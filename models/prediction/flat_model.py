@@ -12,10 +12,11 @@ from aisles.hierarchy.restriction import conditioned
 from aisles.hierarchy.rule_functions import climb
 
 from .answers import Outcome, macro_sums
-from .guarantee import remembered
+from .guarantee import Confidence, remembered
 from .images import ImageInput, check_iterable
 from .label_model import AnyModel, given_model, in_order
 from .predictor import BATCH_SIZE, Classifier, check_counts
+from .processes import Origin
 from .stored import Residents
 
 
@@ -33,6 +34,13 @@ class FlatClassifier(Classifier):
     engine : {'tensorflow', 'onnx', 'auto'}
         What runs the networks.
     """
+
+    model: AnyModel
+    hierarchy: Hierarchy | None
+    classes_: np.ndarray
+    confidence: Confidence | None = None
+    learned_from: frozenset[str] = frozenset()
+    origin: Origin | None = None
 
     def __init__(
         self,

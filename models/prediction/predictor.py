@@ -62,6 +62,8 @@ class Classifier(ABC):
 
     hierarchy: Hierarchy | None
     classes_: np.ndarray
+    residents: Residents
+    engine: str
     confidence: Confidence | None = None
     learned_from: frozenset[str] = frozenset()
     origin: Origin | None = None

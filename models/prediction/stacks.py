@@ -42,6 +42,12 @@ class Stack:
         What runs its network; see `in_engine`. Heads stay in TensorFlow.
     """
 
+    models: tuple[AnyModel, ...]
+    residents: Residents
+    engine: str
+    columns: list[slice]
+    width: int
+
     def __init__(self, models: Sequence[AnyModel], residents: Residents, engine: str = "tensorflow"):
         self.models, self.residents, self.engine = tuple(models), residents, engine
         ends = np.cumsum([len(model.labels) for model in models]).tolist()
@@ -162,6 +168,11 @@ class ImageBatch:
     allowed : bool ndarray of shape (n, n_classes), optional
         The classes that are possible for each image; all unless given.
     """
+
+    pixels: dict[Fitting, np.ndarray]
+    n: int
+    batch_size: int
+    allowed: np.ndarray | None
 
     def __init__(
         self,

@@ -181,7 +181,7 @@ class Residents:
                 f"At least 1 network must be allowed in memory: give a whole number. Received: {limit!r}."
             )
         self.limit = limit
-        self.loads = 0
+        self.loads: int = 0
         self._held: OrderedDict[Hashable, Any] = OrderedDict()
         self._lock, self._loading = threading.Lock(), threading.RLock()
 

@@ -14,10 +14,11 @@ from aisles.hierarchy.rules import RoutingRule, parse_rule, route
 
 from .answers import HierarchicalPrediction, Outcome
 from .flat_model import FlatClassifier, log_of
-from .guarantee import remembered
+from .guarantee import Confidence, remembered
 from .images import ImageInput, check_iterable
 from .label_model import AnyModel, GivenModel, LabelModel, given_model, in_order
 from .predictor import BATCH_SIZE, Classifier, check_counts
+from .processes import Origin
 from .stacks import ImageBatch
 from .stored import Residents
 
@@ -47,7 +48,15 @@ class TwoStageClassifier(Classifier):
         What runs the networks.
     """
 
+    router: AnyModel
+    submodels: tuple[AnyModel, ...]
+    flat: AnyModel | None
+    rule: RoutingRule
     hierarchy: Hierarchy
+    classes_: np.ndarray
+    confidence: Confidence | None = None
+    learned_from: frozenset[str] = frozenset()
+    origin: Origin | None = None
 
     def __init__(
         self,

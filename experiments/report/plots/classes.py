@@ -255,15 +255,15 @@ def confusion_plots(
     """
     if len(run.order) > FEW:
         return _matrix(run, confusion, method, WIDE), None
-    return _matrix(run, confusion, method, WIDTH), _matrix(run, confusion, method, WIDE)
+    return _matrix(run, confusion, method, WIDTH), _matrix(run, confusion, method, WIDE // 2)
 
 
 def _matrix(run: GroupedClasses, confusion: np.ndarray, method: str, width: int) -> Drawing:
     order = run.order
     table = confusion[np.ix_(order, order)]
     names = [run.classes[i] for i in order.tolist()]
-    small = 9 if width == WIDTH or len(names) > FEW else 12
-    room = min(max(text_width(name, small) for name in names), 0.3 * width if width == WIDTH else 210.0)
+    small = 9 if width == WIDTH or len(names) > FEW else 11
+    room = min(max(text_width(name, small) for name in names), 0.3 * width if len(names) <= FEW else 210.0)
     cell = min(max((width - room - 8) / len(names), _CELL), _LARGEST_CELL)
     edge, upper = room + 6, room + 6 + _TAGS
     side = cell * len(names)
@@ -288,7 +288,7 @@ def _cells(
 ) -> None:
     """Draw the cells that hold images; all counts have one size, in which the longest fits its cell."""
     support = np.maximum(table.sum(axis=1), 1e-9)
-    longest = text_width(f"{table.max():.0f}", 1)
+    longest = text_width(_whole(table.max()), 1)
     size = round(min(12.0, 0.9 * cell, (cell - 1) / longest), 1)
     for i, j in np.argwhere(table > 0).tolist():
         share = table[i, j] / support[i]
@@ -300,11 +300,16 @@ def _cells(
             drawing.text(
                 x + cell / 2,
                 y + cell / 2 + 0.3 * size,
-                f"{table[i, j]:.0f}",
+                _whole(table[i, j]),
                 "count" if share < 0.5 else "count pale",
                 "middle",
                 size=size,
             )
+
+
+def _whole(images: float) -> str:
+    """Round a count, halves upwards."""
+    return str(int(images + 0.5))
 
 
 def _frames(

@@ -52,8 +52,10 @@ class Drawing:
     """
 
     def __init__(self, width: float, height: float, title: str, description: str):
-        self.width, self.height = width, height
-        self.title, self.description = title, description
+        self.width: float = width
+        self.height: float = height
+        self.title: str = title
+        self.description: str = description
         self.boxes: list[Box] = []
         self._parts: list[str] = []
 
@@ -158,7 +160,10 @@ class Scale:
     def __init__(self, low: float, high: float, start: float, end: float):
         if high <= low:
             low, high = low - 0.5, low + 0.5
-        self.low, self.high, self.start, self.end = low, high, start, end
+        self.low: float = low
+        self.high: float = high
+        self.start: float = start
+        self.end: float = end
 
     def __call__(self, value: float) -> float:
         """Return the place of a value."""

@@ -7,6 +7,7 @@ from functools import singledispatch
 from itertools import groupby
 
 from aisles.data_prep.io.escaping import escaped
+from aisles.experiments.report.plots.drawing import WIDE
 
 from .document import (
     WORDS,
@@ -77,7 +78,7 @@ def _section(section: Section) -> str:
 
 
 def _blocks(blocks: Sequence[Block]) -> str:
-    """Write blocks one after another; plots that have no wide drawing stand beside each other."""
+    """Write blocks one after another; plots that take half a screen or less stand beside each other."""
     written = []
     for small, group in groupby(blocks, key=_is_small_plot):
         inside = "".join(map(_block, group))
@@ -86,7 +87,9 @@ def _blocks(blocks: Sequence[Block]) -> str:
 
 
 def _is_small_plot(block: Block) -> bool:
-    return isinstance(block, Plot) and block.wide is None and not block.zoomable
+    if not isinstance(block, Plot) or block.zoomable:
+        return False
+    return block.wide is None or block.wide.width <= WIDE / 2
 
 
 @singledispatch
