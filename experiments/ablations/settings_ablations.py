@@ -274,7 +274,7 @@ def said_of_verdicts(table: pd.DataFrame) -> str:
     judged = table[table["verdict"].notna()] if "verdict" in table else table.iloc[:0]
     if judged.empty:
         return "No variant could be judged."
-    once = bool(judged["flat_sd"].isna().all())
+    once = not np.isfinite(np.asarray(judged["flat_sd"], float)).any()
     return (
         f"Verdicts of the {len(judged)} variants are one family, corrected by Holm; low and high bound each difference "
         "for itself. "

@@ -15,7 +15,6 @@ from aisles.experiments.methods.head_jobs import (
     Budget,
     HeadJob,
     Trainer,
-    head_training,
     submodel_job,
     with_head,
 )
@@ -78,7 +77,7 @@ class MemoryTrainer(Trainer):
 
             found = fit_labels(
                 features, job.image_labels(classes), splits, job.labels, head=definition.name,
-                training=head_training(self.settings), refit=self.settings.refit, seed=job.seed, name=job.name,
+                training=self.settings, refit=self.settings.refit, seed=job.seed, name=job.name,
                 products=products, classes=classes,
             )  # fmt: skip
             return FittedHead(job.labels, found.val_probs, found.probs, found.n_train)

@@ -1,8 +1,8 @@
 """Two networks and a gate: accuracy against mean cost on photographs.
 
-    python -m experiments.lab.second_look DATA RUN experiments/lab/results/second-look.json
+    python -m experiments.lab.second_look DATA experiments/lab/results/second-look.json
 
-Runs a benchmark on EfficientNet-Lite0 and -Lite2 joined, with every gate at every share, beside the cheap network
+EfficientNet-Lite0 looks at every image and -Lite2 at those sent, by every gate at every share, beside the cheap network
 alone, the same share sent by margin with no macros, all networks for every image, and two crops of the cheap network
 (its center crop and the squashed image, distributions averaged). Cost is time: the networks are timed in turn on the
 same batches, 20 times each, so that other load falls on all alike; the median ratio counts. Verdicts are paired by
@@ -11,22 +11,27 @@ image and corrected together (Holm).
 
 import argparse
 import json
+import tempfile
 import time
 from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from aisles.data_prep.io.files import write_whole
-from aisles.experiments.benchmark.preparation import prepare_data, prepare_features
-from aisles.experiments.benchmark.run import run_benchmark
-from aisles.experiments.runs.reader import read_run
-from aisles.experiments.settings.benchmark import BackboneSettings
-from aisles.experiments.settings.reading import read_settings
+from aisles.experiments.benchmark.preparation import find_hierarchy, prepare_data, prepare_features
+from aisles.experiments.curves.points import MemoryTrainer
+from aisles.experiments.methods.registry import Context, find_method
+from aisles.experiments.methods.second_look import first_look_of
+from aisles.experiments.reproduction.preflight import PARAMETERS
+from aisles.experiments.settings.benchmark import BackboneSettings, BenchmarkSettings
 from aisles.experiments.stats.verdict import apply_holm, as_json, compare
 from aisles.models.heads.registry import HEADS
 from aisles.models.heads.tuning import Parts, tune
+
+from .map.data import DIRECTIONS, reduced
 
 CHEAP, STRONG = "efficientnet_lite0", "efficientnet_lite2"
 SHARES = (0.2, 0.4, 0.6)
@@ -52,23 +57,33 @@ def relative_seconds(names: tuple[str, ...], *, batch: int = 16, repeats: int = 
     return {name: float(np.median(np.divide(seconds[name], seconds[names[0]]))) for name in names}
 
 
-def two_crops(data: Path, settings: Any, cache: Path | None) -> np.ndarray:
-    """Return the test images' class distribution, averaged over two views of the cheap network."""
+def looked_at(data: Path, folder: Path, cache: Path | None) -> tuple[Context, np.ndarray]:
+    """Return what methods are given on the two networks' features, and those of the cheap network's second view.
+
+    Features are reduced as in the map: roots, in the directions in which training images spread most.
+    """
+    settings = BenchmarkSettings.model_validate({"comparison": {"seeds": 1}, "hierarchy": {"bootstraps": 2}})
     prepared = prepare_data(data, settings.data)
-    classes = prepared.manifest.classes
-    targets = np.searchsorted(np.array(classes), prepared.manifest.labels.astype(str))
-    probs = []
-    for fit in ("published", "squash"):
-        _, features = prepare_features(prepared, BackboneSettings(name=CHEAP, fit=fit), cache)
-        parts = Parts(
-            features, targets, prepared.rows("train"), prepared.rows("val"), prepared.manifest.products
-        )
-        probs.append(tune(HEADS["lda"], parts, len(classes)).probs[prepared.rows("test")])
-    return np.mean(probs, axis=0)
+    training = prepared.manifest.splits == "train"
+    views = ((CHEAP, "published"), (STRONG, "published"), (CHEAP, "squash"))
+    cheap, strong, squashed = (
+        reduced(prepare_features(prepared, BackboneSettings(name=name, fit=fit), cache)[1], training)  # type: ignore[arg-type]
+        for name, fit in views
+    )
+    parts = tuple(
+        SimpleNamespace(dimension=x.shape[1], n_parameters=int(PARAMETERS[name]))
+        for name, x in ((CHEAP, cheap), (STRONG, strong))
+    )
+    both = np.hstack([cheap, strong])
+    backbone: Any = SimpleNamespace(parts=parts, n_parameters=sum(part.n_parameters for part in parts))
+    hierarchy = find_hierarchy(prepared, cheap, settings.hierarchy).hierarchy
+    trainer = MemoryTrainer(folder, prepared, both, "two networks", settings.training)
+    given = Context(prepared, both, backbone, hierarchy, settings, trainer, folder, lambda _name: hierarchy)
+    return given, squashed
 
 
-def study(data: Path, run: Path, cache: Path | None) -> dict[str, Any]:
-    """Run the benchmark and return accuracy, cost and verdicts.
+def study(data: Path, folder: Path, cache: Path | None) -> dict[str, Any]:
+    """Judge every gate at every share.
 
     Returns
     -------
@@ -77,50 +92,57 @@ def study(data: Path, run: Path, cache: Path | None) -> dict[str, Any]:
         `cost` in passes of the cheap network. `comparisons`: second looks against the same share with no macros,
         against two crops, and against all networks for every image.
     """
-    names = [f"second-look:{gate}@{share}" for gate in GATES for share in SHARES]
-    names += [f"second-look-flat:{share}" for share in SHARES]
-    changes = {
-        "backbone.name": f"{CHEAP}+{STRONG}", "comparison.methods": names, "comparison.seeds": 1,
-        "training.epochs": 2, "hierarchy.bootstraps": 2,
-    }  # fmt: skip
-    settings = read_settings(None, changes)
-    run_benchmark(data, run, settings, cache=cache)
-    found = read_run(run)
+    context, squashed = looked_at(data, folder, cache)
+    test, products = context.rows("test"), context.prepared.manifest.products
+    truth = context.targets[test]
     seconds = relative_seconds((CHEAP, STRONG))
     methods: dict[str, dict[str, float]] = {}
     correct: dict[str, np.ndarray] = {}
-    for name in ("first-look", "flat-lda", "second-look-flat", *names):
-        passes = found.metrics["methods"][name]["cost"]["backbone_passes"]
-        share = 2 * passes - 1
-        correct[name] = found.correct(name)[:1]
+
+    def add(name: str, probs: np.ndarray, share: float, cost: float) -> None:
+        correct[name] = (probs.argmax(1) == truth)[None]
         methods[name] = {
             "accuracy": float(correct[name].mean()),
             "share": round(share, 4),
-            "cost": round(1 + share * seconds[STRONG], 3),
+            "cost": round(cost, 3),
         }
-    correct["two crops"] = (two_crops(data, settings, cache).argmax(1) == found.truth)[None]
-    methods["two crops"] = {"accuracy": float(correct["two crops"].mean()), "share": 0.0, "cost": 2.0}
+
+    looks = [f"second-look:{gate}@{share}" for gate in GATES for share in SHARES]
+    for name in ("first-look", *(f"second-look-flat:{share}" for share in SHARES), *looks):
+        result = find_method(name).fit(context)
+        assert result.cost is not None
+        share = 2 * result.cost["backbone_passes"] - 1
+        add(name, result.probs[0], share, 1 + share * seconds[STRONG])
+    everyone = context.trainer.flat(0, head="lda")
+    add("all networks for every image", everyone.probs[test], 1.0, 1 + seconds[STRONG])
+    first = first_look_of(context)
+    own = Parts(squashed, context.targets, context.rows("train"), context.rows("val"), products)
+    second = tune(HEADS["lda"], own, len(context.classes))
+    add("two crops of the cheap network", (first.probs[test] + second.probs[test]) / 2, 0.0, 2.0)
     pairs = [
         (baseline, name)
-        for name in names[: len(GATES) * len(SHARES)]
-        for baseline in (f"second-look-flat:{name.rpartition('@')[2]}", "two crops", "flat-lda")
+        for name in looks
+        for baseline in (
+            f"second-look-flat:{name.rpartition('@')[2]}",
+            "two crops of the cheap network",
+            "all networks for every image",
+        )
     ]
     judged = apply_holm(
-        [compare(correct[a], correct[b], found.products, names=(a, b), n_resamples=2_000) for a, b in pairs]
+        [compare(correct[a], correct[b], products[test], names=(a, b), n_resamples=2_000) for a, b in pairs]
     )
+    kept = ("a", "b", "difference", "interval", "p_corrected", "verdict", "sentence")
     return {
         "date": date.today().isoformat(),
-        "command": "python -m experiments.lab.second_look DATA RUN experiments/lab/results/second-look.json",
-        "images": len(found.truth),
-        "macros": len(found.hierarchy.macros),
+        "command": "python -m experiments.lab.second_look DATA experiments/lab/results/second-look.json",
+        "images": len(test),
+        "classes": len(context.classes),
+        "macros": context.hierarchy.n_macros,
+        "directions": DIRECTIONS,
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "methods": methods,
-        "comparisons": [
-            {key: value for key, value in as_json(one).items() if key in ("a", "b", "difference", "interval",
-                                                                          "p_corrected", "verdict", "sentence")}
-            for one in judged
-        ],
-    }  # fmt: skip
+        "comparisons": [{key: as_json(one)[key] for key in kept} for one in judged],
+    }
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -129,11 +151,12 @@ def main(arguments: list[str] | None = None) -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("data", type=Path)
-    parser.add_argument("run", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("--cache", type=Path)
     given = parser.parse_args(arguments)
-    write_whole(given.output, json.dumps(study(given.data, given.run, given.cache), indent=1) + "\n")
+    with tempfile.TemporaryDirectory() as folder:
+        found = study(given.data, Path(folder), given.cache)
+    write_whole(given.output, json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from aisles.models.tensorflow_loading import load_in_worker
 if TYPE_CHECKING:
     from aisles.experiments.benchmark.preparation import PreparedData
     from aisles.models.heads.fitting import FittedModel, FittedTwoStage
-    from aisles.models.heads.training import HeadTraining, History
+    from aisles.models.heads.training import History
     from aisles.models.prediction.label_model import LabelModel
 
 logger = logging.getLogger(__name__)
@@ -315,7 +315,7 @@ def _write_head(part: Path, job: HeadJob, images: tuple, settings: TrainingSetti
         splits,
         job.labels,
         head=job.head or settings.head,
-        training=head_training(settings),
+        training=settings,
         refit=settings.refit,
         seed=job.seed,
         name=job.name,
@@ -347,20 +347,6 @@ def _budget(
     refit_epochs = history.best_epoch + 1 if fitted.n_train > n_train else 0
     steps = epochs * n_train + refit_epochs * fitted.n_train
     return Budget(fitted.n_train, epochs, refit_epochs, steps, parameters, round(seconds, 3))
-
-
-def head_training(settings: TrainingSettings) -> "HeadTraining":
-    """Return the settings in the form that the training takes."""
-    from aisles.models.heads.training import HeadTraining
-
-    return HeadTraining(
-        epochs=settings.epochs,
-        patience=settings.patience,
-        learning_rate=settings.learning_rate,
-        batch_size=settings.batch_size,
-        label_smoothing=settings.label_smoothing,
-        class_weights=settings.class_weights,
-    )
 
 
 def _digest(content: Any) -> str:

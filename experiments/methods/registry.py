@@ -31,7 +31,17 @@ if TYPE_CHECKING:
 
 Role = Literal["flat", "ensemble", "two-stage", "hierarchy", "control", "reference"]
 FLAT = "flat"
-OURS = ("flat", "flat_heads", "routed", "external", "discriminant", "coarse", "second_look", "fine_tuned")
+OURS = (
+    "flat",
+    "flat_heads",
+    "routed",
+    "external",
+    "discriminant",
+    "coarse",
+    "second_look",
+    "two_networks",
+    "fine_tuned",
+)
 """Modules of this folder that register what comes with the package."""
 
 

@@ -114,7 +114,7 @@ def gather_images(
     new[n:] = False
     new &= np.isin(manifest.splits, ("train", "val"))
     return UpdateImages(
-        manifest, sha256, new, frozenset(b for b, c in zip(before, changed, strict=True) if c)
+        manifest, sha256, new, frozenset(b for b, c in zip(before, changed, strict=True) if c and b)
     )
 
 

@@ -61,3 +61,11 @@ def _member(head: keras.Model, number: int) -> keras.Model:
     copy.set_weights(head.get_weights())
     copy.name = f"member{number}"
     return copy
+
+
+def at_length(head: keras.Model, dimension: int, length: float) -> keras.Model:
+    """Return a head that first scales each row of features, (n, dimension), to a length; zeros stay zeros."""
+    features = keras.Input((dimension,), name="features")
+    unit = layers.UnitNormalization(name="unit_length")(features)
+    scaled = layers.Rescaling(length, name="length")(unit)
+    return keras.Model(features, head(scaled), name="head")

@@ -3,8 +3,10 @@
 import argparse
 import json
 import logging
-import time
+import resource
 from pathlib import Path
+
+from joblib.externals.loky import get_reusable_executor
 
 from aisles.data_prep.io.files import write_whole
 from aisles.experiments.curves.run import run_curve
@@ -56,17 +58,23 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _measure(path: Path, folder: Path, planned: Planned, jobs: int) -> None:
-    """Measure one curve; what is there is kept. Seconds of all calls are added up in `cost.json`."""
+    """Measure one curve; what is there is kept. Processor seconds of all calls are added up in `cost.json`."""
     hierarchy = {"column": MACRO} if planned.brought else {}
     settings = BenchmarkSettings.model_validate(
         {"hierarchy": hierarchy, "comparison": {"methods": planned.methods(path.stem)}}
     )
     cost = folder / "cost.json"
     before = json.loads(cost.read_text(encoding="utf-8"))["seconds"] if cost.is_file() else 0.0
-    start = time.process_time() if jobs == 1 else time.perf_counter()
+    start = _processor_seconds()
     run_curve(path, folder, planned.curve(path.stem), settings, draws=planned.draws, jobs=jobs)
-    spent = (time.process_time() if jobs == 1 else time.perf_counter()) - start
-    write_whole(cost, json.dumps({"seconds": before + spent}))
+    get_reusable_executor().shutdown(wait=True)  # processes that have ended are counted
+    write_whole(cost, json.dumps({"seconds": before + _processor_seconds() - start}))
+
+
+def _processor_seconds() -> float:
+    """Return what this process and those that it started and that have ended have used."""
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ def _photographs(folder: Path, column: str, cache: Path | None) -> dict[str, np.
     _, features = prepare_features(prepared, settings.backbone, cache, None)
     manifest = prepared.manifest
     return {
-        "features": _reduced(features, manifest.splits == "train"),
+        "features": reduced(features, manifest.splits == "train"),
         "label": manifest.labels.astype(str),
         "split": manifest.splits.astype(str),
         "product": manifest.products.astype(str),
@@ -132,7 +132,7 @@ def _photographs(folder: Path, column: str, cache: Path | None) -> dict[str, np.
     }
 
 
-def _reduced(features: np.ndarray, training: np.ndarray) -> np.ndarray:
+def reduced(features: np.ndarray, training: np.ndarray) -> np.ndarray:
     """Return the roots of the features in the directions in which training images spread most."""
     roots = mapped(features, "root")
     roots -= roots[training].mean(axis=0)
@@ -162,7 +162,7 @@ def _catalogue(folder: Path, cache: Path | None) -> dict[str, np.ndarray]:
     group = {kind.name: kind.group for kind in (*TYPES, FINE_TWIN)}
     labels = prepared.manifest.labels.astype(str)
     return {
-        "features": _reduced(features, prepared.manifest.splits == "train"),
+        "features": reduced(features, prepared.manifest.splits == "train"),
         "label": labels,
         "split": prepared.manifest.splits.astype(str),
         "product": prepared.manifest.products.astype(str),

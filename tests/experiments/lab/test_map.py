@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from experiments.lab.map import page
-from experiments.lab.map.data import DIGITS, GROCERY, _dealt, _keel, _learned, _reduced
+from experiments.lab.map.data import DIGITS, GROCERY, _dealt, _keel, _learned, reduced
 from experiments.lab.map.plan import PLAN, Planned
 
 FEW = Planned("few", "Few labels", "With {value} labels", "1,5,all")
@@ -96,7 +96,7 @@ def test_directions_come_from_training_images_alone():
     training = np.arange(60) < 40
     other = x.copy()
     other[~training] *= 7
-    np.testing.assert_allclose(_reduced(x, training)[:40], _reduced(other, training)[:40], atol=1e-5)
+    np.testing.assert_allclose(reduced(x, training)[:40], reduced(other, training)[:40], atol=1e-5)
 
 
 def test_a_table_of_the_keel_wheel_is_standardized(tmp_path):

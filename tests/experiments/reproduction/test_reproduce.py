@@ -152,7 +152,7 @@ def started(server, output, recipe):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def killed_when(process, *signs, seconds=900):
+def killed_when(process, *signs, seconds=1800):
     """Kill a process as soon as one of the files is there."""
     end = time.monotonic() + seconds
     while not any(next(sign.parent.glob(sign.name), None) for sign in signs if sign.parent.is_dir()):
@@ -173,7 +173,7 @@ def test_a_study_killed_on_the_way_with_broken_downloads_ends_with_verdict_and_r
     killed_when(started(server, output, recipe), output / "data" / "steps" / "split")
     killed_when(started(server, output, recipe), output / "run" / "models" / "*")
     last = started(server, output, recipe)
-    out, err = last.communicate(timeout=1800)
+    out, err = last.communicate(timeout=3000)
     assert last.returncode == 0, err
     assert server.requests > 4  # every connection was cut
     told = json.loads((output / "reproduction.json").read_text())
