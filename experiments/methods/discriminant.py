@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from aisles.data_prep.io.step_cache import step
+from aisles.data_prep.io.step_cache import read_facts, step
 from aisles.experiments.metrics.probabilistic import nll
 from aisles.hierarchy.calibration import (
     Temperatures,
@@ -205,7 +205,7 @@ def flat_discriminant(context: Context) -> MethodResult:
 def _discriminants(context: Context, name: str, hierarchy: Hierarchy) -> tuple[DiscriminantTables, float]:
     place, trainer = context.place(name), context.trainer
     tables = discriminant_tables(place, context.prepared, trainer.features, trainer.feature_key, hierarchy)
-    return tables, json.loads((place / "budget.json").read_text())["seconds"]
+    return tables, read_facts(place / "budget.json")["seconds"]
 
 
 def _flat_says(context: Context) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
