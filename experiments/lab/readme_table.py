@@ -10,6 +10,7 @@ the table between the lines `<!-- table:start -->` and `<!-- table:end -->` of a
 
 import argparse
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from datetime import date
@@ -48,11 +49,21 @@ def trimmed(run: str | Path) -> dict[str, Any]:
         {key: value for key, value in kept.items() if key != "climb"}
         | {
             "settings": tomllib.loads((run / "settings.toml").read_text(encoding="utf-8")),
-            "environment": _read(run / "environment.json"),
+            "environment": _environment(run),
             "measured": {"date": date.today().isoformat(), "head_training_seconds": seconds}
             | {key: costs[key] for key in ("backbone", "methods", "peak_memory_bytes")},
         }
     )
+
+
+def _environment(run: Path) -> dict[str, Any]:
+    facts = _read(run / "environment.json")
+    return facts | {"command": _without_folders(facts.get("command") or "")}
+
+
+def _without_folders(text: str) -> str:
+    """Return text in which a path from the root is its last name: a machine's folders are nobody else's."""
+    return re.sub(r"(?<![\w.:/])/(?:[\w.~-]+/)*([\w.~-]+)", r"\1", text)
 
 
 def table(result: Mapping[str, Any]) -> str:
@@ -164,7 +175,8 @@ def main(arguments: list[str] | None = None) -> None:
     for file in sorted([*given.source.glob("tables/*.csv"), *given.source.glob("plots/*.svg")]):
         kept = given.target.with_suffix("") / file.relative_to(given.source)
         kept.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(kept, file.read_text(encoding="utf-8"))
+        content = file.read_text(encoding="utf-8")
+        write_whole(kept, _without_folders(content) if file.name == "provenance.csv" else content)
 
 
 def _verdict(name: str, compared: Mapping[str, Any]) -> str:
