@@ -1,11 +1,13 @@
 """A committed result of a run, and the README's table from it.
 
     python -m experiments.lab.readme_table keep RUN experiments/lab/results/NAME.json
-    python -m experiments.lab.readme_table write experiments/lab/results/NAME.json README.md
+    python -m experiments.lab.readme_table write experiments/lab/results/NAME.json NOTE.md
+    python -m experiments.lab.readme_table short experiments/lab/results/NAME.json README.md
 
 `keep` trims a run's metrics.json to what tables are made of, with the run's settings, environment and costs, and
 puts a text and the report's first plot beside it, and all tables and metrics in a folder of its name. `write` puts
-the table between the lines `<!-- table:start -->` and `<!-- table:end -->` of a file.
+the table between the lines `<!-- table:start -->` and `<!-- table:end -->` of a file; `short` puts six methods there,
+named by words.
 """
 
 import argparse
@@ -32,6 +34,16 @@ FOUND_BY_SEARCH = (
 SHARED_MEMBERS = (
     "Caveat: fine-tuned ensembles of neighboring seeds share members: their spread over seeds is too small."
 )
+
+IN_WORDS = {
+    "flat-lda": "one flat discriminant over all classes",
+    "implied:lda": "two stages of discriminants, the macro-category from the flat one",
+    "soft:lda": "two stages of discriminants, the macro-category from a router",
+    "ensemble": "as many flat heads as two stages have, averaged",
+    "flat": "one flat head, as in the published study",
+    "soft": "router and sub-models, as in the published study",
+}
+"""The six methods that the README tells of."""
 
 
 def trimmed(run: str | Path) -> dict[str, Any]:
@@ -91,6 +103,26 @@ def table(result: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", *_footnotes(result)])
 
 
+def short_table(result: Mapping[str, Any]) -> str:
+    """Write six methods as a Markdown table, best first, named by words, with what the numbers rest on beneath."""
+    best = {comparison["b"]: comparison for comparison in result["best_flat"]["comparisons"]}
+    strongest = result["best_flat"]["name"]
+    compared = {comparison["b"]: comparison for comparison in result["comparisons"]}
+    lines = [
+        "| model | correct | points above the published flat head | verdict "
+        "| points above the best flat model | verdict |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in sorted(IN_WORDS, key=lambda name: -result["methods"][name]["accuracy_mean"]):
+        there = "best flat" if name == strongest else best[name]["verdict"] if name in best else ""
+        lines.append(
+            f"| {IN_WORDS[name]} | {100 * result['methods'][name]['accuracy_mean']:.1f} % "
+            f"| {_difference(compared.get(name))} | {_verdict(name, compared)} "
+            f"| {_difference(best.get(name))} | {there} |"
+        )
+    return "\n".join([*lines, "", *_footnotes(result)])
+
+
 def note(result: Mapping[str, Any], name: str) -> str:
     """Write the lab note of a result: question, command, cost, hardware, date, result."""
     measured, environment = result["measured"], result["environment"]
@@ -125,7 +157,7 @@ def note(result: Mapping[str, Any], name: str) -> str:
 
 
 def _caveats(result: Mapping[str, Any]) -> list[str]:
-    """Say how a method's design was found, where that limits what its metrics show."""
+    """Return in words how a method's design was found, where that limits what its metrics show."""
     caveats = [FOUND_BY_SEARCH, ""] if "discriminant" in result["methods"] else []
     return [*caveats, SHARED_MEMBERS, ""] if ENSEMBLES.keys() & result["methods"].keys() else caveats
 
@@ -159,12 +191,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["keep", "write"])
+    parser.add_argument("what", choices=["keep", "write", "short"])
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
     given = parser.parse_args(arguments)
-    if given.what == "write":
-        write_between(given.target, table(_read(given.source)))
+    if given.what != "keep":
+        written = table if given.what == "write" else short_table
+        write_between(given.target, written(_read(given.source)))
         return
     result = trimmed(given.source)
     given.target.parent.mkdir(parents=True, exist_ok=True)
