@@ -282,6 +282,19 @@ def test_the_page_fits_its_width_and_names_its_language(visit, pictures, width, 
     assert not unnamed
 
 
+def test_the_verdict_leads_to_the_report_which_shows_all_of_itself(visit):
+    visitor = visit()
+    with visitor.context.expect_page() as opened:
+        visitor.page.get_by_role("link", name=EN("run_report")).click()
+    report = opened.value
+    report.on("console", lambda m: visitor.errors.append(m.text) if m.type == "error" else None)
+    report.on("request", lambda request: visitor.asked.append(request.url))
+    report.reload()
+    assert report.url.endswith("/report/report.html") and report.locator("h1").count()
+    broken = "[...document.images].filter(i => i.complete && !i.naturalWidth).map(i => i.src.slice(0, 80))"
+    assert not report.evaluate(broken)
+
+
 def test_light_and_dark_are_switched_by_a_button(visit):
     visitor = visit(scheme="light")
     color = "getComputedStyle(document.querySelector('h1')).color"
