@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -18,9 +18,10 @@ import joblib
 import numpy as np
 import pandas as pd
 
+from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.files import write_whole
 from aisles.data_prep.io.progress import progress
-from aisles.data_prep.io.step_cache import is_made, made_from, step
+from aisles.data_prep.io.step_cache import is_made, made_from, read_facts, step
 from aisles.experiments.settings.benchmark import TrainingSettings
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.models.heads.registry import HEADS
@@ -245,8 +246,14 @@ class Trainer:
         return made_from(self.folder / job.name)
 
     def budget(self, job: HeadJob) -> Budget:
-        """Tell what a trained head was given, and what it took."""
-        return Budget(**json.loads((self.folder / job.name / "budget.json").read_text()))
+        """Return what a trained head was given, and what it took."""
+        file = self.folder / job.name / "budget.json"
+        facts = read_facts(file)
+        if set(facts) != {each.name for each in fields(Budget)}:
+            raise DataError(
+                f"{file} is damaged. Delete the folder {file.parent} and run again: it is made anew."
+            )
+        return Budget(**facts)
 
     def _submodel(self, members: tuple[str, ...], seed: int, head: str = "") -> "FittedModel":
         from aisles.models.heads.fitting import FittedModel
