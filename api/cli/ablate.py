@@ -79,7 +79,7 @@ for _name, (_text, _allowed) in WHAT.items():
 def _known_heads(_context: click.Context, _option: click.Parameter, names: str | None) -> tuple[str, ...]:
     from typing import get_args
 
-    from aisles.models.fine_tuning.settings import Head
+    from aisles.models.heads.settings import Head
 
     heads = get_args(Head)
     chosen = tuple(name.strip() for name in names.split(",")) if names else heads

@@ -6,6 +6,7 @@ A body is one image's bytes, or multipart/form-data with several files. Whatever
 
 import json
 import logging
+import socket
 import threading
 import time
 from email.message import Message
@@ -19,6 +20,8 @@ logger = logging.getLogger(__name__)
 CHUNK = 1 << 16
 QUIET_SECONDS = 30
 """Seconds without a byte after which a connection is closed."""
+LINGERS = 2.0
+"""Seconds for which the rest of a refused body is taken and forgotten."""
 KNOWN = ("rule", "only", "top")
 
 
@@ -61,6 +64,7 @@ class Server(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     server: Server
+    unread = False
     protocol_version = "HTTP/1.1"
     timeout = QUIET_SECONDS
     server_version, sys_version = "aisles", ""
@@ -77,6 +81,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         """Answer /predict."""
+        self.unread = True
         if not self.server.room.acquire(blocking=False):
             self._refuse(Refused(503, "Too many requests at once. Try again in a moment."))
             return
@@ -137,6 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
                 raise Refused(408, "The request ended, or took too long, before its body was whole.")
             parts.append(part)
             left -= len(part)
+        self.unread = False
         return b"".join(parts)
 
     def _send(self, status: int, content: dict[str, Any]) -> None:
@@ -153,9 +159,22 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def _refuse(self, error: Refused) -> None:
-        """Answer with an error, and close: what is left of the body is not read."""
+        """Answer with an error, and close the connection."""
         self.close_connection = True
         self._send(error.status, {"error": error.said})
+        if self.unread:
+            self._forget_the_rest()
+
+    def _forget_the_rest(self) -> None:
+        """Take what is still on its way, for a while: a connection closed at once would lose the answer, too."""
+        until = time.monotonic() + LINGERS
+        try:
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(LINGERS)
+            while time.monotonic() < until and self.connection.recv(CHUNK):
+                continue
+        except OSError:
+            return
 
     def log_message(self, format: str, *args: Any) -> None:
         """Log requests for those who look for them."""

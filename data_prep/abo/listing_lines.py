@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 
 from aisles.data_prep.io.errors import DataError
+from aisles.data_prep.io.escaping import formula_safe
 
 from .sources import Source, read_lines
 
@@ -132,7 +133,7 @@ def parse_file(source: Source) -> tuple[bytes, int, list[tuple[str, int, str]]]:
     bad, n_rows = [], 0
     for number, line in _listings(source):
         try:
-            write(parse_listing(line) if isinstance(line, bytes) else _columns(line))
+            write(map(formula_safe, parse_listing(line) if isinstance(line, bytes) else _columns(line)))
             n_rows += 1
         except ValueError as error:
             if not isinstance(line, bytes) or line.strip():

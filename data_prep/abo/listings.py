@@ -17,6 +17,7 @@ import joblib
 import pandas as pd
 
 from aisles.data_prep.io.errors import DataError
+from aisles.data_prep.io.escaping import formula_safe
 from aisles.data_prep.io.files import cached_place, whole_file, write_whole
 from aisles.data_prep.io.progress import progress
 from aisles.data_prep.io.tables import read_table
@@ -218,5 +219,5 @@ def _as_csv(columns: tuple[str, ...], rows: list) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(rows)
+    writer.writerows([formula_safe(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
     return text.getvalue()

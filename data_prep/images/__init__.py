@@ -1,6 +1,9 @@
 """Images and the manifest: reading, checking and splitting them."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .decoding import decode_image, load_pixels
 
 __all__ = ["decode_image", "load_pixels"]
 

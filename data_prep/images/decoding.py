@@ -15,6 +15,7 @@ from PIL import AvifImagePlugin, Image, TiffImagePlugin, WebPImagePlugin
 from aisles.data_prep.io.archive import ArchiveError, open_tar, split_tar_path
 from aisles.data_prep.io.errors import UnreadableImage
 from aisles.data_prep.io.files import image_limit, read_regular
+from aisles.data_prep.io.memory import give_memory_back
 
 from .color import as_srgb, bytes_a_pixel
 from .fitting import Fit, Fitting
@@ -29,6 +30,7 @@ IMAGE_SUFFIXES = frozenset(
 PIXEL_LIMIT = 100_000_000
 JPEG_LIMIT = 178_000_000  # of a JPEG decoded at reduced size, if not progressive; Pillow refuses larger ones
 IN_FLIGHT = 1_000_000_000  # bytes that all threads together may decode at once
+GIVE_BACK = 250_000_000  # decoded bytes after which freed memory is given back to the system
 # A fixed list, so that no file can start an exotic decoder (EPS would start Ghostscript).
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 _REGISTERED = (AvifImagePlugin, TiffImagePlugin, WebPImagePlugin)  # Pillow loads the others by itself
@@ -242,10 +244,13 @@ def _check_claim(image: Image.Image) -> None:
 
 
 class _Allowance:
-    """Bytes that may be decoded at once; who asks for more than are left waits, and who is alone never does."""
+    """Bytes that may be decoded at once; who asks for more than are left waits, and who is alone never does.
+
+    After every `GIVE_BACK` of them, freed memory goes back to the system.
+    """
 
     def __init__(self, most: int):
-        self.most, self.taken = most, 0
+        self.most, self.taken, self.kept = most, 0, 0
         self.changed = threading.Condition()
 
     @contextmanager
@@ -258,7 +263,12 @@ class _Allowance:
         finally:
             with self.changed:
                 self.taken -= amount
+                self.kept += amount
+                full = self.kept >= GIVE_BACK
+                self.kept = 0 if full else self.kept
                 self.changed.notify_all()
+            if full:
+                give_memory_back()
 
 
 _decoding = _Allowance(IN_FLIGHT)
@@ -301,7 +311,7 @@ def _reason(error: Exception, data: bytes) -> str:
 
 
 def _what_it_is(data: bytes) -> str:
-    """Say what a file that is no known image looks like."""
+    """Return in words what a file that is no known image looks like."""
     start = data[:512]
     if start[4:8] == b"ftyp" and start[8:12] in _HEIC_BRANDS:
         return "is HEIC, which needs the package pillow-heif: python -m pip install 'aisles[heic]'"

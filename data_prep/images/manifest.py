@@ -259,13 +259,16 @@ def _coarse_apart(table: pd.DataFrame, column: str) -> tuple[pd.DataFrame, pd.Da
 def _spelled_once(names: list[str], root: Path) -> list[str]:
     """Return names of files with slashes and without detours (`./x.jpg`), so that a file has one name only.
 
-    A backslash stays where a file of that name is there; Windows has none.
+    A backslash stays where a file of that name is there; Windows has none. So do blanks around a name, unless the file
+    without them is there and the other is not.
     """
     found = []
     above = os.path.abspath(root) + os.sep
     for name in names:
         if "\\" in name and not (root / name).is_file():
             name = name.replace("\\", "/")
+        if name != name.strip() and not (root / name).is_file() and (root / name.strip()).is_file():
+            name = name.strip()
         name = posixpath.normpath(name) if name.strip() else name
         found.append(name.removeprefix(above))
     return found

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from .errors import DataError
 from .files import sha256_of
 from .tables import read_table, write_table
 from .whole_folder import whole_folder
@@ -60,7 +61,27 @@ def is_made(folder: str | Path, inputs: Mapping[str, Any]) -> bool:
 
 def made_from(folder: str | Path) -> dict[str, Any]:
     """Return the inputs that a step was made from, as its folder records them."""
-    return json.loads((Path(folder) / STAMP).read_text())["inputs"]
+    return read_facts(Path(folder) / STAMP)["inputs"]
+
+
+def read_facts(file: str | Path) -> dict[str, Any]:
+    """Read an object of JSON that a step has written.
+
+    Raises
+    ------
+    DataError
+        If the file is gone or damaged; its path and what to do are named.
+    """
+    file = Path(file)
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(found, dict):
+            raise ValueError("it holds no object")
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{file} is damaged or gone ({error}). Delete the folder {file.parent} and run again: it is made anew."
+        ) from error
+    return found
 
 
 def fingerprint(inputs: Mapping[str, Any]) -> str:

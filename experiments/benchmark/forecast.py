@@ -1,4 +1,4 @@
-"""The forecast of a run: what each cut of the tree guarantees before any sub-model is trained, and what observed."""
+"""The forecast of a run: what each cut of the tree guarantees before sub-models are trained, and what was observed."""
 
 from collections.abc import Sequence
 from typing import Any

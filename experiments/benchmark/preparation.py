@@ -19,6 +19,7 @@ from aisles.data_prep.images.screening import (
     without_contradictions,
     without_repeated_tests,
 )
+from aisles.data_prep.images.spelling import one_form
 from aisles.data_prep.images.splitting import crossing_products, ensure_splits
 from aisles.data_prep.io.errors import DataError
 from aisles.experiments.settings.benchmark import BackboneSettings, DataSettings, HierarchySettings
@@ -275,8 +276,7 @@ def find_hierarchy(
             column_hierarchy(prepared.manifest, settings.column), tree, f"column {settings.column}"
         )
     if settings.brought is not None:
-        settings.brought.check_classes(classes)
-        return FoundHierarchy(settings.brought, tree, "brought")
+        return FoundHierarchy(of_classes(settings.brought, classes), tree, "brought")
     if settings.file is not None:
         return FoundHierarchy(
             read_hierarchy(settings.file, classes), tree, f"brought: {Path(settings.file).name}"
@@ -302,8 +302,7 @@ def check_hierarchy(prepared: PreparedData, settings: HierarchySettings) -> None
         if settings.file is not None:
             _check_brought(read_hierarchy(settings.file, classes))
         elif settings.brought is not None:
-            settings.brought.check_classes(classes)
-            _check_brought(settings.brought)
+            _check_brought(of_classes(settings.brought, classes))
         elif settings.column is not None:
             _check_brought(column_hierarchy(prepared.manifest, settings.column))
         if settings.independent not in ("none", "auto"):
@@ -321,7 +320,16 @@ def check_hierarchy(prepared: PreparedData, settings: HierarchySettings) -> None
 
 def _check_brought(hierarchy: Hierarchy) -> None:
     if hierarchy.overlapping:
-        raise ValueError("A run needs every class in one macro; overlapping macros are for prediction.")
+        held = {name: [] for name in hierarchy.classes}
+        for macro, name in hierarchy.slots:
+            held[name].append(hierarchy.macros[macro])
+        told = [
+            f"{name!r} in {', '.join(map(repr, macros))}" for name, macros in held.items() if len(macros) > 1
+        ]
+        raise ValueError(
+            f"A run needs every class in one macro; overlapping macros are for prediction. In several: "
+            f"{'; '.join(told[:5])}{'; ...' if len(told) > 5 else ''}. Keep each in one."
+        )
     if hierarchy.n_macros < 2:
         raise ValueError(
             f"A router needs at least 2 macros to choose from. Received: 1, {hierarchy.macros[0]!r}, "
@@ -354,7 +362,20 @@ def class_tree(prepared: PreparedData, features: np.ndarray, linkage: str) -> Cl
 
 def read_hierarchy(path: str | Path, classes: tuple[str, ...]) -> Hierarchy:
     """Read a hierarchy file and check that its classes are the manifest's."""
-    hierarchy = Hierarchy.read(path)
+    return of_classes(Hierarchy.read(path), classes)
+
+
+def of_classes(hierarchy: Hierarchy, classes: tuple[str, ...]) -> Hierarchy:
+    """Return a hierarchy whose classes are the manifest's, written in the same form of Unicode, or refuse it.
+
+    Raises
+    ------
+    ValueError
+        If its classes are others, or two names in a macro differ by their form alone.
+    """
+    if set(hierarchy.classes) != set(classes):
+        members = tuple(tuple(map(one_form, names)) for names in hierarchy.members)
+        hierarchy = Hierarchy(hierarchy.macros, members)
     hierarchy.check_classes(classes)
     return hierarchy
 

@@ -15,7 +15,6 @@ from aisles.experiments.methods.head_jobs import (
     Budget,
     HeadJob,
     Trainer,
-    head_training,
     submodel_job,
     with_head,
 )
@@ -56,7 +55,7 @@ class MemoryTrainer(Trainer):
         return self.heads[job.name]
 
     def budget(self, job: HeadJob) -> Budget:
-        """Tell what a head was given."""
+        """Return what a head was given."""
         head = self.fitted(job)
         return Budget(head.n_train, 0, 0, 0, head.parameters, 0.0, head.searched)
 
@@ -78,7 +77,7 @@ class MemoryTrainer(Trainer):
 
             found = fit_labels(
                 features, job.image_labels(classes), splits, job.labels, head=definition.name,
-                training=head_training(self.settings), refit=self.settings.refit, seed=job.seed, name=job.name,
+                training=self.settings, refit=self.settings.refit, seed=job.seed, name=job.name,
                 products=products, classes=classes,
             )  # fmt: skip
             return FittedHead(job.labels, found.val_probs, found.probs, found.n_train)

@@ -5,7 +5,8 @@
 Question: do the tables that people have fit? Two jobs, each a process of its own started as a person starts it, from
 files written beforehand: 1,000,000 images by three systems that give answers alone (CSV), with products; and 100,000
 images by two systems with probabilities of 1,000 classes (npz). Seconds include Python's start; memory is the largest
-resident set of the process, as Linux counts it. Processor seconds beside them don't depend on what else runs.
+resident set of the process, as Linux counts it. On a machine that does other things too, `--clock cpu` holds the
+processor seconds against the limit: a comparison runs on one processor, so they are what it takes alone.
 """
 
 import argparse
@@ -40,7 +41,7 @@ sys.exit(code)
 
 
 def write_answers(folder: Path, n_images: int, n_classes: int = 100) -> list[Path]:
-    """Write three systems' answers, rows in different orders, 4 images a product."""
+    """Write three systems' answers, rows in different orders, 4 images per product."""
     rng = np.random.default_rng(0)
     classes = np.array([f"class {number:03d}" for number in range(n_classes)])
     truth = rng.integers(n_classes, size=n_images)
@@ -72,7 +73,7 @@ def write_probabilities(folder: Path, n_images: int, n_classes: int = 1000) -> l
     return files
 
 
-def measured(files: list[Path]) -> dict[str, float | str]:
+def measured(files: list[Path]) -> dict[str, Any]:
     """Compare files in a process of its own; return seconds, the peak of memory in MB and the first verdict."""
     words = [sys.executable, "-c", MEASURED, "compare", *map(str, files), "--json"]
     start, before = time.monotonic(), os.times()
@@ -98,7 +99,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--result", type=Path, required=True)
     parser.add_argument("--answers", type=int, default=1_000_000, help="images of the first job")
     parser.add_argument("--probabilities", type=int, default=100_000, help="images of the second job")
+    parser.add_argument("--clock", choices=("elapsed", "cpu"), default="elapsed")
     given = parser.parse_args(arguments)
+    clock = "seconds" if given.clock == "elapsed" else "processor_seconds"
     given.folder.mkdir(parents=True, exist_ok=True)
     jobs = {
         "answers": (given.answers, write_answers),
@@ -108,7 +111,7 @@ def main(arguments: list[str] | None = None) -> None:
     for job, (n_images, write) in jobs.items():
         facts = measured(write(given.folder, n_images))
         seconds, memory = LIMITS[job]
-        kept = facts["seconds"] < seconds and facts["memory_mb"] < memory
+        kept = facts[clock] < seconds and facts["memory_mb"] < memory
         found[job] = {
             "images": n_images,
             **facts,
@@ -116,7 +119,7 @@ def main(arguments: list[str] | None = None) -> None:
             "kept": kept,
         }
     result = {
-        "command": "python -m experiments.lab.compare_size --folder FOLDER --result RESULT",
+        "command": f"python -m experiments.lab.compare_size --folder FOLDER --result RESULT --clock {given.clock}",
         "date": date.today().isoformat(),
         "processors": os.cpu_count(),
         "load": round(os.getloadavg()[0], 1),

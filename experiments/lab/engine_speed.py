@@ -1,6 +1,8 @@
 """What prediction from files costs beside a plain script for onnxruntime, and how it grows with the images.
 
 The script is what somebody writes who has only the exported ONNX file: Pillow in threads, batches of 32, one session.
+On a busy machine its session's threads, which wait in a busy loop, cost more than on an idle one, so the same script
+without them is measured beside.
 """
 
 import itertools
@@ -48,8 +50,6 @@ def engine_ratios(
     list of Ratio
         Rates over the script's, and the largest difference of probabilities.
     """
-    import onnxruntime  # pyright: ignore[reportMissingImports]
-
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         classifier = _two_stage(backbone, input_size)
@@ -57,10 +57,13 @@ def engine_ratios(
         export_classifier(classifier, folder / "model.onnx", "onnx")
         files = write_images(folder, n_files, 400) if photos is None else sorted(photos.rglob("*.jpg"))
         files = files[:: max(1, len(files) // n_files)][:n_files]
-        session = onnxruntime.InferenceSession(str(folder / "model.onnx"), providers=["CPUExecutionProvider"])
+        session, calm = (_session(folder / "model.onnx", spinning) for spinning in (True, False))
         fitting = classifier.router.backbone.fittings[0]  # type: ignore[union-attr]
         engines = {name: load_bundle(bundle, engine=name) for name in ("onnx", "tensorflow")}
-        tasks: dict[str, Callable[[], Any]] = {"script": lambda: script(session, files, fitting)}
+        tasks: dict[str, Callable[[], Any]] = {
+            "script": lambda: script(session, files, fitting),
+            "script without busy waiting": lambda: script(calm, files, fitting),
+        }
         for name, loaded in engines.items():
             tasks[name] = lambda loaded=loaded: list(loaded.iter_predict(files))
         found = ratios_of(tasks, "script", rounds, clock=clock)
@@ -69,7 +72,11 @@ def engine_ratios(
         off = {name: np.abs(loaded.predict_proba(first) - wanted).max() for name, loaded in engines.items()}
     ratios = [
         as_ratio(f"rate of {name} over the script's", 1 / found[name], limit, at_least=True)
-        for name, limit in (("onnx", ONNX_LIMIT), ("tensorflow", TENSORFLOW_LIMIT))
+        for name, limit in (
+            ("onnx", ONNX_LIMIT),
+            ("tensorflow", TENSORFLOW_LIMIT),
+            ("script without busy waiting", None),
+        )  # fmt: skip
     ]
     return ratios + [
         as_ratio(f"largest difference of {name}'s probabilities", np.array([value]), AGREEMENT)
@@ -101,6 +108,14 @@ def growth_ratios(
     ]
 
 
+def _session(path: Path, spinning: bool) -> Any:
+    import onnxruntime  # pyright: ignore[reportMissingImports]
+
+    options = onnxruntime.SessionOptions()
+    options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spinning)))
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
 def script(session: Any, files: Sequence[Path], fitting: Fitting) -> np.ndarray:
     """Predict as somebody does who has only the exported file and its description."""
     (height, width), share = fitting.size, fitting.crop_share
@@ -128,6 +143,6 @@ def _batches(items: Iterator[np.ndarray]) -> Iterator[list[np.ndarray]]:
 
 
 def _two_stage(backbone: str, input_size: tuple[int, int] | None) -> TwoStageClassifier:
-    network: Any = build_backbone(backbone, weights="none", input_size=input_size)
+    network: Any = build_backbone(backbone, weights="imagenet", input_size=input_size)
     classifier, _ = _classifiers([network] * 5, drawn_pixels(64, network.input_size))
     return classifier

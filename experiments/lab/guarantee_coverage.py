@@ -1,9 +1,11 @@
 """Whether guarantees are kept: the images of a test split dealt again and again into calibration and new images.
 
     python -m experiments.lab.guarantee_coverage BUNDLE MANIFEST
+    python -m experiments.lab.guarantee_coverage RUN
 
-Question: of the answers that climb gives under a guarantee of 95 %, how many are right, and how many images do the
-prediction sets cover? Each deal calibrates on one half and counts on the other.
+Question: of the answers that climb gives under a guarantee of 95 %, how many are right, how many images do the
+prediction sets cover, and with how many names? Each deal calibrates on one half and counts on the other. Of a run of
+`aisles benchmark` the primary rule's probabilities of the first seed are taken, as the run judged them.
 """
 
 import argparse
@@ -14,7 +16,8 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from aisles.hierarchy.guarantees import climb_guarantee, fit_prediction_sets
+from aisles.hierarchy.guarantees import SET_METHODS, climb_guarantee, fit_prediction_sets
+from aisles.hierarchy.hierarchical_sets import fit_hierarchical_sets
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rule_functions import climb
 
@@ -38,7 +41,8 @@ class Coverage:
     thresholds : tuple of float
         Lowest, median and highest.
     set_coverage : dict of str to (float, float)
-        For each kind of set the mean share of covered images and the mean number of classes in a set.
+        For each kind of set the mean share of covered images and the mean number of names in a set: of classes, and in
+        hierarchical sets (`lac, hierarchical`) of classes and macros.
     """
 
     target: float
@@ -80,7 +84,7 @@ def measure_coverage(
     holds = np.zeros((hierarchy.n_macros, hierarchy.n_classes), bool)
     holds[hierarchy.slot_macro, hierarchy.slot_class] = True
     half = len(labels) // 2
-    rows, sets = [], {"lac": [], "aps": []}
+    rows, sets = [], {name: [] for method in SET_METHODS for name in (method, f"{method}, hierarchical")}
     for _ in range(n_deals):
         order = rng.permutation(len(labels))
         known, new = order[:half], order[half:]
@@ -92,9 +96,15 @@ def measure_coverage(
         )
         share = right[given].mean() if given.any() else np.nan
         rows.append((share, given.mean(), at_class.mean(), found.threshold))
-        for method, counts in sets.items():
+        truth = np.arange(len(new)), labels[new]
+        for method in SET_METHODS:
             inside = fit_prediction_sets(probs[known], labels[known], target, method).sets(probs[new])
-            counts.append((inside[np.arange(len(new)), labels[new]].mean(), inside.sum(1).mean()))
+            sets[method].append((inside[truth].mean(), inside.sum(1).mean()))
+            if hierarchy.overlapping:
+                continue
+            rule = fit_hierarchical_sets(probs[known], labels[known], target, hierarchy, method)
+            along = rule.sets(probs[new], hierarchy)
+            sets[f"{method}, hierarchical"].append((along.members[truth].mean(), along.n_names.mean()))
     shares, given, at_class, thresholds = np.array(rows).T
     answering = ~np.isnan(shares)
     return Coverage(
@@ -108,29 +118,53 @@ def measure_coverage(
         float(given.mean()),
         float(at_class.mean()),
         (float(thresholds.min()), float(np.median(thresholds)), float(thresholds.max())),
-        {name: (float(c), float(s)) for name, (c, s) in ((n, np.mean(v, axis=0)) for n, v in sets.items())},
+        {
+            name: (float(c), float(s))
+            for name, (c, s) in ((n, np.mean(v, axis=0)) for n, v in sets.items() if v)
+        },
     )
+
+
+def _of_bundle(bundle: str, manifest: str) -> tuple[np.ndarray, np.ndarray, Hierarchy, np.ndarray]:
+    """Return probabilities of classes and macros, the hierarchy and the true classes of a manifest's test images."""
+    from aisles.data_prep.images.manifest import read_manifest
+    from aisles.models.bundles.bundle import load_bundle
+
+    classifier, images = load_bundle(bundle), read_manifest(manifest)
+    test, hierarchy = images.keep(images.splits == "test"), classifier.hierarchy
+    if hierarchy is None:
+        raise ValueError(f"{bundle} has no hierarchy to climb in. Give another bundle.")
+    probs, macro_probs = classifier.predict_proba(test.paths), classifier.predict_macro_proba(test.paths)
+    return (
+        probs,
+        macro_probs,
+        hierarchy,
+        np.searchsorted(np.array(hierarchy.classes), test.labels.astype(str)),
+    )
+
+
+def _of_run(folder: str) -> tuple[np.ndarray, np.ndarray, Hierarchy, np.ndarray]:
+    """Return the same of a run's primary rule and its first seed."""
+    from aisles.experiments.runs.reader import read_run
+
+    run = read_run(folder)
+    tables = (by[run.primary][0].astype(np.float64) for by in (run.classes_by, run.router_by))
+    probs, macro_probs = (table / table.sum(axis=1, keepdims=True) for table in tables)
+    return probs, macro_probs, run.hierarchy, run.truth
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure on the test images of a manifest."""
     parser = argparse.ArgumentParser(prog="python -m experiments.lab.guarantee_coverage")
-    parser.add_argument("bundle")
-    parser.add_argument("manifest")
+    parser.add_argument("source", metavar="BUNDLE|RUN")
+    parser.add_argument("manifest", nargs="?", help="the images of a bundle; a run has its own")
     parser.add_argument("--targets", type=float, nargs="+", default=[0.8, 0.9, 0.95])
     parser.add_argument("--deals", type=int, default=200)
     options = parser.parse_args(arguments)
-    from aisles.data_prep.images.manifest import read_manifest
-    from aisles.models.bundles.bundle import load_bundle
-
-    classifier, manifest = load_bundle(options.bundle), read_manifest(options.manifest)
-    test = manifest.keep(manifest.splits == "test")
-    hierarchy = classifier.hierarchy
-    if hierarchy is None:
-        raise ValueError(f"{options.bundle} has no hierarchy to climb in. Give another bundle.")
-    paths = test.paths
-    probs, macro_probs = classifier.predict_proba(paths), classifier.predict_macro_proba(paths)
-    labels = np.searchsorted(np.array(hierarchy.classes), test.labels.astype(str))
+    if options.manifest is None:
+        probs, macro_probs, hierarchy, labels = _of_run(options.source)
+    else:
+        probs, macro_probs, hierarchy, labels = _of_bundle(options.source, options.manifest)
     rows = [
         asdict(measure_coverage(probs, macro_probs, hierarchy, labels, target, n_deals=options.deals))
         for target in options.targets

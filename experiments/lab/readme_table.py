@@ -1,15 +1,18 @@
 """A committed result of a run, and the README's table from it.
 
     python -m experiments.lab.readme_table keep RUN experiments/lab/results/NAME.json
-    python -m experiments.lab.readme_table write experiments/lab/results/NAME.json README.md
+    python -m experiments.lab.readme_table write experiments/lab/results/NAME.json NOTE.md
+    python -m experiments.lab.readme_table short experiments/lab/results/NAME.json README.md
 
 `keep` trims a run's metrics.json to what tables are made of, with the run's settings, environment and costs, and
 puts a text and the report's first plot beside it, and all tables and metrics in a folder of its name. `write` puts
-the table between the lines `<!-- table:start -->` and `<!-- table:end -->` of a file.
+the table between the lines `<!-- table:start -->` and `<!-- table:end -->` of a file; `short` puts six methods there,
+named by words.
 """
 
 import argparse
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from datetime import date
@@ -32,6 +35,16 @@ SHARED_MEMBERS = (
     "Caveat: fine-tuned ensembles of neighboring seeds share members: their spread over seeds is too small."
 )
 
+IN_WORDS = {
+    "flat-lda": "one flat discriminant over all classes",
+    "implied:lda": "two stages of discriminants, the macro-category from the flat one",
+    "soft:lda": "two stages of discriminants, the macro-category from a router",
+    "ensemble": "as many flat heads as two stages have, averaged",
+    "flat": "one flat head, as in the published study",
+    "soft": "router and sub-models, as in the published study",
+}
+"""The six methods that the README tells of."""
+
 
 def trimmed(run: str | Path) -> dict[str, Any]:
     """Return what is worth committing of a run folder: metrics without curves and classes, rounded."""
@@ -48,11 +61,21 @@ def trimmed(run: str | Path) -> dict[str, Any]:
         {key: value for key, value in kept.items() if key != "climb"}
         | {
             "settings": tomllib.loads((run / "settings.toml").read_text(encoding="utf-8")),
-            "environment": _read(run / "environment.json"),
+            "environment": _environment(run),
             "measured": {"date": date.today().isoformat(), "head_training_seconds": seconds}
             | {key: costs[key] for key in ("backbone", "methods", "peak_memory_bytes")},
         }
     )
+
+
+def _environment(run: Path) -> dict[str, Any]:
+    facts = _read(run / "environment.json")
+    return facts | {"command": _without_folders(facts.get("command") or "")}
+
+
+def _without_folders(text: str) -> str:
+    """Return text in which a path from the root is its last name: a machine's folders are nobody else's."""
+    return re.sub(r"(?<![\w.:/])/(?:[\w.~-]+/)*([\w.~-]+)", r"\1", text)
 
 
 def table(result: Mapping[str, Any]) -> str:
@@ -77,6 +100,26 @@ def table(result: Mapping[str, Any]) -> str:
             f"| {_difference(best.get(name))} | {there} | {metrics['searched']} |"
         )
     lines += [_random_row(result["controls"]["random"])] if result["controls"]["random"] else []
+    return "\n".join([*lines, "", *_footnotes(result)])
+
+
+def short_table(result: Mapping[str, Any]) -> str:
+    """Write six methods as a Markdown table, best first, named by words, with what the numbers rest on beneath."""
+    best = {comparison["b"]: comparison for comparison in result["best_flat"]["comparisons"]}
+    strongest = result["best_flat"]["name"]
+    compared = {comparison["b"]: comparison for comparison in result["comparisons"]}
+    lines = [
+        "| model | correct | points above the published flat head | verdict "
+        "| points above the best flat model | verdict |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in sorted(IN_WORDS, key=lambda name: -result["methods"][name]["accuracy_mean"]):
+        there = "best flat" if name == strongest else best[name]["verdict"] if name in best else ""
+        lines.append(
+            f"| {IN_WORDS[name]} | {100 * result['methods'][name]['accuracy_mean']:.1f} % "
+            f"| {_difference(compared.get(name))} | {_verdict(name, compared)} "
+            f"| {_difference(best.get(name))} | {there} |"
+        )
     return "\n".join([*lines, "", *_footnotes(result)])
 
 
@@ -114,7 +157,7 @@ def note(result: Mapping[str, Any], name: str) -> str:
 
 
 def _caveats(result: Mapping[str, Any]) -> list[str]:
-    """Say how a method's design was found, where that limits what its metrics show."""
+    """Return in words how a method's design was found, where that limits what its metrics show."""
     caveats = [FOUND_BY_SEARCH, ""] if "discriminant" in result["methods"] else []
     return [*caveats, SHARED_MEMBERS, ""] if ENSEMBLES.keys() & result["methods"].keys() else caveats
 
@@ -148,12 +191,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["keep", "write"])
+    parser.add_argument("what", choices=["keep", "write", "short"])
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
     given = parser.parse_args(arguments)
-    if given.what == "write":
-        write_between(given.target, table(_read(given.source)))
+    if given.what != "keep":
+        written = table if given.what == "write" else short_table
+        write_between(given.target, written(_read(given.source)))
         return
     result = trimmed(given.source)
     given.target.parent.mkdir(parents=True, exist_ok=True)
@@ -164,7 +208,8 @@ def main(arguments: list[str] | None = None) -> None:
     for file in sorted([*given.source.glob("tables/*.csv"), *given.source.glob("plots/*.svg")]):
         kept = given.target.with_suffix("") / file.relative_to(given.source)
         kept.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(kept, file.read_text(encoding="utf-8"))
+        content = file.read_text(encoding="utf-8")
+        write_whole(kept, _without_folders(content) if file.name == "provenance.csv" else content)
 
 
 def _verdict(name: str, compared: Mapping[str, Any]) -> str:

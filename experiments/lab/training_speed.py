@@ -18,7 +18,8 @@ from aisles.models.features import extract
 from aisles.models.fine_tuning.result import join
 from aisles.models.heads.building import build_head
 from aisles.models.heads.fitting import fit_labels
-from aisles.models.heads.training import HeadTraining, refit_head
+from aisles.models.heads.settings import HeadTraining
+from aisles.models.heads.training import refit_head
 
 from .performance import Ratio, as_ratio, time_of
 from .plain_fit import compile_plainly, fit_plainly

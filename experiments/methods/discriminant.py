@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from aisles.data_prep.io.step_cache import step
+from aisles.data_prep.io.step_cache import read_facts, step
 from aisles.experiments.metrics.probabilistic import nll
 from aisles.hierarchy.calibration import (
     Temperatures,
@@ -59,7 +59,7 @@ class DiscriminantTables:
 def discriminant_tables(
     folder: Path, prepared: "PreparedData", features: np.ndarray, feature_key: str, hierarchy: Hierarchy
 ) -> DiscriminantTables:
-    """Fit a discriminant a macro, for every shrinkage; kept as a step.
+    """Fit a discriminant per macro, for every shrinkage; kept as a step.
 
     Each is linear discriminant analysis with a covariance pooled over the macro's classes and drawn towards a
     multiple of the identity by `SHRINKAGES` (Friedman, Regularized discriminant analysis, JASA 1989).
@@ -205,7 +205,7 @@ def flat_discriminant(context: Context) -> MethodResult:
 def _discriminants(context: Context, name: str, hierarchy: Hierarchy) -> tuple[DiscriminantTables, float]:
     place, trainer = context.place(name), context.trainer
     tables = discriminant_tables(place, context.prepared, trainer.features, trainer.feature_key, hierarchy)
-    return tables, json.loads((place / "budget.json").read_text())["seconds"]
+    return tables, read_facts(place / "budget.json")["seconds"]
 
 
 def _flat_says(context: Context) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:

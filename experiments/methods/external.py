@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from aisles.data_prep.io.step_cache import step
+from aisles.data_prep.io.step_cache import read_facts, step
 from aisles.hierarchy.hierarchy import Hierarchy
 
 from .registry import Context, MethodResult, register_method
@@ -47,7 +47,7 @@ def hiclass(context: Context) -> MethodResult:
         step(place, inputs, lambda part: _fit(part, context.prepared, context.features, hierarchy))
     with np.load(place / "answers.npz", allow_pickle=False) as arrays:
         probs, val_probs = arrays["probs"], arrays["val_probs"]
-    facts = json.loads((place / "budget.json").read_text())
+    facts = read_facts(place / "budget.json")
     return MethodResult(
         probs,
         val_probs,

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aisles.data_prep.io.step_cache import made_from, step
+from aisles.data_prep.io.step_cache import made_from, read_facts, step
 from aisles.hierarchy.rules import parse_rule, route
 from aisles.models.fine_tuning.sharing import ClassifierTrainer, ImageTable
 from aisles.models.prediction.label_model import LabelModel
@@ -66,9 +66,9 @@ class FineTuning:
             tables = {key: arrays[key] for key in TABLES if key in arrays}
         had = made_from(place)
         more = {
-            "cost": json.loads((place / "cost.json").read_text()),
+            "cost": read_facts(place / "cost.json"),
             "protocol": {k: had[k] for k in self.protocol()},
-            "seconds": json.loads((place / "budget.json").read_text())["seconds"],
+            "seconds": read_facts(place / "budget.json")["seconds"],
         }
         return MethodResult(hierarchy=hierarchy if "macro_probs" in tables else None, **more, **tables)
 

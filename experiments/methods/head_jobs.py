@@ -9,7 +9,7 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -18,9 +18,10 @@ import joblib
 import numpy as np
 import pandas as pd
 
+from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.files import write_whole
 from aisles.data_prep.io.progress import progress
-from aisles.data_prep.io.step_cache import is_made, made_from, step
+from aisles.data_prep.io.step_cache import is_made, made_from, read_facts, step
 from aisles.experiments.settings.benchmark import TrainingSettings
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.models.heads.registry import HEADS
@@ -29,7 +30,7 @@ from aisles.models.tensorflow_loading import load_in_worker
 if TYPE_CHECKING:
     from aisles.experiments.benchmark.preparation import PreparedData
     from aisles.models.heads.fitting import FittedModel, FittedTwoStage
-    from aisles.models.heads.training import HeadTraining, History
+    from aisles.models.heads.training import History
     from aisles.models.prediction.label_model import LabelModel
 
 logger = logging.getLogger(__name__)
@@ -245,8 +246,14 @@ class Trainer:
         return made_from(self.folder / job.name)
 
     def budget(self, job: HeadJob) -> Budget:
-        """Tell what a trained head was given, and what it took."""
-        return Budget(**json.loads((self.folder / job.name / "budget.json").read_text()))
+        """Return what a trained head was given, and what it took."""
+        file = self.folder / job.name / "budget.json"
+        facts = read_facts(file)
+        if set(facts) != {each.name for each in fields(Budget)}:
+            raise DataError(
+                f"{file} is damaged. Delete the folder {file.parent} and run again: it is made anew."
+            )
+        return Budget(**facts)
 
     def _submodel(self, members: tuple[str, ...], seed: int, head: str = "") -> "FittedModel":
         from aisles.models.heads.fitting import FittedModel
@@ -308,7 +315,7 @@ def _write_head(part: Path, job: HeadJob, images: tuple, settings: TrainingSetti
         splits,
         job.labels,
         head=job.head or settings.head,
-        training=head_training(settings),
+        training=settings,
         refit=settings.refit,
         seed=job.seed,
         name=job.name,
@@ -340,20 +347,6 @@ def _budget(
     refit_epochs = history.best_epoch + 1 if fitted.n_train > n_train else 0
     steps = epochs * n_train + refit_epochs * fitted.n_train
     return Budget(fitted.n_train, epochs, refit_epochs, steps, parameters, round(seconds, 3))
-
-
-def head_training(settings: TrainingSettings) -> "HeadTraining":
-    """Return the settings in the form that the training takes."""
-    from aisles.models.heads.training import HeadTraining
-
-    return HeadTraining(
-        epochs=settings.epochs,
-        patience=settings.patience,
-        learning_rate=settings.learning_rate,
-        batch_size=settings.batch_size,
-        label_smoothing=settings.label_smoothing,
-        class_weights=settings.class_weights,
-    )
 
 
 def _digest(content: Any) -> str:

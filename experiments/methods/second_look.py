@@ -172,7 +172,7 @@ def _result(
     truth = context.targets[rows["val"]]
     right, before = second["val"].argmax(1) == truth, cheap["val"].argmax(1) == truth
     looks = Look(cheap["val"], macro["val"], right.astype(float) - before), Look(cheap["test"], macro["test"])
-    urgency = dict(zip(("val", "test"), gate(*looks), strict=True))
+    urgency: dict[str, np.ndarray] = dict(zip(("val", "test"), gate(*looks), strict=True))
     threshold = threshold_for(urgency["val"], share)
     going = {split: urgency[split] >= threshold for split in cheap}
     probs = {split: np.where(going[split][:, None], second[split], cheap[split]) for split in cheap}

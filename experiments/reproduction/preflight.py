@@ -149,10 +149,10 @@ def _of(table: dict[str, float], name: str) -> float:
 def _multiplications_per_second(n: int = 768) -> float:
     """Measure a matrix product on this machine, for a moment."""
     table = np.ones((n, n), np.float32)
-    table @ table
+    _ = table @ table
     start, count = time.perf_counter(), 0
     while time.perf_counter() - start < 0.2:
-        table @ table
+        _ = table @ table
         count += 1
     return count * float(n) ** 3 / (time.perf_counter() - start)
 

@@ -140,7 +140,7 @@ def _write_summary(
     study: Study, recipe: Recipe, settings: BenchmarkSettings, result: BenchmarkResult, output: Path
 ) -> None:
     """Write what came out beside what was published."""
-    methods = result.metrics["methods"]
+    methods: Any = result.metrics["methods"]
     measured = methods[FLAT]["macro_f1"] if FLAT in methods else []
     flat = float(np.mean(measured)) if measured else None
     same = recipe.name == study.recipe and settings.backbone.name == "inception_v3"

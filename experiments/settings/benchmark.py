@@ -7,7 +7,8 @@ from pydantic import Field, field_validator, model_validator
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rules import parse_rule
 from aisles.models.backbones.definitions import check_backbone
-from aisles.models.fine_tuning.settings import FineTuningSettings, Head, Section
+from aisles.models.fine_tuning.settings import FineTuningSettings
+from aisles.models.heads.settings import Head, HeadTraining, Section
 
 
 class DataSettings(Section):
@@ -156,24 +157,10 @@ class HierarchySettings(Section):
         return Hierarchy(tuple(self.given), tuple(self.given.values()))
 
 
-class TrainingSettings(Section):
+class TrainingSettings(HeadTraining):
     """How every head on features is trained; the same for all methods."""
 
     head: Head = Field(default="v1.3", description="Layers on the backbone's features, by version.")
-    epochs: int = Field(default=100, ge=1, description="At most so many epochs.")
-    patience: int = Field(
-        default=10,
-        ge=1,
-        description="Epochs without a lower validation loss after which training stops; the best weights are kept.",
-    )
-    learning_rate: float = Field(default=3e-4, gt=0, description="Adam's learning rate.")
-    batch_size: int = Field(default=32, ge=1, description="Images per step.")
-    label_smoothing: float = Field(
-        default=0.0, ge=0, lt=1, description="Share of the probability spread evenly over all labels."
-    )
-    class_weights: bool = Field(
-        default=False, description="Weight each image by n_images / (n_labels * images of its label)."
-    )
     refit: bool = Field(
         default=True,
         description="Train once more on training and validation images, for the epochs that validation chose.",

@@ -5,7 +5,8 @@ from typing import ClassVar, Literal
 from pydantic import Field, field_validator
 
 from aisles.hierarchy.rules import parse_rule
-from aisles.models.fine_tuning.settings import FineTuningSettings, Section
+from aisles.models.fine_tuning.settings import FineTuningSettings
+from aisles.models.heads.settings import Section
 
 from .benchmark import BackboneSettings, DataSettings, HierarchySettings
 

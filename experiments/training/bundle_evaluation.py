@@ -116,7 +116,7 @@ class BundleEvaluation:
 
     @property
     def on_absent(self) -> str:
-        """Say how many answers fall on classes of which there is no image, and on which; empty if none do."""
+        """Return how many answers fall on classes of which there is no image, and on which; empty if none do."""
         wrong = np.flatnonzero(~np.isin(self.answers, self.truth))
         if not len(wrong):
             return ""
@@ -214,8 +214,9 @@ def accuracy_on(evaluation: BundleEvaluation, earlier: BundleEvaluation) -> floa
 
 def with_earlier(table: pd.DataFrame, earlier: BundleEvaluation) -> pd.DataFrame:
     """Put another evaluation's F1 beside a table of classes, as `f1_before`; nan for classes that it doesn't know."""
-    before = earlier.per_class().set_index("class")["f1"]
-    return table.assign(f1_before=table["class"].map(before))
+    known = earlier.per_class()
+    before = dict(zip(known["class"], known["f1"], strict=True))
+    return table.assign(f1_before=[before.get(name, np.nan) for name in table["class"]])
 
 
 def _measured_on(manifest: Manifest, split: str) -> str:

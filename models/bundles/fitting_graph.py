@@ -1,8 +1,8 @@
 """Fitting and decoding as TensorFlow operations, so that an exported model takes images of any size or encoded bytes.
 
-The resize is Pillow's: each side on its own, first along the rows, antialiased, each pass rounded to 8 bits (in single
-precision in place of Pillow's fixed point, so a value on the edge may be rounded the other way). It is
-written as two matrix products whose weights are computed from the image's size, which ONNX can express as well.
+The resize is Pillow's, bit for bit: each side on its own, first along the rows, antialiased, with weights of 22 binary
+digits, each pass rounded to 8 bits. It is written as two matrix products whose weights are computed from the image's
+size, which ONNX can express as well; whole numbers of up to 30 binary digits are exact in double precision.
 Source of the weights: Pillow's `precompute_coeffs` (https://github.com/python-pillow/Pillow/blob/main/src/libImaging/Resample.c).
 """
 
@@ -15,6 +15,8 @@ from aisles.data_prep.images.fitting import EXTREME, Fitting
 
 EXIF_WITHIN = 1 << 16  # the segment stands at the start of a JPEG
 DRAFTS = (1, 2, 4, 8)
+ONE = 2.0**22
+"""What a weight of 1 is in Pillow's fixed point."""
 
 
 def fitted(pixels: Any, fitting: Fitting) -> Any:
@@ -37,12 +39,12 @@ def fitted(pixels: Any, fitting: Fitting) -> Any:
         size[1], left, right, columns, first_column, fitting.size[1], fitting.filter
     )
     down, in_rows = _weights(size[0], top, bottom, rows, first_row, fitting.size[0], fitting.filter)
-    lines = tf.transpose(tf.cast(pixels, tf.float32), (0, 1, 3, 2))
-    lines = _rounded(tf.matmul(lines, tf.transpose(across)))  # (n, height, 3, W)
-    lines = _rounded(tf.matmul(tf.transpose(lines, (0, 2, 3, 1)), tf.transpose(down)))  # (n, 3, W, H)
+    lines = tf.cast(tf.transpose(pixels, (0, 1, 3, 2)), tf.float64)
+    lines = _to_8_bits(tf.matmul(lines, tf.transpose(across)))  # (n, height, 3, W)
+    lines = _to_8_bits(tf.matmul(tf.transpose(lines, (0, 2, 3, 1)), tf.transpose(down)))  # (n, 3, W, H)
     result = tf.transpose(lines, (0, 3, 2, 1))
     inside = (in_rows[:, None] & in_columns[None, :])[None, :, :, None]
-    return tf.cast(tf.where(inside, result, 255.0), tf.uint8)
+    return tf.cast(tf.where(inside, result, _f64(255)), tf.uint8)
 
 
 def decoded(data: Any, fitting: Fitting) -> Any:
@@ -87,7 +89,10 @@ def _places(height: Any, width: Any, fitting: Fitting) -> tuple[tuple, tuple]:
 
 
 def _weights(n: Any, begin: Any, end: Any, shown: Any, first: Any, out: int, filter: str) -> tuple[Any, Any]:
-    """Return how much each of n pixels weighs in each of the `out` of the result, (out, n), and which show anything."""
+    """Return how much each of n pixels weighs in each of the `out` of the result, and which of those show anything.
+
+    Weights are whole numbers of 1 / `ONE`, float64 (out, n).
+    """
     begin, end = tf.cast(begin, tf.float32), tf.cast(end, tf.float32)  # Pillow's box is of single precision
     scale = tf.cast(end - begin, tf.float64) / shown
     spread = tf.maximum(scale, _f64(1))
@@ -97,7 +102,8 @@ def _weights(n: Any, begin: Any, end: Any, shown: Any, first: Any, out: int, fil
     weights = _KERNELS[filter]((pixels[None, :] + 0.5 - centers[:, None]) / spread)
     total = tf.reduce_sum(weights, axis=1, keepdims=True)
     shows = (places >= 0) & (places < shown)
-    return tf.cast(weights / tf.where(shows[:, None], total, _f64(1)), tf.float32), shows
+    scaled = weights / tf.where(shows[:, None], total, _f64(1)) * ONE
+    return tf.sign(scaled) * tf.floor(tf.abs(scaled) + 0.5), shows
 
 
 def _bilinear(x: Any) -> Any:
@@ -124,6 +130,10 @@ _KERNELS = {"bilinear": _bilinear, "bicubic": _bicubic, "lanczos": _lanczos}
 
 def _f64(number: float) -> Any:
     return tf.constant(number, tf.float64)
+
+
+def _to_8_bits(sums: Any) -> Any:
+    return tf.clip_by_value(tf.floor((sums + ONE / 2) / ONE), _f64(0), _f64(255))
 
 
 def _rounded(values: Any) -> Any:

@@ -3,33 +3,16 @@
 Nothing here loads TensorFlow, so settings are read and refused at once.
 """
 
-from typing import Any, ClassVar, Literal, Self, get_args
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
+
+from aisles.models.heads.settings import Head, Section
 
 OPTIMIZERS = (
     "adadelta", "adafactor", "adagrad", "adam", "adamax", "adamw", "ftrl", "lion", "muon", "nadam", "rmsprop", "sgd",
 )  # fmt: skip
 """Optimizers of Keras by name."""
-Head = Literal["v1.1", "v1.2", "v1.3", "v1.4", "v2.1", "v2.2", "vgg"]
-
-
-class Section(BaseModel):
-    """Settings that refuse unknown keys, numbers that are none, and true or false for a number; they don't change."""
-
-    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        annotation = cls.model_fields[info.field_name or ""].annotation
-        if isinstance(value, bool) and bool not in (annotation, *get_args(annotation)):
-            raise ValueError("true and false are not values of this setting")
-        return value
-
-    def changed(self, **changes: Any) -> Self:
-        """Return the settings with some values changed, checked like all others."""
-        return type(self).model_validate(self.model_dump() | changes)
 
 
 class Augmentation(Section):

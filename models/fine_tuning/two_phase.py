@@ -19,7 +19,8 @@ import tensorflow as tf
 from aisles.models.backbones.registry import Backbone, in_precision, offers_bfloat16
 from aisles.models.features import extract
 from aisles.models.heads.building import build_head
-from aisles.models.heads.training import HeadTraining, train_head
+from aisles.models.heads.settings import HeadTraining
+from aisles.models.heads.training import train_head
 
 from .checkpoints import Progress, read_checkpoint, write_checkpoint
 from .curves import Epoch, epochs_of

@@ -18,7 +18,8 @@ from aisles.models.prediction.label_model import LabelModel
 from .building import build_head
 from .closed_form import Background
 from .registry import HEADS
-from .training import HeadTraining, History, refit_head, train_head
+from .settings import HeadTraining
+from .training import History, refit_head, train_head
 from .tuning import Parts, tune
 from .variants import HeadVariant
 

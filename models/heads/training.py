@@ -12,41 +12,12 @@ import numpy as np
 import tensorflow as tf
 
 from .graph import Adam, epoch_of, evaluation_of, handles_of, read_structure
-
-
-@dataclass(frozen=True)
-class HeadTraining:
-    """How a head is trained.
-
-    Attributes
-    ----------
-    epochs : int
-        At most so many.
-    patience : int
-        Epochs without a lower validation loss after which training stops; the best weights are kept.
-    learning_rate : float
-        Adam's.
-    batch_size : int
-    label_smoothing : float
-        Share of the probability spread evenly over all labels; 0 for none.
-    class_weights : bool
-        Weight each image by n_images / (n_labels * images of its label).
-    plateau : int
-        Epochs without a lower validation loss after which the rate is halved; 0 for never.
-    """
-
-    epochs: int = 100
-    patience: int = 10
-    learning_rate: float = 3e-4
-    batch_size: int = 32
-    label_smoothing: float = 0.0
-    class_weights: bool = False
-    plateau: int = 0
+from .settings import HeadTraining
 
 
 @dataclass(frozen=True)
 class History:
-    """What observed, one entry an epoch.
+    """What was observed, one entry per epoch.
 
     Attributes
     ----------

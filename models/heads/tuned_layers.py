@@ -30,7 +30,8 @@ def fit_layers(
 ) -> "Iterator[keras.Model]":
     """Train one hidden layer per setting, with label smoothing of 0.1, for the epochs that it says (Adam, 3e-4)."""
     from .building import build_head
-    from .training import HeadTraining, refit_head
+    from .settings import HeadTraining
+    from .training import refit_head
     from .variants import HeadVariant
 
     for setting in settings:

@@ -99,8 +99,8 @@ def fine_sentences(found: Sequence[Measured]) -> tuple[Text | Bullets, ...]:
         return ()
     said = (
         "What coarse labels are worth, whoever uses them: the same method against the best flat method that learned "
-        "from fine labels alone (p-values corrected inside each curve). Flat models that learn from the same coarse labels "
-        "are the fair baseline, and stand in the sentences above."
+        "from fine labels alone (p-values corrected inside each curve). Flat models that learn from the same coarse "
+        "labels are the fair baseline, and stand in the sentences above."
     )
     return Text(said), Bullets(told)
 
@@ -142,7 +142,7 @@ def _written(value: Any) -> str:
 
 
 def region_sentences(planned: Planned, judged: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Say for each value of an axis where the pre-specified method is shown better or worse, and on how many sets.
+    """Return for each value of an axis where the pre-specified method is shown better or worse, and on how many sets.
 
     Neighboring values at which nothing is shown share a sentence.
     """
@@ -197,7 +197,7 @@ def _interval(c: Mapping[str, Any]) -> str:
 
 
 def verdict(judged: Sequence[Mapping[str, Any]]) -> str:
-    """Say in two sentences what the map shows."""
+    """Return in two sentences what the map shows."""
     told = []
     for word in ("better", "worse"):
         rows = [row for row in judged if row["shown"] == word]
@@ -286,7 +286,7 @@ def sets_table(found: Sequence[Measured]) -> Table:
 
 
 def protocol(found: Sequence[Measured], command: str) -> tuple[str, ...]:
-    """Say how the map was measured."""
+    """Return in words how the map was measured."""
     stand_in = [data.name for data in dict.fromkeys(data for data, *_ in found) if not data.brought]
     return (
         "Every curve is one run of aisles benchmark --curve: heads in closed form or nearly, settings and temperatures "

@@ -156,6 +156,11 @@ def test_a_body_over_the_limit_is_refused_unread(serving):
     assert connection.getresponse().status == 411
 
 
+def test_the_reason_arrives_though_the_body_is_far_too_large(serving):
+    status, content = ask(serving, "/predict", b"x" * 12_000_000)  # sent at once, without asking
+    assert status == 413 and "the limit is" in content["error"]
+
+
 def test_more_requests_than_may_wait_are_sent_away_and_served_later(serving):
     slow = []
     for _ in range(2):  # two that never end fill the room

@@ -264,3 +264,13 @@ def test_splits_beside_other_folders_are_refused(tmp_path):
         Image.new("RGB", (4, 4)).save(tmp_path / name / "x.png")
     with pytest.raises(DataError, match=r"Splits: \['test', 'train'\]; others: \['icons'\]"):
         read_manifest(tmp_path)
+
+
+def test_blanks_around_a_files_name_count_only_where_there_is_such_a_file(tmp_path):
+    for name in ("a.png", " b.png", "b.png", "c.png"):
+        image(tmp_path / name)
+    path = manifest_csv(tmp_path, "file_name,label\n a.png,x\n b.png,y\nc.png ,y\n")
+    assert read_manifest(path).table["file_name"].tolist() == ["a.png", " b.png", "c.png"]
+    path = manifest_csv(tmp_path, "file_name,label\na.png,x\n d.png,y\n")
+    with pytest.raises(DataError, match="Missing below .*: 1 of 2: ' d.png'"):
+        read_manifest(path)

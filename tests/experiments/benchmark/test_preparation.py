@@ -1,6 +1,7 @@
 """Preparing images for a run: what is joined, refused and left alone."""
 
 import shutil
+import unicodedata
 
 import numpy as np
 import pandas as pd
@@ -8,8 +9,9 @@ import pytest
 from PIL import Image
 
 from aisles.data_prep.io.errors import DataError
-from aisles.experiments.benchmark.preparation import prepare_data
-from aisles.experiments.settings.benchmark import DataSettings
+from aisles.experiments.benchmark.preparation import check_hierarchy, of_classes, prepare_data
+from aisles.experiments.settings.benchmark import DataSettings, HierarchySettings
+from aisles.hierarchy.hierarchy import Hierarchy
 
 
 def test_copies_of_a_file_never_cross_a_split(tmp_path, image_folder):
@@ -194,3 +196,25 @@ def test_data_without_validation_images_is_refused(tmp_path):
             Image.new("RGB", (4, 4), (color, i, 0)).save(tmp_path / label / f"{i}.png")
     with pytest.raises(DataError, match="Validation images are needed"):
         prepare_data(tmp_path, DataSettings())
+
+
+@pytest.mark.parametrize("as_file", [True, False])
+def test_a_class_in_two_macros_is_named_with_both(tmp_path, as_file):
+    prepared = prepare_data(photographs(tmp_path / "data", labels=("a", "b", "c")), DataSettings())
+    shared = Hierarchy(("X", "Y"), (("a", "b"), ("c", "a")))
+    shared.write(tmp_path / "tree.json")
+    settings = {"file": str(tmp_path / "tree.json")} if as_file else {"given": shared}
+    with pytest.raises(DataError, match="can't be used.*In several: 'a' in 'X', 'Y'. Keep each in one"):
+        check_hierarchy(prepared, HierarchySettings(**settings))
+
+
+def test_a_hierarchy_in_another_form_of_unicode_fits_and_other_classes_do_not():
+    composed, decomposed = (unicodedata.normalize(form, "Café") for form in ("NFC", "NFD"))
+    typed = Hierarchy(("X", "Y"), ((decomposed, "b"), ("c",)))
+    assert of_classes(typed, ("b", "c", composed)).members == ((composed, "b"), ("c",))
+    assert of_classes(typed, ("b", "c", decomposed)) is typed  # arrays may bring any names
+    with pytest.raises(ValueError, match=r"only in the manifest: \['d'\]"):
+        of_classes(typed, ("b", "c", "d", composed))
+    twice = Hierarchy(("X", "Y"), ((composed, decomposed), ("c",)))
+    with pytest.raises(ValueError, match="class in macro 'X' must be named once.*Café"):
+        of_classes(twice, ("c", composed))

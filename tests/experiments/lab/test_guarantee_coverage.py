@@ -22,13 +22,18 @@ def test_promises_are_kept_on_average_over_deals():
     assert found.answered_class < found.answered
     assert abs(found.set_coverage["lac"][0] - 0.9) < 0.02
     assert found.set_coverage["aps"][0] >= 0.88
+    for method in ("lac", "aps"):
+        covered, names = found.set_coverage[f"{method}, hierarchical"]
+        assert covered >= 0.88 and names <= found.set_coverage[method][1]
     assert found.n_calibration + found.n_new == 1200
 
 
 def test_the_documented_figures_are_those_of_the_committed_result():
     root = Path(__file__).parents[3]
-    result = json.loads(
-        (root / "experiments/lab/results/guarantee_coverage_grocery.json").read_text(encoding="utf-8")
+    results = root / "experiments/lab/results"
+    result, along = (
+        json.loads((results / f"{name}_grocery.json").read_text(encoding="utf-8"))
+        for name in ("guarantee_coverage", "hierarchical_sets")
     )
     deals = result["deals"]
     page = " ".join((root / "docs" / "howto" / "guarantee.md").read_text(encoding="utf-8").split())
@@ -46,5 +51,13 @@ def test_the_documented_figures_are_those_of_the_committed_result():
     assert f"{listed(deal['answered'] for deal in deals)} of the images got an answer" in page
     covered = listed(deal["set_coverage"]["lac"][0] for deal in deals)
     assert f"Sets (lac) of the same shares held the true class of {covered} of the images" in page
+    kinds = {
+        name: [deal["set_coverage"][name] for deal in along["deals"]] for name in ("lac", "lac, hierarchical")
+    }
+    held, names = zip(*kinds["lac, hierarchical"], strict=True)
+    assert f"at {guarantees} they held the true class of {listed(held)} of the images with " in page
+    flat = listed((n for _, n in kinds["lac"]), digits=2)
+    assert f"{listed(names, digits=2)} names on average, where flat sets needed {flat}." in page
+    assert along["command"].removesuffix(" RUN") in page
     assert "with probability 0.9" in page and {deal["delta"] for deal in deals} == {0.1}
     assert result["command"].partition(" run/")[0] in page

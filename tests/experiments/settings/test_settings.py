@@ -12,7 +12,8 @@ from aisles.experiments.settings.reading import read_settings
 from aisles.experiments.settings.training import TrainSettings
 from aisles.experiments.settings.writing import write_settings
 from aisles.hierarchy.hierarchy import Hierarchy
-from aisles.models.fine_tuning.settings import OPTIMIZERS, Augmentation, FineTuningSettings, Head
+from aisles.models.fine_tuning.settings import OPTIMIZERS, Augmentation, FineTuningSettings
+from aisles.models.heads.settings import Head
 
 KINDS = (BenchmarkSettings, TrainSettings)
 

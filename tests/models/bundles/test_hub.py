@@ -237,3 +237,32 @@ def test_the_card_stands_in_the_hashes_of_what_is_pushed(bundle):
         read_bundle(bundle)["files"]["README.md"]
         == hashlib.sha256((bundle / "README.md").read_bytes()).hexdigest()
     )
+
+
+def test_the_commands_push_and_pull_and_print_json(bundle, server, tmp_path, monkeypatch):
+    from click.testing import CliRunner
+
+    from aisles.cli.main import main
+
+    monkeypatch.setattr(constants, "ENDPOINT", server.url)
+    template = server.url + "/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.chdir(tmp_path)
+    pushed = CliRunner().invoke(main, ["push", str(bundle), "me/shelf", "--private", "--json"])
+    assert pushed.exit_code == 0, pushed.output
+    assert json.loads(pushed.stdout)["repo"] == "me/shelf"
+    pulled = CliRunner().invoke(main, ["pull", "me/shelf"])
+    assert pulled.exit_code == 0 and "aisles predict shelf IMAGES" in pulled.stdout
+    assert contents(tmp_path / "shelf") == contents(bundle)
+    missing = CliRunner().invoke(main, ["pull", "me/none", "--json"])
+    assert missing.exit_code == 3 and "no repository me/none" in missing.output
+
+
+def test_a_missing_extra_is_named(bundle, monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ImportError, match=r"aisles\[hub\]"):
+        push_bundle(bundle, "me/shelf")
+    with pytest.raises(ImportError, match=r"aisles\[hub\]"):
+        pull_bundle("me/shelf")

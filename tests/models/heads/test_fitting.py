@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aisles.models.heads.fitting import fit_labels, load_fitted, save_fitted
-from aisles.models.heads.training import HeadTraining
+from aisles.models.heads.settings import HeadTraining
 from aisles.models.heads.variants import HeadVariant
 
 pytestmark = pytest.mark.keras

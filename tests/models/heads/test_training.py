@@ -1,7 +1,5 @@
 """Heads trained on features: the same steps as Keras takes, fast, repeatable."""
 
-from dataclasses import replace
-
 import keras
 import numpy as np
 import pandas as pd
@@ -9,7 +7,8 @@ import pytest
 
 from aisles.models.heads.building import build_head
 from aisles.models.heads.graph import epoch_of, read_structure
-from aisles.models.heads.training import HeadTraining, balanced_weights, refit_head, train_head
+from aisles.models.heads.settings import HeadTraining
+from aisles.models.heads.training import balanced_weights, refit_head, train_head
 from aisles.models.heads.variants import VARIANTS, HeadVariant
 
 pytestmark = pytest.mark.keras
@@ -78,7 +77,7 @@ def test_another_seed_gives_another_head():
 
 
 def test_heads_of_other_widths_share_one_tracing():
-    short = replace(TRAINING, epochs=1)
+    short = TRAINING.changed(epochs=1)
     trained(training=short)
     graph = epoch_of(read_structure(build_head("v1.3", 16, 5)))
     for dimension, n_labels in ((16, 3), (8, 4)):
@@ -102,7 +101,7 @@ def test_training_stops_when_validation_no_longer_improves_and_keeps_the_best_we
 def test_a_refit_runs_the_epochs_that_training_found_and_repeats_them():
     x, y = drawn(200, seed=1)
     head, short = build_head("v1.3", 16, 5), build_head("v1.3", 16, 5)
-    history = train_head(short, x, y, x, y, replace(TRAINING, epochs=3))
+    history = train_head(short, x, y, x, y, TRAINING.changed(epochs=3))
     again = refit_head(head, x, y, 3, TRAINING)
     assert again.loss == history.loss
     assert again.val_loss == ()
