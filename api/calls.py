@@ -220,7 +220,7 @@ def _flattened(settings: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
 
 
 def _own_backbone(backbone: Any, named: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """Tell a backbone of one's own from the name of one."""
+    """Return whether it is a backbone of one's own, not the name of one."""
     if backbone is None or not isinstance(backbone, str):
         return backbone, dict(named)
     return None, {"backbone": backbone, **named}

@@ -174,7 +174,7 @@ class SetRule:
     n_images: int
 
     def sets(self, probs: ArrayLike) -> np.ndarray:
-        """Tell which classes are in each image's set.
+        """Return which classes are in each image's set.
 
         Parameters
         ----------

@@ -65,7 +65,7 @@ class HierarchicalSetRule:
     n_images: int
 
     def sets(self, probs: ArrayLike, hierarchy: Hierarchy) -> HierarchicalSets:
-        """Tell what each image's set names.
+        """Return what each image's set names.
 
         Parameters
         ----------

@@ -216,7 +216,7 @@ class Hierarchy:
         Parameters
         ----------
         classes, macro_labels
-            Of equal length, one entry an image (or a class); macros and classes come out sorted.
+            Of equal length, one entry per image (or class); macros and classes come out sorted.
 
         Raises
         ------
@@ -225,7 +225,7 @@ class Hierarchy:
         """
         if len(classes) != len(macro_labels):
             raise ValueError(
-                "`classes` and `macro_labels` must have one entry a row each. "
+                "`classes` and `macro_labels` must have one entry per row each. "
                 f"Received: {len(classes)} and {len(macro_labels)}."
             )
         found: dict[str, set[str]] = {}

@@ -150,7 +150,7 @@ def masked(flat_probs: ArrayLike, macro_probs: ArrayLike, hierarchy: Hierarchy) 
 
 @dataclass(frozen=True)
 class ClimbAnswers:
-    """What climb answered, one entry an image.
+    """What climb answered, one entry per image.
 
     Attributes
     ----------

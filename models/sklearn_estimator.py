@@ -198,7 +198,7 @@ class HierarchicalEstimator(ClassifierMixin, BaseEstimator):
         return found
 
     def __sklearn_tags__(self) -> Any:
-        """Tell scikit-learn that the stages decide what features are taken."""
+        """Declare to scikit-learn that the stages decide what features are taken."""
         tags = super().__sklearn_tags__()
         stage = default_stage() if self.estimator is None else self.estimator
         tags.input_tags.sparse, tags.input_tags.allow_nan = input_tags(stage)

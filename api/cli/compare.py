@@ -74,7 +74,7 @@ def compare(
 
 
 def _named(given: str) -> tuple[str | None, str]:
-    """Tell NAME=FILE from a file; a file whose own name holds an equals sign is a file."""
+    """Part NAME=FILE into its halves; a file whose own name holds an equals sign is a file."""
     name, equals, path = given.partition("=")
     if not equals or Path(given).exists() or not name or "/" in name:
         return None, given

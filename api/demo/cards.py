@@ -17,7 +17,7 @@ BARS = 5
 
 
 def sentence(answer: Answer, promise: Promise, texts: Texts) -> str:
-    """Say in one sentence what is sure at this level, and what is most probable. Plain text."""
+    """Return in one sentence what is sure at this level, and what is most probable. Plain text."""
     values = {
         "label": answer.label, "macro": answer.macro, "probability": texts.percent(answer.probability),
         "macro_probability": texts.percent(answer.macro_probability), "target": texts.percent(promise.target),
@@ -31,7 +31,7 @@ def sentence(answer: Answer, promise: Promise, texts: Texts) -> str:
 
 
 def guarantee(promise: Promise, texts: Texts) -> str:
-    """Say what stands behind the answer. Plain text."""
+    """Return in words what stands behind the answer. Plain text."""
     values = {
         "target": texts.percent(promise.target), "n": promise.n_images, "given": promise.n_given,
         "right": promise.n_right, "needed": promise.n_needed, "threshold": texts.percent(promise.threshold),

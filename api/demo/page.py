@@ -36,8 +36,18 @@ FONTS = ["system-ui", "-apple-system", "Segoe UI", "sans-serif"]
 
 def theme() -> themes.ThemeClass:
     """Return a theme whose fonts are the system's: nothing is fetched from elsewhere."""
-    hue = themes.colors.teal
-    return themes.Default(primary_hue=hue, font=FONTS, font_mono=["ui-monospace", "monospace"])
+    plain = themes.Default(
+        primary_hue=themes.colors.teal, font=FONTS, font_mono=["ui-monospace", "monospace"]
+    )
+    # Small print and the button in colors that are told from what is behind them (WCAG AA, 4.5 to 1).
+    quiet, quiet_dark = "*neutral_600", "*neutral_300"
+    return plain.set(
+        body_text_color_subdued=quiet, body_text_color_subdued_dark=quiet_dark,
+        block_info_text_color=quiet, block_info_text_color_dark=quiet_dark,
+        input_placeholder_color=quiet, input_placeholder_color_dark=quiet_dark,
+        button_primary_background_fill="*primary_700", button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover="*primary_800", button_primary_background_fill_hover_dark="*primary_800",
+    )  # fmt: skip
 
 
 def build_page(demo: Demo, language: str) -> gr.Blocks:
@@ -319,4 +329,4 @@ class _Page:
                 f'<li><button type="button" data-index="{index}" aria-label="{about}" title="{about}">'
                 f'<img alt="" src="{picture}"><span>{escape(kind)}</span></button></li>'
             )
-        return f'<h3>{escape(t("examples_title"))}</h3><ul class="examples">{"".join(buttons)}</ul>'
+        return f'<h2>{escape(t("examples_title"))}</h2><ul class="examples">{"".join(buttons)}</ul>'

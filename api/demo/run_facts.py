@@ -103,7 +103,7 @@ class RunFacts:
         return path if path.is_file() else None
 
     def verdict(self, texts: Texts) -> str:
-        """Say the verdict in one line: the primary method against the flat method that validation images prefer."""
+        """Return the verdict in one line: the primary method against the flat method that validation images prefer."""
         best = self.metrics.get("best_flat") or {}
         compared = (best.get("comparisons") if best.get("name") != FLAT else None) or self.metrics[
             "comparisons"

@@ -311,7 +311,7 @@ def _reason(error: Exception, data: bytes) -> str:
 
 
 def _what_it_is(data: bytes) -> str:
-    """Say what a file that is no known image looks like."""
+    """Return in words what a file that is no known image looks like."""
     start = data[:512]
     if start[4:8] == b"ftyp" and start[8:12] in _HEIC_BRANDS:
         return "is HEIC, which needs the package pillow-heif: python -m pip install 'aisles[heic]'"

@@ -82,7 +82,7 @@ def _check_header(header: list[str], path: Path) -> None:
 
 
 def missing_columns(columns: list[str], where: str, folders: bool = False) -> str:
-    """Say which of the needed columns are missing, which were probably meant, and what to do; "" if none is.
+    """Return in words which of the needed columns are missing, which were probably meant, what to do; "" if none is.
 
     Parameters
     ----------

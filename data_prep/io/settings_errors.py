@@ -7,7 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 
 def explained(error: ValidationError, kind: type[BaseModel]) -> str:
-    """Say what is wrong with settings.
+    """Return in words what is wrong with settings.
 
     Parameters
     ----------

@@ -28,7 +28,7 @@ _UNKNOWN = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.E
 
 @contextmanager
 def whole_folder(folder: str | Path) -> Iterator[Path]:
-    """Give an empty folder beside `folder` that takes its place if the block ends without an error.
+    """Yield an empty folder beside `folder` that takes its place if the block ends without an error.
 
     What killed processes of this machine have left of earlier attempts is removed first.
 

@@ -180,7 +180,7 @@ def _lay_image_traps(products: list[Product]) -> None:
 
 
 def _mark_others(product: Product) -> None:
-    """Say that the other images have no main image to be compared with."""
+    """Return in words that the other images have no main image to be compared with."""
     for image in product.others:
         image.traps.add("unusable_main")
 

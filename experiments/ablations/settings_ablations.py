@@ -174,7 +174,7 @@ def run_ablation(
     values: Iterable[str] = (),
     **more: Any,
 ) -> pd.DataFrame:
-    """Run a run a variant, each in a folder of its own, and set them side by side.
+    """Run a benchmark per variant, each in a folder of its own, and set them side by side.
 
     Parameters
     ----------
@@ -270,7 +270,7 @@ def judged_together(rows: list[dict[str, Any]], alpha: float) -> list[dict[str, 
 
 
 def said_of_verdicts(table: pd.DataFrame) -> str:
-    """Say of a table of variants which of its claims hold together, and what they speak of."""
+    """Return in words of a table of variants which of its claims hold together, and what they speak of."""
     judged = table[table["verdict"].notna()] if "verdict" in table else table.iloc[:0]
     if judged.empty:
         return "No variant could be judged."

@@ -165,13 +165,13 @@ def against_best_flat(predictions: Predictions, settings: ComparisonSettings) ->
 
 
 def _unroutable(predictions: Predictions) -> str | None:
-    """Say in place of a verdict why routing can't be judged on this hierarchy, if it can't."""
+    """Return, in place of a verdict, why routing can't be judged on this hierarchy, if it can't."""
     why = predictions.hierarchy.degenerate
     return why and f"No verdict on routing: {why}. Group the classes otherwise (--macros, --hierarchy)."
 
 
 def claim(best: Comparison, flat: Comparison) -> str:
-    """Say what may be said of a two-stage method: it counts as better only if the strongest flat model is beaten."""
+    """Return what may be said of a two-stage method: better only if the strongest flat is beaten."""
     if best.a == flat.a:
         return best.sentence()
     beats = {"better": "better than", "worse": "worse than", "equivalent": "equivalent to"}.get(flat.verdict)

@@ -102,7 +102,7 @@ def _further(metrics: BenchmarkMetrics) -> list[str]:
 
 
 def _controls(controls: Controls) -> list[str]:
-    """Say what the macros are worth: against random ones of the same sizes, and against other hierarchies."""
+    """Return what the macros are worth: against random ones of the same sizes, and against other hierarchies."""
     random = controls["random"]
     sentences = [] if random is None else [f"Against random macros: {random['comparison']['sentence']}"]
     return sentences + [comparison["sentence"] for comparison in controls["hierarchies"]]

@@ -231,12 +231,12 @@ def _restricted(hierarchy: Hierarchy, chosen: set[str]) -> Hierarchy:
 
 
 def noise_inside(world: World, value: Value, generator: np.random.Generator) -> World:
-    """Give a share of training and validation images another class of their own macro."""
+    """Assign to a share of training and validation images another class of their own macro."""
     return _noisy(world, float(value), generator, inside=True)
 
 
 def noise_across(world: World, value: Value, generator: np.random.Generator) -> World:
-    """Give a share of training and validation images a class of another macro."""
+    """Assign to a share of training and validation images a class of another macro."""
     return _noisy(world, float(value), generator, inside=False)
 
 

@@ -153,7 +153,7 @@ def _row(point: Point, best: Mapping[bool, str | None]) -> dict[str, Any]:
 
 
 def end_of(rows: Sequence[Mapping[str, Any]], name: str, key: str = "comparison") -> dict[str, Any]:
-    """Tell where a method is shown better, and from which value on nothing is shown.
+    """Return where a method is shown better, and from which value on nothing is shown.
 
     Returns
     -------

@@ -63,7 +63,7 @@ def curve_document(facts: Mapping[str, Any]) -> Document:
 
 
 def protocol(facts: Mapping[str, Any]) -> tuple[str, ...]:
-    """Say how a curve was measured."""
+    """Return in words how a curve was measured."""
     said = [
         "Features were extracted once. Heads are closed-form or nearly; their settings and temperatures come from "
         "validation images, and no head is fitted again on these.",

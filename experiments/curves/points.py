@@ -55,7 +55,7 @@ class MemoryTrainer(Trainer):
         return self.heads[job.name]
 
     def budget(self, job: HeadJob) -> Budget:
-        """Tell what a head was given."""
+        """Return what a head was given."""
         head = self.fitted(job)
         return Budget(head.n_train, 0, 0, 0, head.parameters, 0.0, head.searched)
 

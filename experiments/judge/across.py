@@ -50,7 +50,7 @@ class AcrossSets:
         return "equivalent" if inside else "no difference shown"
 
     def sentence(self) -> str:
-        """Say what the sets show together, and on how many that rests."""
+        """Return in words what the sets show together, and on how many that rests."""
         found, k = self.combined, len(self.names)
         a, b = self.comparisons[0]["a"], self.comparisons[0]["b"]
         said = {

@@ -68,7 +68,7 @@ def judgement_document(judged: Judgement, name: str, images: Path | None = None)
 
 
 def _units(judged: Judgement) -> str:
-    """Say what intervals and tests take as drawn at random."""
+    """Return in words what intervals and tests take as drawn at random."""
     images = "images" if judged.systems.products is None else "products"
     return f"{images} and training seeds" if len(judged.systems.seeds) > 1 else images
 

@@ -317,7 +317,7 @@ def _check_columns(tables: Sequence[PredictionsTable], columns: ColumnNames) -> 
 
 
 def _with_products(tables: Mapping[str, PredictionsTable], products: Any) -> dict[str, PredictionsTable]:
-    """Give arrays the products that stand beside them."""
+    """Add to arrays the products that stand beside them."""
     found = {}
     for name, table in tables.items():
         n_seeds = len(table.columns["seed"].categories) if "seed" in table.columns else 1

@@ -58,7 +58,7 @@ class Rollup:
         return self.table.to_html(max_rows=10, float_format="{:.3f}".format, na_rep="", index=False)
 
     def summary(self) -> str:
-        """Say in a few lines what was answered."""
+        """Return in a few lines what was answered."""
         lines = [_levels(self.metrics)]
         if self.climb is not None:
             lines.append(

@@ -300,7 +300,7 @@ def _classes(
 def _strange_answers(
     true: pd.Categorical, answers: Mapping[str, pd.Categorical], tables: Mapping[str, PredictionsTable]
 ) -> list[str]:
-    """Tell of answers that are no class of the truth; refuse those that are one in another spelling, and none but such.
+    """Report answers that are no class of the truth; refuse those that are one in another spelling, and none but such.
 
     A truth of a single class is refused, too: whoever answers it always is right.
     """

@@ -41,7 +41,7 @@ sys.exit(code)
 
 
 def write_answers(folder: Path, n_images: int, n_classes: int = 100) -> list[Path]:
-    """Write three systems' answers, rows in different orders, 4 images a product."""
+    """Write three systems' answers, rows in different orders, 4 images per product."""
     rng = np.random.default_rng(0)
     classes = np.array([f"class {number:03d}" for number in range(n_classes)])
     truth = rng.integers(n_classes, size=n_images)

@@ -157,7 +157,7 @@ def note(result: Mapping[str, Any], name: str) -> str:
 
 
 def _caveats(result: Mapping[str, Any]) -> list[str]:
-    """Say how a method's design was found, where that limits what its metrics show."""
+    """Return in words how a method's design was found, where that limits what its metrics show."""
     caveats = [FOUND_BY_SEARCH, ""] if "discriminant" in result["methods"] else []
     return [*caveats, SHARED_MEMBERS, ""] if ENSEMBLES.keys() & result["methods"].keys() else caveats
 

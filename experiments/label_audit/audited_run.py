@@ -49,7 +49,7 @@ class LabelAudit:
     facts: dict[str, Any]
 
     def summary(self) -> str:
-        """Say in a few lines what was found and where to look."""
+        """Return in a few lines what was found and where to look."""
         splits = ", ".join(
             f"{part['n_suspected']} of {part['n_images']} {split}"
             for split, part in self.facts["splits"].items()

@@ -59,7 +59,7 @@ class DiscriminantTables:
 def discriminant_tables(
     folder: Path, prepared: "PreparedData", features: np.ndarray, feature_key: str, hierarchy: Hierarchy
 ) -> DiscriminantTables:
-    """Fit a discriminant a macro, for every shrinkage; kept as a step.
+    """Fit a discriminant per macro, for every shrinkage; kept as a step.
 
     Each is linear discriminant analysis with a covariance pooled over the macro's classes and drawn towards a
     multiple of the identity by `SHRINKAGES` (Friedman, Regularized discriminant analysis, JASA 1989).

@@ -246,7 +246,7 @@ class Trainer:
         return made_from(self.folder / job.name)
 
     def budget(self, job: HeadJob) -> Budget:
-        """Tell what a trained head was given, and what it took."""
+        """Return what a trained head was given, and what it took."""
         file = self.folder / job.name / "budget.json"
         facts = read_facts(file)
         if set(facts) != {each.name for each in fields(Budget)}:

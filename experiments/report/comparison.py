@@ -132,7 +132,7 @@ _TEST_COLUMNS = (
 
 
 def _verdict(compared: RunComparison) -> str:
-    """Say in one sentence what became of the primary methods."""
+    """Return in one sentence what became of the primary methods."""
     primaries = compared.comparisons[::2]
     if len(primaries) == 1:
         return headline(facts_of(primaries[0]), primaries[0].b, primaries[0].a)

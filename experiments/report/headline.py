@@ -5,7 +5,7 @@ from aisles.experiments.runs.schema import ComparisonFacts
 
 
 def headline(comparison: ComparisonFacts, ours: str, theirs: str) -> str:
-    """Say a verdict in one plain sentence, with both accuracies and their difference.
+    """Return a verdict as one plain sentence, with both accuracies and their difference.
 
     Parameters
     ----------
@@ -28,7 +28,7 @@ def headline(comparison: ComparisonFacts, ours: str, theirs: str) -> str:
 
 
 def evidence(comparison: ComparisonFacts) -> str:
-    """Say on what a verdict rests: interval, test, power, and what it speaks of."""
+    """Return in words on what a verdict rests: interval, test, power, and what it speaks of."""
     low, high = (signed(100 * bound) for bound in comparison["interval"])
     same = comparison["verdict"] == "equivalent"
     p = comparison["equivalence_p_corrected"] if same else comparison["p_corrected"]

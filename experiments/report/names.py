@@ -43,7 +43,7 @@ def pair_name(comparison: ComparisonFacts) -> str:
 
 
 def seeds_in_words(metrics: BenchmarkMetrics) -> str:
-    """Say how many seeds there were."""
+    """Return in words how many seeds there were."""
     n = len(metrics["seeds"])
     return "1 seed" if n == 1 else f"{n} seeds"
 

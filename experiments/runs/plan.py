@@ -60,7 +60,7 @@ def read_plan(folder: Path) -> dict[str, Any] | None:
 
 
 def in_words(plan: dict[str, Any]) -> str:
-    """Say whether the comparison was pre-specified."""
+    """Return in words whether the comparison was pre-specified."""
     if not plan["earlier"]:
         return (
             f"Pre-specified: {plan['primary']} against its baseline, margin {100 * plan['margin']:g} points, alpha "

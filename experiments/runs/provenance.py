@@ -21,7 +21,7 @@ PACKAGES = ("aisles", "keras", "tensorflow", "numpy", "scipy", "scikit-learn", "
 
 
 def environment() -> dict[str, Any]:
-    """Tell what a run was made with: versions, git revision if any, machine, processors."""
+    """Return what a run was made with: versions, git revision if any, machine, processors."""
     return {
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
@@ -92,7 +92,7 @@ def check_resumable(
 
 
 def changed_images(before: Path, manifest: Manifest) -> str:
-    """Say how images differ from those that a manifest lists: which came, which went, which were changed.
+    """Return in words how images differ from those that a manifest lists: which came, which went, which were changed.
 
     Parameters
     ----------

@@ -113,7 +113,7 @@ def _plain(value: Any) -> Any:
 
 
 def log_counts(prepared: "PreparedData") -> None:
-    """Say how many images there are."""
+    """Return in words how many images there are."""
     counts = {split: len(prepared.rows(split)) for split in ("train", "val", "test")}
     logger.info(
         "%d images of %d classes: %s.",
@@ -160,7 +160,7 @@ def write_inputs(
 
 
 def data_facts(prepared: "PreparedData") -> dict[str, Any]:
-    """Tell what a run says of its images."""
+    """Return what a run says of its images."""
     return {
         "fingerprint": prepared.fingerprint,
         "test_images": test_images_hash(prepared),

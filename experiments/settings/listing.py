@@ -73,7 +73,7 @@ def _words(annotation: Any) -> str:
 
 
 def _bounds(metadata: list[Any]) -> str:
-    """Say the limits of a number, as `, at least 1`."""
+    """Return the limits of a number, as `, at least 1`."""
     words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
     found = [
         f"{text} {getattr(rule, name):g}"

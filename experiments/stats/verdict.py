@@ -158,7 +158,7 @@ class Comparison:
         return "these trained models on other images; training them again may change it"
 
     def sentence(self) -> str:
-        """Say the verdict in words, with the numbers that carry it."""
+        """Return the verdict in words, with the numbers that carry it."""
         low, high = (100 * bound for bound in self.interval)
         words = {
             "better": f"{self.b} is better than {self.a}",

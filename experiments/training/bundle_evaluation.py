@@ -116,7 +116,7 @@ class BundleEvaluation:
 
     @property
     def on_absent(self) -> str:
-        """Say how many answers fall on classes of which there is no image, and on which; empty if none do."""
+        """Return how many answers fall on classes of which there is no image, and on which; empty if none do."""
         wrong = np.flatnonzero(~np.isin(self.answers, self.truth))
         if not len(wrong):
             return ""

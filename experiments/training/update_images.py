@@ -169,7 +169,7 @@ def _placed_in(manifest: Manifest, output: Path) -> pd.DataFrame:
 
 
 def _filled(split: np.ndarray, table: pd.DataFrame, classes: Collection[str], seed: int) -> np.ndarray:
-    """Give images without a split one: known classes are trained on, new ones split by product if there are enough."""
+    """Assign a split to images without one: known classes train, new ones are split by product if enough."""
     split, labels = split.copy(), table["label"].to_numpy(dtype=object)
     products = table["product"].to_numpy(dtype=object)
     for label in sorted(set(labels)):

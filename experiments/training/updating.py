@@ -297,7 +297,7 @@ class _Plan:
         return updated, heads
 
     def told(self) -> str:
-        """Say what the update was, for the card."""
+        """Return in words what the update was, for the card."""
         text = f"{int(self.images.new.sum())} new or corrected images"
         for label, macro in self.added.items():
             text += f"; new class {label!r}" + ("" if macro is None else f" in {macro!r}")

@@ -135,7 +135,7 @@ class Backbone:
 
     @cached_property
     def _identity(self) -> str:
-        """Tell networks apart: the named ones by their weights, others by their layers too."""
+        """Return what tells networks apart: the named ones by their weights, others by their layers too."""
         weights = digest(self.model)
         if self.name in BACKBONES and BACKBONES[self.name].weights is not None:
             return weights

@@ -152,7 +152,7 @@ def read_bundle(folder: str | Path) -> dict[str, Any]:
 
 
 def _state(folder: Path) -> tuple[int, int] | None:
-    """Tell one `bundle.json` from another at the same place; None if there is none."""
+    """Return what tells one `bundle.json` from another at the same place; None if there is none."""
     try:
         found = (folder / "bundle.json").stat()
         return found.st_ino, found.st_mtime_ns

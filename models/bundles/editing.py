@@ -40,7 +40,7 @@ class RenameResult:
 def rename(
     bundle: str | Path, old: str, new: str, *, kind: str | None = None, output: str | Path | None = None
 ) -> RenameResult:
-    """Give a macro or a class of a bundle another name, without training.
+    """Rename a macro or a class of a bundle, without training.
 
     Answers, temperatures and guarantees stay as they are. Classes are sorted by name; where a flat model's classes
     change places its outputs are put in the new order, which changes its file.
@@ -168,7 +168,7 @@ def _rename_class(content: dict[str, Any], part: Path, old: str, new: str) -> No
 
 
 def _reorder(model: dict[str, Any], content: dict[str, Any], part: Path, order: list[int]) -> None:
-    """Give a flat model the classes' new order."""
+    """Rearrange a flat model to the classes' new order."""
     model["labels"] = content["classes"]
     if order == list(range(len(order))):
         return

@@ -164,7 +164,7 @@ def description(classifier: Classifier, format: str, input: str = "fixed") -> di
 
 
 def _steps(fitting: Fitting) -> list[str]:
-    """Say in words what happens to an image before the network."""
+    """Return in words what happens to an image before the network."""
     height, width = fitting.size
     resize = f"resize once with Pillow's {fitting.filter} filter (antialiased) to {width} x {height}"
     shapes = {
@@ -188,7 +188,7 @@ def _steps(fitting: Fitting) -> list[str]:
 
 
 def _backbones(models: Iterable[Any]) -> list[dict[str, Any]]:
-    """Say which networks are inside, and how they normalize pixels: numbers = pixels @ matrix + offset."""
+    """Return in words which networks are inside, and how they normalize pixels: numbers = pixels @ matrix + offset."""
     found: dict[int, dict[str, Any]] = {}
     for model in models:
         backbone = getattr(model, "backbone", None)

@@ -52,7 +52,7 @@ class EventLog:
 
 
 def _scalar() -> Any:
-    """Say that a value is for TensorBoard's plugin for scalars."""
+    """Return in words that a value is for TensorBoard's plugin for scalars."""
     messages: Any = tf.compat.v1
     metadata = messages.SummaryMetadata()
     metadata.plugin_data.plugin_name = "scalars"

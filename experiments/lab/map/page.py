@@ -100,7 +100,7 @@ def judgements(found: Sequence[Measured]) -> list[dict[str, Any]]:
 
 
 def region_sentences(planned: Planned, judged: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-    """Say for each value of an axis where the pre-specified method is shown better or worse, and on how many sets.
+    """Return for each value of an axis where the pre-specified method is shown better or worse, and on how many sets.
 
     Neighboring values at which nothing is shown share a sentence.
     """
@@ -155,7 +155,7 @@ def _interval(c: Mapping[str, Any]) -> str:
 
 
 def verdict(judged: Sequence[Mapping[str, Any]]) -> str:
-    """Say in two sentences what the map shows."""
+    """Return in two sentences what the map shows."""
     told = []
     for word in ("better", "worse"):
         rows = [row for row in judged if row["shown"] == word]
@@ -241,7 +241,7 @@ def sets_table(found: Sequence[Measured]) -> Table:
 
 
 def protocol(found: Sequence[Measured], command: str) -> tuple[str, ...]:
-    """Say how the map was measured."""
+    """Return in words how the map was measured."""
     stand_in = [data.name for data in dict.fromkeys(data for data, *_ in found) if not data.brought]
     return (
         "Every curve is one run of aisles benchmark --curve: heads in closed form or nearly, settings and temperatures "

@@ -133,7 +133,7 @@ def _beside(forecast: Forecast) -> Table:
 
 
 def _recommended(run: Run, best: Recommended) -> str:
-    """Say what became of the cut that the forecast recommends."""
+    """Return in words what became of the cut that the forecast recommends."""
     name = f"The recommended cut ({best['linkage']} linkage, {best['macros']} macros)"
     cuts = run.metrics["sweep"]["cuts"] if "sweep" in run.metrics else []
     ran = [c for c in cuts if (c["linkage"], c["macros"]) == (best["linkage"], best["macros"])]

@@ -75,7 +75,7 @@ def _counts(run: Run, changes: ImageChanges) -> str:
 
 
 def _card(run: Run, row: int, seeds: np.ndarray, word: str) -> Card:
-    """Tell what was said of a photograph in the first seed in which it changes hands."""
+    """Return what was said of a photograph in the first seed in which it changes hands."""
     ours, theirs = common_seeds(run, run.primary, FLAT)
     first = int(np.flatnonzero(seeds)[0])
     lines = [

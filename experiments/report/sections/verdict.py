@@ -118,7 +118,7 @@ def methods_section(run: Run) -> Section:
 
 
 def _meanings(run: Run, names: Sequence[str]) -> list[str]:
-    """Say what each method is, where that is known."""
+    """Return in words what each method is, where that is known."""
     known = ((name, what_it_is(name, run.metrics)) for name in names)
     return [f"{name}: {what}." for name, what in known if what]
 
