@@ -145,9 +145,8 @@ class _Page:
         controls = [visit, slider, rule, only]
         shown: list[Any] = [answer, tree, sides]
         quick: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        seen = gr.on(
-            [upload.upload, upload.clear], self._uploaded, [upload, *controls], [visit, *shown, why], **quick
-        )
+        # A photograph of the camera is a change, and no upload.
+        seen = upload.change(self._uploaded, [upload, *controls], [visit, *shown, why], **quick)
         seen.then(self._explained, controls, why, concurrency_limit=1, **quick)
         picked = examples.click(self._picked, controls, [visit, *shown, why], **quick)
         picked.then(self._explained, controls, why, concurrency_limit=1, **quick)

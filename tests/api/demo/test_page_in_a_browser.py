@@ -25,7 +25,8 @@ def browser():
     if program is None:
         pytest.skip("there is no Chromium here")
     with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        camera = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+        opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", *camera])
         yield opened
         opened.close()
 
@@ -93,6 +94,29 @@ def test_an_upload_is_answered_and_explained(visit, pictures):
     assert visitor.page.locator("#sides .box").count() == 4
     visitor.page.wait_for_selector("#why figure", timeout=WAIT)
     assert "photo.png" in visitor.page.locator("#answer img").get_attribute("alt")
+
+
+PASTE = """async (base64) => {
+  const blob = await (await fetch("data:image/png;base64," + base64)).blob();
+  await navigator.clipboard.write([new ClipboardItem({ "image/png": blob })]);
+}"""
+
+
+def test_a_pasted_image_is_answered(visit, pictures):
+    visitor = visit()
+    visitor.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    visitor.page.evaluate(PASTE, base64.b64encode(pictures[0]).decode())
+    visitor.page.locator("#upload").get_by_label("Paste from clipboard").click()
+    visitor.answer()
+
+
+def test_what_the_camera_sees_is_answered(visit):
+    visitor = visit()
+    visitor.context.grant_permissions(["camera"])
+    visitor.page.locator("#upload").get_by_label("Capture from camera").click()
+    visitor.page.locator("#upload").get_by_title("grant webcam access").click()
+    visitor.page.locator("#upload").get_by_label("capture photo").click()
+    visitor.answer()
 
 
 def test_the_slider_moves_the_answer_by_keyboard_without_another_pass(visit, demo, pictures, monkeypatch):
