@@ -8,7 +8,8 @@ the images that are decoded at that moment; its median over the second half may 
 for `--allowed` megabytes. Without a bundle, one of two filters is made: decoding is what is measured.
 
 2026-11-27, two processors, 10,000 images (1,545 of them unreadable): 869 MB after 200 answers, 767 MB at the end,
-687 to 1,040 MB in between, medians 840 and 847 MB. Before freed memory was given back it grew by 195 MB over 1,250 answers.
+687 to 1,040 MB in between, medians 840 and 847 MB. Before freed memory was given back it grew by 195 MB over 1,250
+answers.
 """
 
 import argparse
