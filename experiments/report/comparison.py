@@ -10,7 +10,7 @@ import numpy as np
 from aisles.data_prep.images.columns import shortened
 from aisles.data_prep.io.errors import DataError
 from aisles.experiments.report.plots.verdict import difference_plots
-from aisles.experiments.report.render.document import Block, Column, Document, Plot, Section, Table, Text
+from aisles.experiments.report.render.document import Block, Bullets, Column, Document, Plot, Section, Table
 from aisles.experiments.runs.reader import FLAT, Run, read_run
 from aisles.experiments.runs.schema import ComparisonFacts
 from aisles.experiments.stats.verdict import Comparison, apply_holm, as_json, compare
@@ -88,7 +88,10 @@ def comparison_document(compared: RunComparison) -> Document:
         Column("macros", "count"),
     )
     first = compared.runs[0]
-    facts = [_facts_of(c) for c in compared.comparisons]
+    said = len(compared.runs) == 2  # of two runs the first sentence is the headline
+    facts = [
+        evidence(facts_of(c)) if said and i == 0 else _facts_of(c) for i, c in enumerate(compared.comparisons)
+    ]
     facts.append(f"p-values are Holm-corrected for {len(compared.comparisons)} comparisons.")
     drawn = [as_json(comparison) for comparison in compared.comparisons]
     caption = (
@@ -96,7 +99,7 @@ def comparison_document(compared: RunComparison) -> Document:
         "intervals."
     )
     blocks: tuple[Block, ...] = (
-        Text(" ".join(comparison.sentence() for comparison in compared.comparisons)),
+        Bullets(tuple(comparison.sentence() for comparison in compared.comparisons)),
         Table("comparisons", _TESTS, _TEST_COLUMNS, tuple(_test_row(c) for c in compared.comparisons)),
     )
     return Document(

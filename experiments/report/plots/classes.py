@@ -264,7 +264,7 @@ def _matrix(run: GroupedClasses, confusion: np.ndarray, method: str, width: int)
     names = [run.classes[i] for i in order.tolist()]
     small = 9 if width == WIDTH or len(names) > FEW else 11
     room = min(max(text_width(name, small) for name in names), 0.3 * width if len(names) <= FEW else 210.0)
-    cell = min(max((width - room - 8) / len(names), _CELL), _LARGEST_CELL)
+    cell = min(max((width - room - 10) / len(names), _CELL), _LARGEST_CELL)
     edge, upper = room + 6, room + 6 + _TAGS
     side = cell * len(names)
     drawing = Drawing(

@@ -42,8 +42,11 @@ def galleries_section(run: Run, changes: ImageChanges | None = None, most: int =
             continue
         cards = tuple(_card(run, row, seeds[:, row], word) for row in rows)
         caption = (
-            f"{word}: {who}. {len(rows)} of {int(seeds.any(axis=0).sum())} images, those first that change hands in "
-            "most seeds and by the largest probability. Probabilities are those of the first seed in which they do."
+            f"{word}: {who}. {len(rows)} of {int(seeds.any(axis=0).sum())} images, those first whose "
+            "probability changes most."
+            if len(seeds) == 1
+            else f"{word}: {who}. {len(rows)} of {int(seeds.any(axis=0).sum())} images, those first that change hands "
+            "in most seeds and by the largest probability. Probabilities are those of the first seed in which they do."
         )
         blocks.append(Gallery(caption, cards))
     return Section("galleries", "Corrected and lost photographs", tuple(blocks))
@@ -65,6 +68,9 @@ def thumbnail(path: Path | None, side: int = SIDE, quality: int = QUALITY) -> by
 
 
 def _counts(run: Run, changes: ImageChanges) -> str:
+    if changes.n_seeds == 1:
+        corrected, broken = int(changes.corrected_seeds.sum()), int(changes.broken_seeds.sum())
+        return f"{corrected} of {len(run.truth)} test images are corrected, {broken} are lost."
     always_corrected = int((changes.corrected_seeds == changes.n_seeds).sum())
     always_broken = int((changes.broken_seeds == changes.n_seeds).sum())
     return (
@@ -84,7 +90,8 @@ def _card(run: Run, row: int, seeds: np.ndarray, word: str) -> Card:
     ]
     if run.primary in run.router_by:
         lines.append(("router", _routed(run, run.router_by[run.primary][ours[first], row], row)))
-    lines.append((word.lower(), f"in {int(seeds.sum())} of {len(seeds)} seeds"))
+    if len(seeds) > 1:
+        lines.append((word.lower(), f"in {int(seeds.sum())} of {len(seeds)} seeds"))
     return Card(thumbnail(run.paths[row]), str(run.labels[row]), str(run.file_names[row]), tuple(lines))
 
 

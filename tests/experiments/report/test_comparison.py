@@ -116,4 +116,5 @@ def test_the_headline_is_one_sentence_about_the_primary_methods(make_run):
     assert (
         three.verdict == "Of the primary methods of 2 runs, judged against that of c: 2 no difference shown."
     )
+    assert two.facts[0].startswith("95 % interval ") and two.verdict not in two.facts[0]
     assert "No difference shown between b: flat and a: flat" in two.facts[1]

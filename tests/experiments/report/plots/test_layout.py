@@ -10,7 +10,7 @@ import pytest
 from aisles.experiments.report.changes import ClassChanges
 from aisles.experiments.report.plots.classes import confusion_plots, macros_plots, tree_plots
 from aisles.experiments.report.plots.cost import CostPoint, cost_plot
-from aisles.experiments.report.plots.drawing import Box, Drawing, fitted, text_width
+from aisles.experiments.report.plots.drawing import WIDE, Box, Drawing, fitted, text_width
 from aisles.experiments.report.plots.trust import Curve, chart
 from aisles.experiments.report.plots.verdict import BudgetShares, budget_plots, difference_plots
 from aisles.experiments.report.render.document import Document, Plot, Section
@@ -126,6 +126,17 @@ def test_no_two_texts_of_a_drawing_meet_and_none_leaves_it(n):
             assert min(box.left for box in drawing.boxes) >= -1, kind
             assert max(box.right for box in drawing.boxes) <= drawing.width + 1, kind
             assert max(box.bottom for box in drawing.boxes) <= drawing.height + 1, kind
+
+
+@pytest.mark.parametrize("n", [5, 10, 15])
+def test_matrices_of_few_classes_take_half_a_screen_and_stand_beside_each_other(n):
+    run, counts = grouped(names(n), np.random.default_rng(n), with_tree=False), np.full((n, n), 7.5)
+    plots = tuple(Plot(f"c{i}", "", *confusion_plots(run, counts, "flat")) for i in range(2))
+
+    page = html_page(Document("T", "V", (), (), (Section("s", "S", plots),)))
+
+    assert all(plot.wide is not None and plot.wide.width <= WIDE / 2 for plot in plots)
+    assert page.count('<div class="beside">') == 1 and ">8</text>" in page  # halves are rounded upwards
 
 
 @pytest.mark.parametrize("n", [5, 12, 30])
