@@ -211,8 +211,9 @@ def fit_lda(
     LinearHead
         One per setting, in order.
     """
-    known: dict[tuple[str, float], _Spread] = {}
+    known: dict[tuple[str, float], _Spread | _Whole] = {}
     means: dict[str, np.ndarray] = {}
+    once = len(settings) == 1
     counts = np.bincount(targets, minlength=n_labels)
     priors = np.log(np.maximum(counts, 0.5) / np.maximum(counts, 0.5).sum())
     for setting in settings:
@@ -223,7 +224,7 @@ def fit_lda(
                 if name not in means:
                     means, known = {}, {}
                 means[name], known[name, share] = _spread(
-                    features, targets, n_labels, name, share, background, means.get(name)
+                    features, targets, n_labels, name, share, background, means.get(name), once
                 )
             centers = means[name]
             weights = known[name, share].solve(centers, float(setting["shrinkage"])).T
@@ -270,6 +271,26 @@ class _Spread:
         return solved if self.vectors is None else solved @ self.vectors.T
 
 
+@dataclass(frozen=True, eq=False)
+class _Whole:
+    """A covariance S of shape (dimension, dimension), to be shrunk and inverted once."""
+
+    inside: np.ndarray
+
+    def solve(self, means: np.ndarray, s: float) -> np.ndarray:
+        """Return means (n, dimension) times the inverse of (1 - s) S + s mean variance I."""
+        from scipy.linalg import cho_factor, cho_solve
+
+        shrunk = (1 - s) * self.inside
+        np.fill_diagonal(
+            shrunk, shrunk.diagonal() + s * max(float(np.trace(self.inside)) / len(shrunk), 1e-12)
+        )
+        try:
+            return cho_solve(cho_factor(shrunk), means.T).T
+        except np.linalg.LinAlgError:  # by rounding, where hardly anything is added to a matrix of low rank
+            return _Spread(*_eigen(self.inside), None).solve(means, s)
+
+
 def _spread(
     features: np.ndarray,
     targets: np.ndarray,
@@ -278,10 +299,12 @@ def _spread(
     share: float,
     background: Background | None,
     means: np.ndarray | None,
-) -> tuple[np.ndarray, _Spread]:
+    once: bool = False,
+) -> tuple[np.ndarray, _Spread | _Whole]:
     """Return class means, and (1 - share) times the covariance inside classes plus share times the background's.
 
-    With few images the covariance inside their classes has a low rank, and is kept as their differences from the means.
+    What is inverted `once` needs no eigenvectors, which take longest. With few images the covariance inside their
+    classes has a low rank, and is kept as their differences from the means.
     """
     dimension = features.shape[1]
     few = len(features) <= dimension // 2
@@ -300,7 +323,7 @@ def _spread(
     assert inside is not None
     if vectors is not None:
         inside = (1 - share) * inside + share * (vectors * values) @ vectors.T
-    return means, _Spread(*_eigen(inside), None)
+    return means, _Whole(inside) if once else _Spread(*_eigen(inside), None)
 
 
 def _eigen(inside: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

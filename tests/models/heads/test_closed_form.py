@@ -244,3 +244,18 @@ def test_more_images_than_dimensions_stay_as_they_are():
     x = np.random.default_rng(0).normal(size=(9, 4))
     coordinates, basis = _own_space(x)
     assert coordinates is x and basis is None
+
+
+@pytest.mark.parametrize(("n_images", "shrinkage"), [(600, 1e-3), (600, 0.9), (60, 0.1), (60, 1e-15)])
+def test_one_setting_alone_gives_the_head_that_it_gives_among_others(n_images, shrinkage):
+    rng = np.random.default_rng(0)
+    features = np.abs(rng.normal(size=(n_images, 80))).astype(np.float32)
+    features[:, 0] = 1  # which leaves the covariance without an inverse of its own
+    targets = rng.integers(0, 7, n_images)
+    setting = {"feature_map": "raw", "shrinkage": shrinkage}
+    (alone,) = fit_lda(features, targets, 7, [setting])
+    among, _ = fit_lda(features, targets, 7, [setting, setting | {"shrinkage": 0.5}])
+    tolerance = (
+        {"rtol": 1e-8, "atol": 1e-8 * np.abs(among.weights).max()} if shrinkage > 1e-9 else {"rtol": 0.1}
+    )
+    np.testing.assert_allclose(alone.weights, among.weights, **tolerance)
