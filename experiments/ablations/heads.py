@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from aisles.data_prep.io.files import features_cache
 from aisles.data_prep.io.tables import write_table
 from aisles.experiments.benchmark.preparation import prepare_data
 from aisles.experiments.runs.writer import run_folder
@@ -67,6 +68,7 @@ def _table_of_heads(
     cache: str | Path | None,
     backbone: Backbone | None,
 ) -> pd.DataFrame:
+    features_cache(cache)  # what can't be written is said before images are read
     prepared = prepare_data(data, settings.data)
     backbone = backbone or start_backbone(settings)
     check_layer(backbone, settings.fine_tuning)

@@ -11,6 +11,8 @@ import joblib
 import numpy as np
 import pandas as pd
 
+from aisles.data_prep.images.features_table import is_features_table
+from aisles.data_prep.io.files import features_cache
 from aisles.data_prep.io.progress import progress
 from aisles.data_prep.io.step_cache import is_made, step
 from aisles.experiments.benchmark.preparation import (
@@ -116,6 +118,8 @@ def run_curve(
         raise ValueError(f"A point needs at least one draw. Received: draws={draws}.")
     check_apart(Path(data), output)
     with run_folder(output):
+        if not is_features_table(data):
+            features_cache(cache)  # what can't be written is said before images are read
         prepared = prepare_data(data, settings.data, settings.hierarchy.column)
         log_counts(prepared)
         check_hierarchy(prepared, settings.hierarchy)

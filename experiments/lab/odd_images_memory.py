@@ -3,8 +3,13 @@ r"""Measure the memory of one `aisles predict` over thousands of odd images.
     python -m experiments.lab.odd_images_memory --images 10000 [--bundle BUNDLE]
 
 Images of every mode, depth and format that people have, from 8 x 8 pixels to 12 megapixels, damaged and false ones
-among them, in random order. The resident memory of the process is read after each 200 answers; it may not grow after
-the first 200 but for `--allowed` megabytes. Without a bundle, one of two filters is made: decoding is what is measured.
+among them, in random order. The resident memory of the process is read after each 200 answers. It goes up and down with
+the images that are decoded at that moment; its median over the second half may not be higher than over the first but
+for `--allowed` megabytes. Without a bundle, one of two filters is made: decoding is what is measured.
+
+2026-11-27, two processors, 10,000 images (1,545 of them unreadable): 869 MB after 200 answers, 767 MB at the end,
+687 to 1,040 MB in between, medians 840 and 847 MB. Before freed memory was given back it grew by 195 MB over 1,250
+answers.
 """
 
 import argparse
@@ -153,8 +158,16 @@ def measure(
         raise RuntimeError(f"aisles predict ended with {code}: {lines[-1:]}")
     return {
         "megabytes": megabytes, "answered": answered, "unreadable": len(lines) - 1,
-        "grown": round(max(megabytes[1:], default=0) - megabytes[0], 1) if megabytes else None,
+        "grown": growth(megabytes),
     }  # fmt: skip
+
+
+def growth(megabytes: list[float]) -> float:
+    """Return by how much the median of the second half is above that of the first; NaN of fewer than two values."""
+    half = len(megabytes) // 2
+    return (
+        round(float(np.median(megabytes[half:]) - np.median(megabytes[:half])), 1) if half else float("nan")
+    )
 
 
 def _resident(process: int) -> float:
@@ -167,9 +180,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--bundle", type=Path)
-    parser.add_argument(
-        "--allowed", type=float, default=100, help="Megabytes of growth after the first answers."
-    )
+    parser.add_argument("--allowed", type=float, default=100, help="Megabytes of growth.")
     parser.add_argument("--engine", choices=("tensorflow", "onnx"), default="tensorflow")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -182,7 +193,7 @@ def main() -> int:
             options.bundle or place / "bundle", images, options.images, more=("--engine", options.engine)
         )
     sys.stdout.write(json.dumps(found) + "\n")
-    return 1 if found["grown"] is None or found["grown"] > options.allowed else 0
+    return 0 if found["grown"] <= options.allowed else 1
 
 
 if __name__ == "__main__":

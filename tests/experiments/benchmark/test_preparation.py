@@ -10,7 +10,10 @@ from PIL import Image
 
 from aisles.data_prep.io.errors import DataError
 from aisles.experiments.benchmark.preparation import check_hierarchy, of_classes, prepare_data
+from aisles.experiments.benchmark.run import run_benchmark
+from aisles.experiments.curves.run import run_curve
 from aisles.experiments.settings.benchmark import DataSettings, HierarchySettings
+from aisles.experiments.training.runs import train_classifier
 from aisles.hierarchy.hierarchy import Hierarchy
 
 
@@ -218,3 +221,17 @@ def test_a_hierarchy_in_another_form_of_unicode_fits_and_other_classes_do_not():
     twice = Hierarchy(("X", "Y"), ((composed, decomposed), ("c",)))
     with pytest.raises(ValueError, match="class in macro 'X' must be named once.*Café"):
         of_classes(twice, ("c", composed))
+
+
+def test_a_cache_that_cannot_be_written_is_said_before_any_image_is_read(tmp_path, image_folder, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    for place in ("experiments.benchmark.run", "experiments.training.runs", "experiments.curves.run"):
+        monkeypatch.setattr(f"aisles.{place}.prepare_data", lambda *_: 1 / 0)
+    runs = (
+        lambda: run_benchmark(image_folder, tmp_path / "run", cache=tmp_path / "file"),
+        lambda: train_classifier(image_folder, tmp_path / "run", cache=tmp_path / "file"),
+        lambda: run_curve(image_folder, tmp_path / "run", "1,2", cache=tmp_path / "file"),
+    )
+    for run in runs:
+        with pytest.raises(OSError, match="can't hold cached features.*--cache, or AISLES_CACHE"):
+            run()
