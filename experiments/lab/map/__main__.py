@@ -5,10 +5,15 @@ import json
 import logging
 import resource
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from joblib.externals.loky import get_reusable_executor
 
 from aisles.data_prep.io.files import write_whole
+from aisles.experiments.curves.axes import read_curve
+from aisles.experiments.curves.judging import Point, judge_curve
+from aisles.experiments.curves.points import load_draw
 from aisles.experiments.curves.run import run_curve
 from aisles.experiments.settings.benchmark import BenchmarkSettings
 
@@ -45,16 +50,51 @@ def main(arguments: list[str] | None = None) -> None:
             folder = given.work / "curves" / f"{data.name}-{planned.name}"
             if not given.only_page and (not given.curves or planned.name in given.curves):
                 _measure(path, folder, planned, given.jobs)
-            if (folder / "cost.json").is_file():
-                facts = json.loads((folder / "curve.json").read_text(encoding="utf-8"))
-                seconds = json.loads((folder / "cost.json").read_text(encoding="utf-8"))["seconds"]
-                found.append((data, planned, facts, seconds))
+            facts = measured_facts(path, folder / "points", planned)
+            if facts is not None:
+                found.append((data, planned, facts, _seconds(folder)))
     command = " ".join(
         ["python -m experiments.lab.map"]
         + (["--grocery DATA"] if given.grocery else [])
         + ([f"--keel {given.keel.name}"] if given.keel else [])
     )
     write_map(found, given.output, command)
+
+
+def measured_facts(path: Path, points: Path, planned: Planned) -> dict[str, Any] | None:
+    """Judge the values of a curve of which every draw is there; None if there is none.
+
+    Returns
+    -------
+    dict or None
+        As `curves.run.CurveResult.facts`, and `missing`: the values that were not measured.
+    """
+    axis, values = read_curve(planned.curve(path.stem))
+    drawn = {value: planned.draws if axis.drawn(value) else 1 for value in values}
+    places = {value: sorted((points / f"{axis.name}-{value}").glob("draw-*/test.npz")) for value in values}
+    whole = [value for value in values if len(places[value]) >= drawn[value]]
+    if not whole:
+        return None
+    judged = judge_curve(
+        [Point(value, [load_draw(place.parent) for place in places[value]]) for value in whole],
+        planned.primary,
+    )
+    with np.load(path, allow_pickle=False) as table:
+        splits, labels, macros = table["split"], table["label"], table[MACRO]
+    data = {
+        "images": {split: int((splits == split).sum()) for split in ("train", "val", "test")},
+        "classes": len(np.unique(labels)),
+        "macros": len(np.unique(macros)),
+        "brought": planned.brought,
+    }
+    facts = {"axis": axis.name, "description": axis.description, "draws": planned.draws, "data": data}
+    return facts | judged | {"missing": [value for value in values if value not in whole]}
+
+
+def _seconds(folder: Path) -> float | None:
+    """Return the processor seconds of a curve; None if it was stopped."""
+    cost = folder / "cost.json"
+    return json.loads(cost.read_text(encoding="utf-8"))["seconds"] if cost.is_file() else None
 
 
 def _measure(path: Path, folder: Path, planned: Planned, jobs: int) -> None:
@@ -64,7 +104,7 @@ def _measure(path: Path, folder: Path, planned: Planned, jobs: int) -> None:
         {"hierarchy": hierarchy, "comparison": {"methods": planned.methods(path.stem)}}
     )
     cost = folder / "cost.json"
-    before = json.loads(cost.read_text(encoding="utf-8"))["seconds"] if cost.is_file() else 0.0
+    before = _seconds(folder) or 0.0
     start = _processor_seconds()
     run_curve(path, folder, planned.curve(path.stem), settings, draws=planned.draws, jobs=jobs)
     get_reusable_executor().shutdown(wait=True)  # processes that have ended are counted

@@ -15,7 +15,7 @@ from aisles.experiments.stats.significance import holm
 from .data import DataSet
 from .plan import Planned
 
-Measured = tuple[DataSet, Planned, Mapping[str, Any], float]
+Measured = tuple[DataSet, Planned, Mapping[str, Any], float | None]
 ALPHA = 0.05
 
 
@@ -23,9 +23,23 @@ def write_map(found: Sequence[Measured], folder: Path, command: str) -> Document
     """Write `map.html`, `map.md`, tables, plots, and `curves.json` with all numbers."""
     document = map_document(found, command, date.today().isoformat())
     write_document(document, folder, "map")
-    keep = ("axis", "description", "draws", "data", "primary", "points", "ends", "ends_against_fine")
+    keep = (
+        "axis",
+        "description",
+        "draws",
+        "data",
+        "primary",
+        "points",
+        "ends",
+        "ends_against_fine",
+        "missing",
+    )
     curves = [
-        {"data_set": data.name, "curve": planned.name, "seconds": round(seconds, 1)}
+        {
+            "data_set": data.name,
+            "curve": planned.name,
+            "seconds": None if seconds is None else round(seconds, 1),
+        }
         | {key: facts[key] for key in keep}
         for data, planned, facts, seconds in found
     ]
@@ -50,14 +64,21 @@ def map_document(found: Sequence[Measured], command: str, day: str) -> Document:
     judged = judgements(found)
     regions = {name: region_sentences(planned, judged) for name, planned in names.items()}
     draws = max(facts["draws"] for *_, facts, _ in found)
-    minutes = sum(seconds for *_, seconds in found) / 60
+    known = [seconds for *_, seconds in found if seconds is not None]
     sections = [_section(planned, regions[name], judged, found) for name, planned in names.items()]
     return Document(
         title="The map: where does a hierarchy pay?",
         verdict=verdict(judged),
-        facts=f"{len(sets)} data sets, {len(found)} curves, {len(judged)} points, {draws} draws per point where "
-        f"something is drawn (seeds 0 to {draws - 1}); {minutes:.0f} processor minutes; {day}.",
-        opening=(Bullets(tuple(s for name in names for s in regions[name])), regions_table(judged)),
+        facts=(
+            f"{_sets(len(sets))}, {len(found)} curves, {len(judged)} points, {draws} draws per point where "
+            f"something is drawn (seeds 0 to {draws - 1}); {sum(known) / 60:.0f} processor minutes for the "
+            f"{len(known)} curves that are complete; {day}.",
+        ),
+        opening=(
+            Bullets(tuple(s for name in names for s in regions[name])),
+            *fine_sentences(found),
+            regions_table(judged),
+        ),
         sections=(
             *sections,
             Section("fine-tuned", "Fine-tuned networks", (Text(FINE_TUNED),)),
@@ -65,6 +86,23 @@ def map_document(found: Sequence[Measured], command: str, day: str) -> Document:
             Section("protocol", "How it was measured", (Bullets(protocol(found, command)),)),
         ),
     )
+
+
+def fine_sentences(found: Sequence[Measured]) -> tuple[Text | Bullets, ...]:
+    """Say what images known by their macro are worth: the curve's sentence against flat on fine labels alone."""
+    told = tuple(
+        f"{data.name}: {facts['ends_against_fine'][facts['primary']]['sentence']}"
+        for data, _, facts, _ in found
+        if facts["primary"] in facts["ends_against_fine"]
+    )
+    if not told:
+        return ()
+    said = (
+        "What coarse labels are worth, whoever uses them: the same method against the best flat method that learned "
+        "from fine labels alone (p-values corrected inside each curve). Flat models that learn from the same coarse "
+        "labels are the fair baseline, and stand in the sentences above."
+    )
+    return Text(said), Bullets(told)
 
 
 FINE_TUNED = (
@@ -89,7 +127,7 @@ def judgements(found: Sequence[Measured]) -> list[dict[str, Any]]:
             c = point["methods"].get(facts["primary"], {}).get("comparison")
             if c is not None:
                 rows.append(
-                    {"data": data, "planned": planned, "value": str(point["value"]), "c": c,
+                    {"data": data, "planned": planned, "value": _written(point["value"]), "c": c,
                      "draws": point["n_draws"], "primary": facts["primary"]}
                 )  # fmt: skip
     for row, p in zip(rows, holm([row["c"]["p_value"] for row in rows]), strict=True):
@@ -97,6 +135,10 @@ def judgements(found: Sequence[Measured]) -> list[dict[str, Any]]:
         sure = p < ALPHA and row["c"]["verdict"] in ("better", "worse")
         row["shown"] = row["c"]["verdict"] if sure else ""
     return rows
+
+
+def _written(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def region_sentences(planned: Planned, judged: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
@@ -210,6 +252,9 @@ def _section(
             end = facts["ends"][primary]["sentence"]
             drawing = difference_plot(facts["points"], primary, "comparison", facts["description"])
             blocks.append(Plot(name, f"{data.name}: {end}", drawing))
+            if facts["missing"]:
+                left = ", ".join(map(_written, facts["missing"]))
+                blocks.append(Text(f"{data.name}: not measured at {left}; the run was stopped there."))
             fine = facts["ends_against_fine"].get(primary)
             if fine is not None:
                 blocks.append(

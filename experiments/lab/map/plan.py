@@ -39,6 +39,11 @@ class Planned:
     own: dict[str, str] = field(default_factory=dict, hash=False)
     draws: int = 3
 
+    @property
+    def primary(self) -> str:
+        """The pre-specified method, as `run_curve` takes it."""
+        return "coarse:soft" if self.name == "few-labels-coarse" else "soft:lda"
+
     def curve(self, data: str) -> str:
         """Return what `--curve` is given for a data set."""
         return self.own.get(data, self.axis)
@@ -59,22 +64,22 @@ MACROS = {"grocery": "hierarchy.macros=2,8,32", "catalogue": "hierarchy.macros=2
 PLAN = (
     Planned(
         "few-labels-coarse", "Few fine labels, coarse labels for all other training images",
-        "With {value} fine labels per class and coarse labels for the rest", FEW, draws=5,
+        "Fine labels per class: {value}, coarse labels for all other training images", FEW, draws=5,
     ),
     Planned(
         "few-labels", "Few fine labels and nothing else; macros learned from them",
-        "With {value} labels per class and no others", FEW, brought=False, draws=5,
+        "Labels per class: {value}, and nothing else", FEW, brought=False, draws=5,
     ),
     Planned("noise-inside", "Wrong labels inside macros",
-            "With a share of {value} wrong labels inside macros", f"noise-inside={SHARES}"),
+            "Share of wrong labels inside macros: {value}", f"noise-inside={SHARES}"),
     Planned("noise-across", "Wrong labels across macros",
-            "With a share of {value} wrong labels across macros", f"noise-across={SHARES}"),
+            "Share of wrong labels across macros: {value}", f"noise-across={SHARES}"),
     Planned("imbalance", "A long tail of classes",
-            "With {value} times the images in the most frequent class", "imbalance=10,100"),
-    Planned("classes", "Number of classes", "With {value} classes", "", own=CLASSES),
-    Planned("macros", "Macros learned, brought or random", "With {value} macros",
+            "Images of the most frequent class over the rarest one's: {value}", "imbalance=10,100"),
+    Planned("classes", "Number of classes", "Classes: {value}", "", own=CLASSES),
+    Planned("macros", "Macros learned, brought or random", "Macros: {value}",
             "macros=learned,brought,random"),
-    Planned("n-macros", "Number of learned macros", "With {value} learned macros", "", brought=False,
+    Planned("n-macros", "Number of learned macros", "Learned macros: {value}", "", brought=False,
             sets=("grocery", "catalogue", "letter"), own=MACROS),
 )  # fmt: skip
 """In the order of the page. The pre-specified method is the one that `run_curve` takes: coarse:soft where images keep

@@ -27,7 +27,7 @@ def curve(*rows):
     return {
         "axis": "labels", "description": "fine labels", "draws": 5, "primary": "soft:lda", "points": points,
         "data": {"images": {"train": 10, "val": 5, "test": 100}, "classes": 4, "macros": 2, "brought": True},
-        "ends": {"soft:lda": {"sentence": "soft:lda is better at 1."}}, "ends_against_fine": {},
+        "ends": {"soft:lda": {"sentence": "soft:lda is better at 1."}}, "ends_against_fine": {}, "missing": [],
     }  # fmt: skip
 
 
@@ -108,3 +108,28 @@ def test_a_table_of_the_keel_wheel_is_standardized(tmp_path):
     assert found["label"].tolist() == ["class A", "class B", "class A"]
     np.testing.assert_allclose(found["features"][:, 0], [-1.2247, 0, 1.2247], atol=1e-4)
     assert (found["features"][:, 1] == 0).all()
+
+
+def test_a_stopped_curve_is_judged_at_the_values_that_are_whole(tmp_path):
+    from aisles.experiments.curves.points import Answers, Draw, save_draw
+    from experiments.lab.map.__main__ import measured_facts
+
+    rng, names = np.random.default_rng(0), np.arange(50).astype(str)
+    label = np.repeat(["a", "b", "c", "d"], 5)
+    np.savez(tmp_path / "digits.npz", label=label, split=np.tile(["train", "val", "test", "test", "train"], 4),
+             macro=np.where(np.isin(label, ["a", "b"]), "M", "N"))  # fmt: skip
+    planned = PLAN[1]
+    assert measured_facts(tmp_path / "digits.npz", tmp_path / "points", planned) is None
+    for value, draws in ((1, 5), (2, 3)):  # two draws are missing at 2
+        for draw in range(draws):
+            answers = {
+                name: Answers(rng.random(50) < share, 0.5, 1.0, role, False)
+                for name, share, role in (("flat-lda", 0.2, "flat"), ("soft:lda", 0.9, "two-stage"))
+            }
+            folder = tmp_path / "points" / f"labels-{value}" / f"draw-{draw}"
+            folder.mkdir(parents=True)
+            save_draw(Draw(answers, {}, names, names), folder)
+    facts = measured_facts(tmp_path / "digits.npz", tmp_path / "points", planned)
+    assert facts is not None and [row["value"] for row in facts["points"]] == [1]
+    assert facts["missing"] == [2, 5, 10, 20, "all"] and facts["ends"]["soft:lda"]["better"] == [1]
+    assert facts["data"]["images"] == {"train": 8, "val": 4, "test": 8} and facts["data"]["macros"] == 2

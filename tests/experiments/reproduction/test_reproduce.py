@@ -10,6 +10,8 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
@@ -185,3 +187,29 @@ def test_a_study_killed_on_the_way_with_broken_downloads_ends_with_verdict_and_r
     assert (output / "run" / "report.html").is_file()
     assert {path.name for path in (output / "run" / "bundles").iterdir()} >= {"flat-fine-tuned", "separate"}
     assert "reproduction.md" in out
+
+
+@pytest.mark.keras
+@pytest.mark.parametrize(
+    ("flat", "said"), [("flat", r"macro F1: 0\.\d{3}; published: 0\.87"), ("nobody", "not measured")]
+)
+def test_the_summary_stands_beside_what_was_published(
+    tmp_path, drawn_goods, small_run, monkeypatch, flat, said
+):
+    from aisles.experiments.reproduction import run as module
+
+    result = small_run(drawn_goods, tmp_path / "run", "comparison.seeds=2", 'comparison.methods=["flat-lda"]')
+    monkeypatch.setattr(module, "FLAT", flat)
+    settings = read_settings(None, [])
+    module._write_summary(STUDIES["abo65"], load_recipe("sample"), settings, result, tmp_path)
+    text = (tmp_path / "reproduction.md").read_text()
+    assert re.search(said, text) and result.metrics["verdict"] in text
+    assert "nothing about it" in text  # another recipe and network than the study's
+    table = tmp_path / "per_class.csv"
+    assert table.is_file() == (flat == "flat")
+    if table.is_file():
+        rows = pd.read_csv(table)
+        assert rows["class"].tolist() == list(result.metrics["classes"])
+        assert rows["f1"].mean() == pytest.approx(
+            np.mean(result.metrics["methods"]["flat"]["macro_f1"]), abs=1e-6
+        )
