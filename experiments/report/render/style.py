@@ -59,7 +59,7 @@ input[type=search]{font:inherit;margin-bottom:.4rem;padding:.2rem .5rem;max-widt
 figure{margin:1.2rem 0}figcaption{max-width:60rem;margin-top:.3rem}
 figure>svg{display:block;width:100%;height:auto}.narrow{max-width:36rem}figure>svg.wide{display:none}
 .beside{display:grid;gap:0 2rem;grid-template-columns:repeat(auto-fit,minmax(min(20rem,100%),1fr));margin:1.2rem 0}
-.beside figure{margin:.4rem 0}.beside svg{max-width:36rem}
+.beside figure{margin:.4rem 0}.beside svg{max-width:30rem}
 @media (min-width:56rem){figure>svg.wide{display:block}figure>svg.narrow{display:none}}
 @media screen and (min-width:68rem){body{display:grid;grid-template-columns:11.5rem minmax(0,1fr);max-width:100rem;
 margin:0 auto}html{scroll-padding-top:.5rem}main{padding-right:1.6rem}
