@@ -63,9 +63,9 @@ def _table(run: Run) -> Table:
     caption = (
         "Lower is better everywhere. ECE: expected calibration error in 15 equal bins; NLL: mean negative log of the "
         "true class's probability; Brier: over all classes, from 0 to 2. Means over seeds; temperatures were fitted on "
-        "validation images, and kept where they held on halves of them that they were not fitted on. Methods that "
-        "give answers without probabilities are left out; rules that leave macros out (hard, beam, threshold, masked) "
-        "give their classes the probability 0, which NLL counts as the smallest number and no temperature mends."
+        "validation images, and kept where they held on halves of them that they were not fitted on. Left out: "
+        "methods that give bare answers, and rules that leave macros out (hard, beam, threshold, masked), whose "
+        "classes there have the probability 0."
     )
     return Table("calibration", caption, tuple(columns), tuple(row for row in rows if row[1] is not None))
 
