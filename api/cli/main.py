@@ -113,6 +113,13 @@ def benchmark(
     from aisles.experiments.benchmark.summary import summary
     from aisles.experiments.settings.benchmark import with_all_methods
 
+    if curve is not None:
+        for given, option in ((sweep, "--sweep"), (resume, "--resume"), (replace, "--replace")):
+            if given:
+                raise click.UsageError(
+                    f"{option} takes no part in --curve, which measures its own points and goes on where it stopped. "
+                    f"Leave {option} out."
+                )
     if full:
         settings = with_all_methods(settings)
     if curve is not None:

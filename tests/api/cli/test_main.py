@@ -64,6 +64,13 @@ def benchmark_refuses(data, tmp_path, match, *more, expect=3):
     assert not (tmp_path / "run" / "metrics.json").exists()
 
 
+@pytest.mark.parametrize("option", ["--sweep", "--resume", "--replace"])
+def test_a_curve_refuses_options_that_it_has_no_use_for(option, tmp_path):
+    match = f"{option} takes no part in --curve.*Leave {option} out"
+    benchmark_refuses(tmp_path, tmp_path, match, "--curve", "1,2", option, expect=2)
+    assert not (tmp_path / "run").exists()
+
+
 def test_an_empty_folder_is_refused(tmp_path):
     (tmp_path / "data").mkdir()
     benchmark_refuses(tmp_path / "data", tmp_path, "no folders|no images")
