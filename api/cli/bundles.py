@@ -46,7 +46,7 @@ def rename(bundle: Path, old: str, new: str, kind: str | None, output: Path | No
 def push(bundle: Path, repo: str, private: bool, message: str | None, json_: bool) -> None:
     """Put BUNDLE on the Hugging Face Hub as the model REPO (OWNER/NAME), with a card that the Hub can read.
 
-    Needs the extra hub (python -m pip install 'aisles[hub]') and a login: hf auth login, or HF_TOKEN.
+    Needs the extra hub (python -m pip install '.[hub]') and a login: hf auth login, or HF_TOKEN.
 
     Example: aisles push run/bundles/two-stage me/groceries --private
     """
@@ -72,7 +72,7 @@ def pull(repo: str, output: Path | None, revision: str | None, json_: bool) -> N
     """Fetch the bundle REPO (OWNER/NAME) from the Hugging Face Hub; every hash is checked before it is put in place.
 
     With HF_HUB_OFFLINE, or without network, it comes from the local cache. Needs the extra hub: python -m pip install
-    'aisles[hub]'.
+    '.[hub]'.
 
     Example: aisles pull me/groceries --output groceries
     """

@@ -28,7 +28,7 @@ def demo(
 
     An image gets the answer that is sure enough: its class, its macro-category, or none. A slider sets how sure; with
     --run its promises are checked on the run's test images. Uploads are not kept. Needs the extra demo: python -m pip
-    install 'aisles[demo]'. --export writes all of it, with the example images of the run, as a folder to be put
+    install '.[demo]'. --export writes all of it, with the example images of the run, as a folder to be put
     somewhere else.
 
     Example: aisles demo run/bundles/two-stage --flat run/bundles/flat --run run
@@ -37,7 +37,7 @@ def demo(
         from aisles.demo.server import serve
     except ImportError as error:
         raise click.ClickException(
-            f"The page needs the extra demo ({error}). Install it: python -m pip install 'aisles[demo]'"
+            f"The page needs the extra demo ({error}). Install it: python -m pip install '.[demo]'"
         ) from error
     from aisles.demo.demo import open_demo
 

@@ -172,7 +172,7 @@ def export(bundle: Path, format_: str, output: Path | None, input_: str, json_: 
     """Write BUNDLE as one model: uint8 images in, class and macro probabilities out (soft routing, calibrated).
 
     The written model is run and compared with the bundle before the command ends. onnx and litert need extras:
-    python -m pip install 'aisles[onnx]' or 'aisles[litert]'.
+    python -m pip install '.[onnx]' or '.[litert]'.
 
     Example: aisles export run/bundles/two-stage --format saved_model
     """

@@ -33,7 +33,7 @@ def report(
     data sets give their mean difference, with its interval and how much the sets differ.
 
     Example: aisles report run
-    Example: aisles report run run2 --output comparison
+    Example: aisles report run run-3 --output comparison
     Example: aisles report run --latex
     """
     if method is not None and not across:

@@ -314,7 +314,7 @@ def _what_it_is(data: bytes) -> str:
     """Return in words what a file that is no known image looks like."""
     start = data[:512]
     if start[4:8] == b"ftyp" and start[8:12] in _HEIC_BRANDS:
-        return "is HEIC, which needs the package pillow-heif: python -m pip install 'aisles[heic]'"
+        return "is HEIC, which needs the package pillow-heif: python -m pip install '.[heic]'"
     if start.lstrip(b"\xef\xbb\xbf \r\n\t").lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<svg")):
         return "is a web page or an SVG drawing, not a photograph"
     if start.startswith(b"\xff\xd8\xff") or start.startswith(b"\x89PNG"):

@@ -199,7 +199,7 @@ def _read_parquet(path: Path) -> dict:
         frame = pd.read_parquet(path)
     except ImportError as error:
         raise DataError(
-            "Parquet files need pyarrow: pip install 'aisles[parquet]', or write an .npz."
+            "Parquet files need pyarrow: python -m pip install '.[parquet]', or write an .npz."
         ) from error
     columns = {str(name): frame[name].to_numpy() for name in frame}
     return columns | {"features": np.stack(list(columns["features"]))}

@@ -36,9 +36,7 @@ def engine(scheduler: str | None) -> Iterator[int | None]:
         yield None
         return
     if find_spec("distributed") is None:
-        raise ValueError(
-            "A Dask cluster needs the package distributed: python -m pip install 'aisles[dask]'."
-        )
+        raise ValueError("A Dask cluster needs the package distributed: python -m pip install '.[dask]'.")
     from distributed import Client  # pyright: ignore[reportMissingImports]
 
     try:

@@ -278,7 +278,7 @@ def _read_parquet(path: Path, names: ColumnNames) -> pd.DataFrame:
         return pd.read_parquet(path)
     except ImportError as error:
         raise DataError(
-            f"Parquet files need pyarrow: pip install 'aisles[parquet]', or write {path.stem}.csv."
+            f"Parquet files need pyarrow: python -m pip install '.[parquet]', or write {path.stem}.csv."
         ) from error
 
 

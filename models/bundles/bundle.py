@@ -168,7 +168,7 @@ def _read(folder: Path) -> dict[str, Any]:
         raise BundleError(
             f"{folder} was written by {'an older' if older else 'a newer'} aisles: its schema is {schema!r}, and this "
             f"aisles reads {SCHEMA}. "
-            + ("Train it again." if older else "Update aisles: python -m pip install --upgrade aisles.")
+            + ("Train it again." if older else "Update aisles: git pull && python -m pip install .")
         )
     if content.get("sha256") != _own_hash(content):
         raise BundleError(

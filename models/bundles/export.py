@@ -262,7 +262,7 @@ def _check_request(path: Path, format: str, input: str) -> None:
         except ImportError as error:
             raise ImportError(
                 f"The format {format} needs the package {name}: {error}. "
-                f"Install it with: python -m pip install 'aisles[{format}]'."
+                f"Install it with: python -m pip install '.[{format}]'."
             ) from error
 
 

@@ -151,7 +151,7 @@ def _hub() -> Any:
         import huggingface_hub.errors
     except ImportError as error:
         raise ImportError(
-            f"The Hub needs the extra hub ({error}). Install it: python -m pip install 'aisles[hub]'."
+            f"The Hub needs the extra hub ({error}). Install it: python -m pip install '.[hub]'."
         ) from error
     return huggingface_hub
 

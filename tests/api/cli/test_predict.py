@@ -229,4 +229,4 @@ def test_the_engine_onnx_gives_the_same_answers(place, tmp_path, monkeypatch):
     for one, two in zip(before, after, strict=True):
         assert dict(two["top"]) == pytest.approx(dict(one["top"]), abs=1e-4) and one["label"] == two["label"]
     monkeypatch.setattr("aisles.models.backbones.engines._missing", lambda: ["onnxruntime"])
-    assert "aisles[onnx]" in run(*arguments, "--engine", "onnx", expect=1).output
+    assert "pip install '.[onnx]'" in run(*arguments, "--engine", "onnx", expect=1).output
