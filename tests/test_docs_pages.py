@@ -203,7 +203,7 @@ def test_the_readme_runs_as_printed_and_leaves_what_it_says(place):
     assert sum("Verdict: " in text for text in told.values()) >= 2
     path = r"photos/apple/00.jpg: \S+ [01]\.\d\d > \S+ [01]\.\d\d"
     assert any(re.match(path, text) and len(text.splitlines()) == 72 for text in told.values())
-    mine, used = (json.loads(Path(file).read_text()) for file in ("mine.json", "run2/hierarchy.json"))
+    mine, used = (json.loads(Path(file).read_text()) for file in ("mine.json", "run-mine/hierarchy.json"))
     assert used == mine
 
 

@@ -120,7 +120,7 @@ def short_table(result: Mapping[str, Any]) -> str:
             f"| {_difference(compared.get(name))} | {_verdict(name, compared)} "
             f"| {_difference(best.get(name))} | {there} |"
         )
-    return "\n".join([*lines, "", *_footnotes(result)])
+    return "\n".join([*lines, "", _short_footnote(result)])
 
 
 def note(result: Mapping[str, Any], name: str) -> str:
@@ -239,10 +239,23 @@ def _footnotes(result: Mapping[str, Any]) -> list[str]:
         f"{result['n_test']} test images, {len(result['classes'])} classes, {len(result['macros'])} macros "
         f"({result['hierarchy']['origin']}), {len(result['seeds'])} seeds (± sd over seeds), trained on "
         f"{images['train']} + {images['val']} images; intervals at 95 % count {_drawn(result)} and "
-        f"training seeds; soft is the primary method, all other verdicts are one family (step-down max-T). "
+        f"training seeds; soft is the primary method, the other verdicts of each column are corrected together "
+        f"(step-down max-T). "
         f"{result['environment']['processors']} processors, no GPU, "
         f"{measured['date']}."
     ]
+
+
+def _short_footnote(result: Mapping[str, Any]) -> str:
+    images, measured = result["data"]["images"], result["measured"]
+    return (
+        f"{result['n_test']:,} test images, {len(result['classes'])} classes in {len(result['macros'])} "
+        f"macro-categories, {len(result['seeds'])} training seeds, {images['train'] + images['val']:,} images to learn "
+        f"from. In brackets: 95 % intervals, which count {_drawn(result)} and training seeds. "
+        f'"{IN_WORDS["soft"]}" is the primary method; '
+        "the other verdicts of each column are corrected together. "
+        f"{result['environment']['processors']} processors, no GPU, {measured['date']}."
+    )
 
 
 def _drawn(result: Mapping[str, Any]) -> str:
