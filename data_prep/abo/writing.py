@@ -1,5 +1,6 @@
 """What a curation leaves for people and programs: the manifest, the images, contact sheets."""
 
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
@@ -123,11 +124,14 @@ def check_output(output: Path, directory: Path, root: Path, *, images: bool) -> 
 
 
 def remove_unfinished(output: Path) -> None:
-    """Remove the unfinished files that a killed curation left in its folders."""
+    """Remove the unfinished files and steps that a killed curation left in its folders."""
     folders = [output, *(output / name for name in ("images", "sheets", "steps"))]
     for folder in folders:
-        for stray in folder.glob("**/.part-*" if folder != output else ".part-*"):
-            stray.unlink()
+        for stray in list(folder.glob("**/.part-*" if folder != output else ".part-*")):
+            if stray.is_dir():  # a step that was cut short
+                shutil.rmtree(stray)
+            else:
+                stray.unlink(missing_ok=True)
 
 
 def _materialize(
