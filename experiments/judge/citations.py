@@ -86,10 +86,7 @@ def citations(folder: str | Path) -> tuple[Citation, ...]:
         found.append(Citation("hierarchy by Ward's linkage", _entries(("ward1963grouping",))))
     if "abo65" in str(settings.get("data", {}).get("note", "")):
         found.append(
-            Citation(
-                "settings of the published study of 65 product types",
-                note="its reference is not recorded here",
-            )
+            Citation("settings of the published study of 65 product types", _entries(("pavon_abo",)))
         )
     if benchmark:
         found += _methods(tuple(metrics["methods"]))
