@@ -79,7 +79,7 @@ def type_in(line: str) -> str:
     words = [match for word in words for match in sorted(glob.glob(word)) or [word]]
     if words[0] == "benchmark":
         words[2:2] = shlex.split(FAST_EMBEDDED if words[1].endswith(".npz") else FAST)
-    if words[0] == "train":
+    if words[0] == "train" and "--update" not in words:
         words[2:2] = shlex.split(FAST_TRAINING)
     result = CliRunner().invoke(main, words, input=fed)
     assert result.exit_code == 0, (line, result.output, result.exception)

@@ -16,7 +16,8 @@ ROOT = Path(__file__).resolve().parents[1]
 POSIX_ONLY = ("resource", "fcntl", "pwd", "grp", "termios")
 IMPORT_ALL = f"""
 import importlib, json, sys
-import click, joblib, matplotlib, pandas, scipy.stats, sklearn.linear_model, tensorflow, keras  # these know Windows
+import click, gradio, joblib, matplotlib, pandas, scipy.stats, sklearn.linear_model  # these know Windows
+import tensorflow, keras
 for name in {POSIX_ONLY!r}:
     sys.modules[name] = None
 failed = {{}}

@@ -58,7 +58,12 @@ def study_document(run: Run) -> Document:
 
 
 def _verdict(run: Run) -> tuple[str, ...]:
-    """Return the plain verdict against the best flat method, on what it rests, and the verdict against flat itself."""
+    """Return the plain verdict against the best flat method, on what it rests, and the verdict against flat itself.
+
+    Where the hierarchy leaves nothing to route, the reason stands in their place.
+    """
+    if run.hierarchy.degenerate:
+        return (run.metrics["verdict"],)
     against_flat, best = run.metrics["comparisons"][0], run.metrics["best_flat"]
     role = run.metrics["methods"][run.primary]["role"]
     ours = f"the two-stage classifier ({run.primary})" if role == "two-stage" else run.primary

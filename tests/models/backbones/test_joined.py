@@ -181,4 +181,7 @@ def test_an_answer_on_joined_backbones_is_explained_without_a_heat_map(joined, p
     training = TrainingImages(joined, paths, ["a", "b", "c", "a"], cache=tmp_path)
     explained = explain(classifier, paths[2], training=training)
     assert explained.stages[0].heat is None
-    assert explained.neighbors[0].path == paths[2] and explained.neighbors[0].cosine > 0.9999
+    assert paths[2] not in {
+        neighbor.path for neighbor in explained.neighbors
+    }  # an image is not its own neighbor
+    assert 0 < explained.neighbors[0].cosine < 1
