@@ -15,7 +15,7 @@ def test_without_a_scheduler_nothing_changes():
 def test_the_missing_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     monkeypatch.setattr("aisles.experiments.benchmark.workers.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"aisles\[dask\]"), engine("tcp://127.0.0.1:1"):
+    with pytest.raises(ValueError, match=r"\.\[dask\]"), engine("tcp://127.0.0.1:1"):
         pass
 
 

@@ -108,5 +108,5 @@ def test_unknown_and_missing_engines_are_refused(make_backbone, tmp_path, monkey
     with pytest.raises(ValueError, match="auto, tensorflow, onnx"):
         in_engine(make_backbone(), "torch")
     monkeypatch.setattr(engines, "_missing", lambda: ["onnxruntime"])
-    with pytest.raises(ImportError, match=r"aisles\[onnx\]"):
+    with pytest.raises(ImportError, match=r"\.\[onnx\]"):
         load_bundle(tmp_path, engine="onnx")

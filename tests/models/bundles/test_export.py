@@ -134,7 +134,7 @@ def test_a_missing_extra_is_named(hierarchy, make_two_stage, tmp_path, monkeypat
         raise ImportError(f"No module named {name!r}")
 
     monkeypatch.setattr(export_module.importlib, "import_module", missing)
-    with pytest.raises(ImportError, match=r"pip install 'aisles\[onnx\]'"):
+    with pytest.raises(ImportError, match=r"pip install '\.\[onnx\]'"):
         export_classifier(make_two_stage(hierarchy), tmp_path / "m.onnx", "onnx")
 
 
