@@ -1,7 +1,9 @@
 """Files that appear whole or not at all."""
 
+import glob
 import hashlib
 import os
+import platform
 import stat
 import tempfile
 from collections.abc import Iterator
@@ -11,10 +13,16 @@ from typing import Any
 
 import platformdirs
 
+from .whole_folder import runs_elsewhere
+
+_cleaned: set[Path] = set()  # by this process
+
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Return a temporary path beside `path`; move it there only if the block ends without an error.
+
+    What killed processes of this machine have left in the folder is removed first.
 
     Parameters
     ----------
@@ -28,7 +36,9 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=".part-", suffix=path.suffix, dir=path.parent)
+    start = f".part-{platform.node()}-"
+    _remove_left_over(path.parent.absolute(), start)
+    handle, name = tempfile.mkstemp(prefix=f"{start}{os.getpid()}-", suffix=path.suffix, dir=path.parent)
     os.close(handle)
     os.chmod(name, 0o666 & ~_umask())
     try:
@@ -36,6 +46,22 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         os.replace(name, path)
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def _remove_left_over(folder: Path, start: str) -> None:
+    """Remove files that dead processes began, once per folder; what another process is writing stays."""
+    if folder in _cleaned:
+        return
+    _cleaned.add(folder)
+    for left in folder.glob(f"{glob.escape(start)}*"):
+        number = left.name.removeprefix(start).partition("-")[0]
+        if (
+            number.isdigit()
+            and int(number) != os.getpid()
+            and not runs_elsewhere(int(number))
+            and left.is_file()
+        ):
+            left.unlink(missing_ok=True)
 
 
 def write_whole(path: str | Path, data: bytes | str) -> Path:

@@ -140,10 +140,10 @@ def _is_left_over(path: Path, start: str) -> bool:
     if path in _written_here:
         return False
     number = path.name.removeprefix(start).partition("-")[0]
-    return not (number.isdigit() and _runs_elsewhere(int(number)))
+    return not (number.isdigit() and runs_elsewhere(int(number)))
 
 
-def _runs_elsewhere(number: int) -> bool:
+def runs_elsewhere(number: int) -> bool:
     """Return whether a process other than this one has the number; where that can't be asked safely, yes."""
     if number == os.getpid():
         return False

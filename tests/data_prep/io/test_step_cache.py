@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from aisles.data_prep.io.errors import DataError
+from aisles.data_prep.io.files import write_whole
 from aisles.data_prep.io.step_cache import is_made, read_facts, step
 
 
@@ -117,3 +118,12 @@ def test_processes_that_make_one_step_at_once_never_fail_and_leave_a_whole_one(t
     assert any(is_made(folder, {"a": number}) for number in range(102))
     assert [path.name for path in tmp_path.iterdir()] == ["flat"]
     assert len({path.read_text() for path in folder.glob("*.txt")}) == 1
+
+
+def test_a_file_that_a_killed_process_began_is_removed_and_what_a_live_one_writes_is_not(tmp_path, ended):
+    dead, other = (tmp_path / f".part-{platform.node()}-{number}-abc.png" for number in (ended, os.getppid()))
+    dead.write_bytes(b"half")
+    other.write_bytes(b"half")
+    write_whole(tmp_path / "curves.png", b"whole")
+    assert not dead.exists() and other.read_bytes() == b"half"
+    assert (tmp_path / "curves.png").read_bytes() == b"whole"
