@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_matrix
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.model_selection import GridSearchCV
@@ -115,3 +116,27 @@ def test_it_can_be_searched_over(digits):
 def test_settings_that_make_no_sense_are_refused_when_fitting(options, message, digits):
     with pytest.raises(ValueError, match=message):
         HierarchicalEstimator(**options).fit(digits[0], digits[1])
+
+
+@pytest.mark.parametrize("rule", ["hard", "soft"])
+@pytest.mark.parametrize("kind", [np.asarray, csr_matrix])
+def test_hiclass_case_of_two_levels_is_predicted(rule, kind):
+    """As in HiClass's tests of LocalClassifierPerParentNode: one row per class, asked in reversed order."""
+    X, y = np.array([[1, 2], [3, 4], [5, 6], [7, 8]]), ["1.1", "1.2", "2.1", "2.2"]
+    hierarchy = {"1": ["1.1", "1.2"], "2": ["2.1", "2.2"]}
+    fitted = HierarchicalEstimator(hierarchy=hierarchy, rule=rule, estimator=LogisticRegression()).fit(X, y)
+    assert fitted.predict(kind(X[::-1])).tolist() == y[::-1]
+    assert np.array_equal(fitted.predict(kind(X[:1])), ["1.1"])
+
+
+def test_probabilities_do_not_depend_on_the_batch(digits):
+    X, y, X_test, _ = digits
+    fitted = HierarchicalEstimator(n_macros=3).fit(X, y)
+    whole = fitted.predict_proba(X_test)
+    np.testing.assert_allclose(
+        np.concatenate([fitted.predict_proba(part) for part in np.split(X_test, [1, 2, 9])]),
+        whole,
+        atol=1e-12,
+    )
+    order = np.random.default_rng(0).permutation(len(X_test))
+    np.testing.assert_allclose(fitted.predict_proba(X_test[order]), whole[order], atol=1e-12)

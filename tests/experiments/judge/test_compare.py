@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss
@@ -208,6 +209,23 @@ def test_the_run_folder_holds_report_and_answers_that_are_judged_alike_again(dig
         json.loads((tmp_path / "run" / "metrics.json").read_text(encoding="utf-8"))["verdict"]
         == judged.verdict
     )
+
+
+def test_discordant_images_are_shown_where_their_files_are_and_only_there(tmp_path):
+    names = [f"{i}.png" for i in range(12)]
+    table = pd.DataFrame({"file_name": names, "truth": ["CHAIR", "SOFA"] * 6})
+    first = table.assign(answer=table["truth"].where(table.index > 2, "LAMP"))
+    second = table.assign(answer=table["truth"].where(table.index < 10, "LAMP"))
+    for name in names[:2]:  # of the three that only the second system gets right
+        Image.new("RGB", (40, 30), "red").save(tmp_path / name)
+    systems = {"first": first, "second": second}
+    compare(systems, output=tmp_path / "with", images=tmp_path)
+    compare(systems, output=tmp_path / "without")
+    with_files, without = (
+        (tmp_path / run / "report.html").read_text(encoding="utf-8") for run in ("with", "without")
+    )
+    assert with_files.count("data:image/") == 2 and "data:image/" not in without
+    assert len(pd.read_csv(tmp_path / "without" / "discordant.csv")) == 5
 
 
 def test_the_report_names_the_seeds_and_what_the_verdict_speaks_of(tmp_path):
