@@ -15,7 +15,9 @@ PATH = click.Path(path_type=Path)
     "--flat", type=PATH, help="A flat bundle to compare with.  [default: the bundle's own flat model]"
 )
 @click.option(
-    "--run", type=PATH, help="The run whose test images promises are checked on and examples are taken from."
+    "--run",
+    type=PATH,
+    help="The run whose test images guarantees are checked on and examples are taken from.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 to be reached from elsewhere.")
 @click.option("--port", default=7860, show_default=True, type=click.IntRange(1, 65535))
@@ -27,7 +29,7 @@ def demo(
     """Serve a page on which anyone tries BUNDLE, on this machine and offline.
 
     An image gets the answer that is sure enough: its class, its macro-category, or none. A slider sets how sure; with
-    --run its promises are checked on the run's test images. Uploads are not kept. Needs the extra demo: python -m pip
+    --run its guarantees are checked on the run's test images. Uploads are not kept. Needs the extra demo: python -m pip
     install '.[demo]'. --export writes all of it, with the example images of the run, as a folder to be put
     somewhere else.
 

@@ -61,7 +61,7 @@ def classified(
         "top": [[hierarchy.classes[i], float(judged.probs[i])] for i in order],
         "rule": rule,
         "only": only,
-        "promise": asdict(judged.promise),
+        "guarantee": asdict(judged.guarantee),
         "passes": judged.costs[rule].passes,
         "milliseconds": round(judged.costs[rule].milliseconds, 2),
     }
@@ -78,7 +78,7 @@ def api_routes(demo: Demo) -> APIRouter:
             "macros": dict(zip(hierarchy.macros, hierarchy.members, strict=True)),
             "rules": demo.networks.rules,
             "levels": [LOWEST, HIGHEST],
-            "promise": asdict(demo.levels.at(demo.levels.start, demo.networks.rules[0])),
+            "guarantee": asdict(demo.levels.at(demo.levels.start, demo.networks.rules[0])),
             "most_bytes": UPLOAD_LIMIT,
         }
 

@@ -16,7 +16,7 @@ from .networks import Networks
 
 logger = logging.getLogger(__name__)
 MOST = 4000
-"""Calibration images that are looked at; more make the promise hardly sharper, and the start slower."""
+"""Calibration images that are looked at; more make the guarantee hardly sharper, and the start slower."""
 
 
 def calibration_of(
@@ -41,7 +41,7 @@ def calibration_of(
     """
     file = run / "manifest.csv"
     if not file.is_file():
-        logger.warning("%s has no manifest.csv: nothing can be promised on its test images.", run)
+        logger.warning("%s has no manifest.csv: nothing can be guaranteed on its test images.", run)
         return None
     paths, truth, digests = _unseen(networks, read_manifest(file, check_files=False))
     if not paths:

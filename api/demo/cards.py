@@ -6,41 +6,41 @@ import numpy as np
 
 from aisles.hierarchy.hierarchy import Hierarchy
 
+from .image_uris import data_uri, image_uri
 from .judging import FLAT, Answer, Stages, distributions
-from .levels import Promise
+from .levels import Guarantee
 from .networks import Cost, Look
-from .pictures import data_uri, image_uri
 from .session import THUMBNAIL, Row, manifest_csv, table_csv
 from .texts import Texts
 
 BARS = 5
 
 
-def sentence(answer: Answer, promise: Promise, texts: Texts) -> str:
+def sentence(answer: Answer, guarantee: Guarantee, texts: Texts) -> str:
     """Return in one sentence what is sure at this level, and what is most probable. Plain text."""
     values = {
         "label": answer.label, "macro": answer.macro, "probability": texts.percent(answer.probability),
-        "macro_probability": texts.percent(answer.macro_probability), "target": texts.percent(promise.target),
+        "macro_probability": texts.percent(answer.macro_probability), "target": texts.percent(guarantee.target),
     }  # fmt: skip
     alone = answer.macro == answer.label
     if answer.level == "none":
         return texts("answer_none_alone" if alone else "answer_none", **values)
-    kind = "checked" if promise.kind == "checked" else "unchecked"
+    kind = "checked" if guarantee.kind == "checked" else "unchecked"
     level = "class_alone" if alone else answer.level
     return texts(f"answer_{level}_{kind}", **values)
 
 
-def guarantee(promise: Promise, texts: Texts) -> str:
+def guarantee_text(guarantee: Guarantee, texts: Texts) -> str:
     """Return in words what stands behind the answer. Plain text."""
     values = {
-        "target": texts.percent(promise.target), "n": promise.n_images, "given": promise.n_given,
-        "right": promise.n_right, "needed": promise.n_needed, "threshold": texts.percent(promise.threshold),
-        "trust": texts.percent(1 - promise.delta),
+        "target": texts.percent(guarantee.target), "n": guarantee.n_images, "given": guarantee.n_given,
+        "right": guarantee.n_right, "needed": guarantee.n_needed, "threshold": texts.percent(guarantee.threshold),
+        "trust": texts.percent(1 - guarantee.delta),
     }  # fmt: skip
-    return texts(f"guarantee_{promise.kind}", **values)
+    return texts(f"guarantee_{guarantee.kind}", **values)
 
 
-def answer_html(look: Look, answer: Answer, promise: Promise, cost: Cost, texts: Texts) -> str:
+def answer_html(look: Look, answer: Answer, guarantee: Guarantee, cost: Cost, texts: Texts) -> str:
     """Draw the answer for the image on the page."""
     height, width = look.size
     label, alt = escape(answer.label, quote=True), escape(texts("answer_image", name=look.name), quote=True)
@@ -50,9 +50,9 @@ def answer_html(look: Look, answer: Answer, promise: Promise, cost: Cost, texts:
     )  # fmt: skip
     return (
         f'<div class="answer {answer.level}" data-key="{id(look)}" data-level="{answer.level}" data-label="{label}">'
-        f'<img src="{look.picture}" alt="{alt}">'
-        f'<div><p class="sentence">{escape(sentence(answer, promise, texts))}</p>'
-        f'<p class="soft">{escape(guarantee(promise, texts))}</p>'
+        f'<img src="{look.uri}" alt="{alt}">'
+        f'<div><p class="sentence">{escape(sentence(answer, guarantee, texts))}</p>'
+        f'<p class="soft">{escape(guarantee_text(guarantee, texts))}</p>'
         f'<p class="soft">{escape(facts)}</p></div></div>'
     )
 
@@ -155,7 +155,7 @@ def corrections_html(corrections: dict[str, str], texts: Texts) -> str:
     )
 
 
-def table_html(rows: list[Row], found: list[Answer | None], promise: Promise, texts: Texts) -> str:
+def table_html(rows: list[Row], found: list[Answer | None], guarantee: Guarantee, texts: Texts) -> str:
     """Draw several images as a table whose columns sort, with a link that downloads it as CSV.
 
     Parameters
@@ -163,7 +163,7 @@ def table_html(rows: list[Row], found: list[Answer | None], promise: Promise, te
     rows : list of Row
     found : list of (Answer or None)
         One per row; None for an image that could not be read.
-    promise : Promise
+    guarantee : Guarantee
     texts : Texts
     """
     if not rows:
@@ -176,10 +176,10 @@ def table_html(rows: list[Row], found: list[Answer | None], promise: Promise, te
         for name in names
     )  # fmt: skip
     body = "".join(_line(row, answer, texts) for row, answer in zip(rows, found, strict=True))
-    link = _download(answers_csv(rows, found, promise), "answers.csv", texts("several_download"))
+    link = _download(answers_csv(rows, found, guarantee), "answers.csv", texts("several_download"))
     about = escape(texts("several_table"), quote=True)
     return (
-        f'<p class="soft">{escape(guarantee(promise, texts))}</p><div class="scroll" tabindex="0" role="region" '
+        f'<p class="soft">{escape(guarantee_text(guarantee, texts))}</p><div class="scroll" tabindex="0" role="region" '
         f'aria-label="{about}"><table class="plain sortable"><thead><tr>{head}</tr>'
         f"</thead><tbody>{body}</tbody></table></div>{link}"
     )
@@ -202,19 +202,19 @@ def _line(row: Row, answer: Answer | None, texts: Texts) -> str:
     return f'<tr class="{answer.level}"><td><img alt="" src="{thumbnail}"></td>{columns}</tr>'
 
 
-def answers_csv(rows: list[Row], found: list[Answer | None], promise: Promise) -> str:
+def answers_csv(rows: list[Row], found: list[Answer | None], guarantee: Guarantee) -> str:
     """Write the answers for several images as CSV, one line per image."""
     lines: list[tuple] = [
         ("file_name", "answered", "class", "probability", "macro", "macro_probability", "threshold", "target",
-         "promise", "error"),
+         "guarantee", "error"),
     ]  # fmt: skip
     for row, answer in zip(rows, found, strict=True):
         if answer is None:
             lines.append((row.name, "", "", "", "", "", "", "", "", row.error))
             continue
         numbers = (f"{answer.probability:.6f}", answer.macro, f"{answer.macro_probability:.6f}")
-        promised = (f"{promise.threshold:.6g}", f"{promise.target:.6g}", promise.kind)
-        lines.append((row.name, answer.level, answer.label, *numbers, *promised, ""))
+        guaranteed = (f"{guarantee.threshold:.6g}", f"{guarantee.target:.6g}", guarantee.kind)
+        lines.append((row.name, answer.level, answer.label, *numbers, *guaranteed, ""))
     return table_csv(lines)
 
 

@@ -1,4 +1,4 @@
-"""One demonstration: networks, promises and a run, put together once and then only read."""
+"""One demonstration: networks, guarantees and a run, put together once and then only read."""
 
 import logging
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from aisles.data_prep.io.errors import UnreadableImage
 
 from .calibration import calibration_of
 from .judging import FLAT, Answer, answers, distributions
-from .levels import HIGHEST, LOWEST, Levels, Promise
+from .levels import HIGHEST, LOWEST, Guarantee, Levels
 from .networks import Cost, Look, Networks
 from .run_facts import Example, RunFacts, foreign_object, read_facts
 from .why import Why
@@ -27,10 +27,10 @@ class TooLarge(UnreadableImage):
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """An image under one rule and one promise."""
+    """An image under one rule and one guarantee."""
 
     answer: Answer
-    promise: Promise
+    guarantee: Guarantee
     probs: np.ndarray
     macro_probs: np.ndarray
     costs: dict[str, Cost]
@@ -83,10 +83,10 @@ class Demo:
         """
         rule, target = self.checked(rule, target)
         probs, macro_probs = distributions(look.stages, self.networks.hierarchy, rule, only)
-        promise = self.levels.at(target, rule, only)
-        answer = answers(probs, macro_probs, self.networks.hierarchy, promise.threshold)[0]
+        guarantee = self.levels.at(target, rule, only)
+        answer = answers(probs, macro_probs, self.networks.hierarchy, guarantee.threshold)[0]
         costs = {name: self.networks.cost(look, name, only) for name in dict.fromkeys((rule, FLAT))}
-        return Judged(answer, promise, probs[0], macro_probs[0], costs)
+        return Judged(answer, guarantee, probs[0], macro_probs[0], costs)
 
     def checked(self, rule: str, target: float) -> tuple[str, float]:
         """Return rule and target as they are asked for inside, or refuse them."""
@@ -104,7 +104,7 @@ def open_demo(
     *,
     cache: Path | None = None,
 ) -> Demo:
-    """Load a bundle for the page, let its networks pass once, and find out what can be promised.
+    """Load a bundle for the page, let its networks pass once, and find out what can be guaranteed.
 
     Parameters
     ----------
@@ -112,7 +112,7 @@ def open_demo(
     flat : path, optional
         A flat bundle to compare with.
     run : path, optional
-        The run whose test images promises are checked on and examples are taken from.
+        The run whose test images guarantees are checked on and examples are taken from.
     cache : path, optional
         Folder for what is remembered between starts.
 

@@ -1,4 +1,4 @@
-"""What the slider promises: from a share of right answers to climb's threshold, and how it is known."""
+"""What the slider guarantees: from a share of right answers to climb's threshold, and how it is known."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -11,13 +11,13 @@ from aisles.hierarchy.hierarchy import Hierarchy
 from .judging import Stages, distributions, possible
 
 DELTA = 0.1
-"""The chance, over draws of calibration images, that a promise is not kept."""
+"""The chance, over draws of calibration images, that a guarantee is not kept."""
 LOWEST, HIGHEST = 0.5, 0.99
 """What the slider offers."""
 
 
 @dataclass(frozen=True)
-class Promise:
+class Guarantee:
     """A threshold, and what stands behind it.
 
     Attributes
@@ -27,7 +27,7 @@ class Promise:
     threshold : float
         For climb.
     kind : str
-        `checked`: found on calibration images. `never`: on these images no threshold keeps the promise. `few`: there
+        `checked`: found on calibration images. `never`: on these images no threshold keeps the guarantee. `few`: there
         are too few of them, and the target itself is the threshold. `unchecked`: there are none; the same.
     n_images, n_given, n_right : int
         Calibration images, those answered at this threshold, those answered right. `n_images` is, of `few`, how many
@@ -48,7 +48,7 @@ class Promise:
 
 
 class Levels:
-    """Promises for every target and routing rule.
+    """Guarantees for every target and routing rule.
 
     Parameters
     ----------
@@ -80,8 +80,8 @@ class Levels:
         """Where the slider stands at first."""
         return self.stored.target if self.stored is not None and self.stages is None else 0.95
 
-    def _at(self, target: float, rule: str, only: tuple[str, ...] = ()) -> Promise:
-        """Return the promise for a target under a rule.
+    def _at(self, target: float, rule: str, only: tuple[str, ...] = ()) -> Guarantee:
+        """Return the guarantee for a target under a rule.
 
         Under a restriction it is about images whose true class is possible: calibration images of others are left out.
         """
@@ -94,18 +94,18 @@ class Levels:
                 and abs(stored.target - target) < 1e-9
             ):
                 return _found(stored)
-            return Promise(target, target, "unchecked")
+            return Guarantee(target, target, "unchecked")
         stages, truth, allowed = self.stages, self.truth, possible(only, self.hierarchy)
         if allowed is not None:
             stages, truth = stages.rows(allowed[truth]), truth[allowed[truth]]
         needed = climb_images_needed(target, DELTA)
         if len(truth) < needed:
-            return Promise(target, target, "few", n_images=len(truth), n_needed=needed)
+            return Guarantee(target, target, "few", n_images=len(truth), n_needed=needed)
         probs, macro_probs = distributions(stages, self.hierarchy, rule, only)
         return _found(climb_guarantee(probs, macro_probs, self.hierarchy, truth, target, DELTA))
 
 
-def _found(found: ClimbGuarantee) -> Promise:
+def _found(found: ClimbGuarantee) -> Guarantee:
     kind = "checked" if found.threshold <= 1 else "never"
     counts = (found.n_images, found.n_given, found.n_right)
-    return Promise(found.target, found.threshold, kind, *counts, delta=found.delta)
+    return Guarantee(found.target, found.threshold, kind, *counts, delta=found.delta)

@@ -22,8 +22,8 @@ from aisles.models.prediction.stacks import ImageBatch, Stack
 from aisles.models.prediction.stored import opened
 from aisles.models.prediction.two_stage import Classifier, FlatClassifier, TwoStageClassifier, sent
 
+from .image_uris import image_uri
 from .judging import FLAT, Stages, plain_hierarchy, possible
-from .pictures import image_uri
 
 SIDE = 640  # pixels of the longer side of what is kept of an image while its page is open
 
@@ -64,7 +64,7 @@ class Look:
     passes: dict[Stack, float]
 
     @cached_property
-    def picture(self) -> str:
+    def uri(self) -> str:
         """The image as an address, for the page."""
         return image_uri(self.image, 320)
 

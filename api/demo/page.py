@@ -14,10 +14,10 @@ from aisles.models.prediction.images import open_image
 from .api import api_html
 from .cards import answer_html, corrections_html, note_html, sides_html, table_html
 from .demo import MEGABYTE, UPLOAD_LIMIT, Demo, TooLarge
+from .image_uris import image_uri
 from .judging import answers, distributions
 from .levels import HIGHEST, LOWEST
 from .networks import Look
-from .pictures import image_uri
 from .run_facts import Example
 from .session import MOST_ROWS, THUMBNAIL, Row, Visit
 from .texts import Texts, languages, texts_in
@@ -144,17 +144,18 @@ class _Page:
 
         controls = [visit, slider, rule, only]
         shown: list[Any] = [answer, tree, sides]
-        quick: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+        # Straight requests: the stream of Gradio's queue breaks off now and then where one event follows another.
+        quick: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden", "queue": False}
         # A photograph of the camera is a change, and no upload.
         seen = upload.change(self._uploaded, [upload, *controls], [visit, *shown, why], **quick)
-        seen.then(self._explained, controls, why, concurrency_limit=1, **quick)
+        seen.then(self._explained, controls, why, **quick)
         picked = examples.click(self._picked, controls, [visit, *shown, why], **quick)
-        picked.then(self._explained, controls, why, concurrency_limit=1, **quick)
-        slider.input(self._moved, controls, [answer, tree], queue=False, trigger_mode="always_last", **quick)
-        changed = gr.on([rule.input, only.input], self._changed, controls, shown, queue=False, **quick)
-        changed.then(self._explained, controls, why, concurrency_limit=1, **quick)
-        button.click(self._corrected, [visit, label], [visit, corrections], queue=False, **quick)
-        tree.click(self._clicked, visit, [visit, corrections, label], queue=False, **quick)
+        picked.then(self._explained, controls, why, **quick)
+        slider.input(self._moved, controls, [answer, tree], trigger_mode="always_last", **quick)
+        changed = gr.on([rule.input, only.input], self._changed, controls, shown, **quick)
+        changed.then(self._explained, controls, why, **quick)
+        button.click(self._corrected, [visit, label], [visit, corrections], **quick)
+        tree.click(self._clicked, visit, [visit, corrections, label], **quick)
 
     def _several(self, visit: gr.State) -> None:
         t = self.texts
@@ -236,14 +237,14 @@ class _Page:
 
     def _table(self, visit: Visit, percent: float, rule: str, only: list[str]) -> str:
         rule, target = self.demo.checked(rule, percent / 100)
-        promise = self.demo.levels.at(target, rule, tuple(only))
+        guarantee = self.demo.levels.at(target, rule, tuple(only))
         hierarchy = self.demo.networks.hierarchy
         found = [
             None if row.look is None else
-            answers(*distributions(row.look.stages, hierarchy, rule, tuple(only)), hierarchy, promise.threshold)[0]
+            answers(*distributions(row.look.stages, hierarchy, rule, tuple(only)), hierarchy, guarantee.threshold)[0]
             for row in visit.rows
         ]  # fmt: skip
-        return table_html(visit.rows, found, promise, self.texts)
+        return table_html(visit.rows, found, guarantee, self.texts)
 
     # ---- pieces ---------------------------------------------------------------------------------
 
@@ -268,9 +269,9 @@ class _Page:
             return (note_html(error, "error") if error else self._waiting()), "", ""
         judged = demo.judge(look, rule, percent / 100, tuple(only))
         hierarchy = demo.networks.hierarchy
-        answer = answer_html(look, judged.answer, judged.promise, judged.costs[rule], t)
+        answer = answer_html(look, judged.answer, judged.guarantee, judged.costs[rule], t)
         tree = tree_html(
-            judged.probs, judged.macro_probs, hierarchy, judged.answer, judged.promise.threshold, t,
+            judged.probs, judged.macro_probs, hierarchy, judged.answer, judged.guarantee.threshold, t,
             key=f"{id(look)}-{rule}-{only}",
         )  # fmt: skip
         beside = (

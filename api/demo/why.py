@@ -23,9 +23,9 @@ from aisles.models.prediction.explanation import StageView, explain, first_backb
 from aisles.models.prediction.images import image_pixels, open_image
 from aisles.models.prediction.stored import opened
 
+from .image_uris import image_uri
 from .judging import FLAT
 from .networks import Look, Networks
-from .pictures import image_uri
 from .texts import Texts
 
 logger = logging.getLogger(__name__)

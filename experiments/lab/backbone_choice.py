@@ -8,22 +8,17 @@ images are looked at for what was chosen and for the table, and choose nothing. 
 single backbone and against the default one, both together. A table in Markdown goes beside the JSON.
 """
 
-import argparse
-import json
-import os
 from collections.abc import Mapping, Sequence
-from datetime import date
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from aisles.data_prep.io.files import write_whole
 from aisles.experiments.stats.verdict import as_json, compare_family, product_bootstrap
 from aisles.models.backbones.definitions import JOIN
 
 from .each_change import Outcome, Pipeline, outcomes
+from .result_files import result_parser, with_origin, write_result
 
 PACKAGED = ("efficientnet_lite0", "efficientnet_lite2", "dinov2_small")
 
@@ -103,28 +98,15 @@ def note(result: Mapping[str, Any]) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Fit, choose, judge, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--folder", type=Path, required=True, help="where trained heads stay")
-    parser.add_argument("--result", type=Path, required=True)
+    parser = result_parser(__doc__)
     parser.add_argument("--backbones", nargs="+", default=list(PACKAGED))
     parser.add_argument("--head", default="lda")
     given = parser.parse_args(arguments)
     found, products, images = outcomes(given.data, given.folder, candidates(given.backbones, given.head), 1)
-    result = {
-        "name": given.data.name,
-        "command": "python -m experiments.lab.backbone_choice DATA --folder FOLDER --result RESULT "
-        f"--backbones {' '.join(given.backbones)} --head {given.head}",
-        "date": date.today().isoformat(),
-        "processors": os.cpu_count(),
-        "head": given.head,
-        "images": images,
-        **judged(found, products),
-    }
-    write_whole(given.result, json.dumps(result, indent=1) + "\n")
-    write_whole(given.result.with_suffix(".md"), note(result))
+    facts = {"head": given.head, "images": images, **judged(found, products)}
+    options = f"--backbones {' '.join(given.backbones)} --head {given.head}"
+    result = with_origin("backbone_choice", given, options, facts)
+    write_result(given.result, result, note(result))
 
 
 if __name__ == "__main__":

@@ -160,7 +160,7 @@ def slider_milliseconds(address: str) -> dict[str, float] | None:
         page.locator("#examples button").first.click()
         page.wait_for_selector("#answer .answer")
         page.wait_for_selector("#why figure")
-        page.evaluate(SLIDER)  # the first time every level's promise is looked for
+        page.evaluate(SLIDER)  # the first time every level's guarantee is looked for
         found = page.evaluate(SLIDER)
         browser.close()
     return summary([value / 1000 for value in found])

@@ -9,24 +9,21 @@ validation images choose epochs, shrinkage and temperatures; test images choose 
 beside the JSON. A stopped run goes on: trained heads stay in FOLDER.
 """
 
-import argparse
-import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from aisles.data_prep.io.files import write_whole
 from aisles.experiments.benchmark.preparation import prepare_data, prepare_features
 from aisles.experiments.methods.head_jobs import Trainer, flat_job, with_head
 from aisles.experiments.settings.benchmark import BackboneSettings, BenchmarkSettings
 from aisles.experiments.stats.verdict import as_json, compare_family
 from aisles.models.heads.closed_form import fit_lda, lda_grid
 from aisles.models.heads.registry import HEADS, register_head
+
+from .result_files import result_parser, with_origin, write_result
 
 LITE0, LITE2, DINO = "efficientnet_lite0", "efficientnet_lite2", "dinov2_small"
 
@@ -218,28 +215,19 @@ def _range(interval: Sequence[float]) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Train, judge, write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--folder", type=Path, required=True, help="where trained heads stay")
-    parser.add_argument("--result", type=Path, required=True)
+    parser = result_parser(__doc__)
     parser.add_argument("--seeds", type=int, default=5)
     given = parser.parse_args(arguments)
     pipelines = dict.fromkeys(p for change in CHANGES for p in (change.before, change.after))
     found, products, images = outcomes(given.data, given.folder, pipelines, given.seeds)
-    result = {
-        "name": given.data.name,
-        "command": f"python -m experiments.lab.each_change DATA --folder FOLDER --result RESULT --seeds {given.seeds}",
-        "date": date.today().isoformat(),
-        "processors": os.cpu_count(),
+    facts = {
         "n_seeds": given.seeds,
         "images": images,
         "products_known": len(set(products)) < len(products),
         "changes": judged(CHANGES, found, products),
     }
-    write_whole(given.result, json.dumps(result, indent=1) + "\n")
-    write_whole(given.result.with_suffix(".md"), note(result))
+    result = with_origin("each_change", given, f"--seeds {given.seeds}", facts)
+    write_result(given.result, result, note(result))
 
 
 if __name__ == "__main__":

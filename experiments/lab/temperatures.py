@@ -8,17 +8,12 @@ worlds (tests/hierarchy/test_calibration.py); here test images only show what it
 the JSON. A stopped run goes on: trained heads stay in FOLDER.
 """
 
-import argparse
-import json
-import os
 from collections.abc import Mapping, Sequence
-from datetime import date
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from aisles.data_prep.io.files import write_whole
 from aisles.experiments.benchmark.preparation import find_hierarchy, prepare_data, prepare_features
 from aisles.experiments.methods.head_jobs import Trainer
 from aisles.experiments.metrics.probabilistic import ece, nll
@@ -31,6 +26,8 @@ from aisles.hierarchy.calibration import (
 )
 from aisles.hierarchy.rule_functions import soft
 from aisles.models.heads.closed_form import fit_lda
+
+from .result_files import result_parser, with_origin, write_result
 
 WAYS = ("none", "fitted", "held")
 
@@ -162,25 +159,14 @@ def _whole(probs: np.ndarray) -> np.ndarray:
 
 def main(arguments: list[str] | None = None) -> None:
     """Measure and write."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("data", type=Path)
-    parser.add_argument("--folder", type=Path, required=True, help="where trained heads stay")
-    parser.add_argument("--result", type=Path, required=True)
+    parser = result_parser(__doc__)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--stage-seeds", type=int, default=2)
     given = parser.parse_args(arguments)
-    result = {
-        "name": given.data.name,
-        "command": "python -m experiments.lab.temperatures DATA --folder FOLDER --result RESULT "
-        f"--seeds {given.seeds} --stage-seeds {given.stage_seeds}",
-        "date": date.today().isoformat(),
-        "processors": os.cpu_count(),
-        **measured(given.data, given.folder, given.seeds, given.stage_seeds),
-    }
-    write_whole(given.result, json.dumps(result, indent=1) + "\n")
-    write_whole(given.result.with_suffix(".md"), note(result))
+    facts = measured(given.data, given.folder, given.seeds, given.stage_seeds)
+    options = f"--seeds {given.seeds} --stage-seeds {given.stage_seeds}"
+    result = with_origin("temperatures", given, options, facts)
+    write_result(given.result, result, note(result))
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from aisles.data_prep.images.manifest import read_manifest
-from aisles.demo.cards import answers_csv, corrections_html, guarantee, sentence, sides_html, table_html
+from aisles.demo.cards import answers_csv, corrections_html, guarantee_text, sentence, sides_html, table_html
 from aisles.demo.judging import Answer, Stages
-from aisles.demo.levels import Promise
+from aisles.demo.levels import Guarantee
 from aisles.demo.networks import Cost, Look
 from aisles.demo.session import MOST_CORRECTIONS, Row, Visit
 from aisles.demo.texts import texts_in
@@ -25,8 +25,8 @@ EN, ES = texts_in("en"), texts_in("es")
 GOODS = Hierarchy(("SEAT", "LIGHT"), (("CHAIR", "SOFA"), ("LAMP",)))
 PROBS, MACRO = np.array([0.18, 0.1, 0.72]), np.array([0.9, 0.1])
 STAGES = Stages(np.array([[0.9, 0.1]]), np.array([[0.2, 0.8, 1.0]]), np.array([[0.3, 0.5, 0.2]]))
-CHECKED = Promise(0.95, 0.7, "checked", 400, 300, 290)
-PLAIN = Promise(0.95, 0.95, "unchecked")
+CHECKED = Guarantee(0.95, 0.7, "checked", 400, 300, 290)
+PLAIN = Guarantee(0.95, 0.95, "unchecked")
 
 
 def answer(level: str) -> Answer:
@@ -60,7 +60,7 @@ class Pieces(HTMLParser):
 
 
 @pytest.mark.parametrize(
-    ("level", "promise", "said"),
+    ("level", "guarantee", "said"),
     [
         ("class", CHECKED, "Sure that this is SOFA, in SEAT (95 % of such answers are right)."),
         (
@@ -76,8 +76,8 @@ class Pieces(HTMLParser):
         ),
     ],
 )
-def test_the_answer_is_one_sentence_at_the_level_it_is_sure_of(level, promise, said):
-    assert sentence(answer(level), promise, EN) == said
+def test_the_answer_is_one_sentence_at_the_level_it_is_sure_of(level, guarantee, said):
+    assert sentence(answer(level), guarantee, EN) == said
 
 
 def test_spanish_says_the_same():
@@ -87,14 +87,14 @@ def test_spanish_says_the_same():
 
 @pytest.mark.parametrize("kind", ["few", "unchecked"])
 def test_right_is_never_promised_where_nothing_was_checked(kind):
-    promise = Promise(0.95, 0.95, kind, n_images=20, n_needed=77)
+    guarantee = Guarantee(0.95, 0.95, kind, n_images=20, n_needed=77)
     for level in ("class", "macro", "none"):
-        assert "such answers are right" not in sentence(answer(level), promise, EN)
-    assert guarantee(promise, EN).startswith("Nothing is promised")
+        assert "such answers are right" not in sentence(answer(level), guarantee, EN)
+    assert guarantee_text(guarantee, EN).startswith("Nothing is promised")
 
 
 def test_the_guarantee_tells_its_counts_and_its_confidence():
-    said = guarantee(CHECKED, EN)
+    said = guarantee_text(CHECKED, EN)
     for part in ("90 % confidence", "at least 95 %", "400 test images", "290 of 300"):
         assert part in said
 
@@ -205,7 +205,7 @@ def test_several_images_are_a_table_that_downloads_with_what_could_not_be_read()
     table = list(csv.DictReader(io.StringIO(answers_csv(rows, found, CHECKED))))
     assert [row["file_name"] for row in table] == ["a.png", "b.txt"]
     assert table[0]["answered"] == "macro" and table[0]["class"] == "SOFA" and table[0]["macro"] == "SEAT"
-    assert float(table[0]["threshold"]) == 0.7 and table[0]["promise"] == "checked"
+    assert float(table[0]["threshold"]) == 0.7 and table[0]["guarantee"] == "checked"
     assert table[1]["error"] == "b.txt can't be read" and table[1]["class"] == ""
     drawn = Pieces(table_html(rows, found, CHECKED, EN))
     assert len(drawn.of("tr")) == 3

@@ -1,4 +1,4 @@
-"""Answers at every level, worked out by hand, and what the slider promises."""
+"""Answers at every level, worked out by hand, and what the slider guarantees."""
 
 import numpy as np
 import pytest
@@ -33,7 +33,7 @@ def test_flat_answers_by_itself_and_its_macros_are_sums():
     np.testing.assert_allclose(macro, [[0.5, 0.5]])
 
 
-def test_the_answer_moves_up_the_tree_as_more_is_promised():
+def test_the_answer_moves_up_the_tree_as_more_is_guaranteed():
     assert [answer_at(t).level for t in (0.5, 0.72, 0.73, 0.9, 0.91)] == [
         "class",
         "class",
@@ -76,20 +76,20 @@ def calibration(n: int, right: float, seed: int = 0) -> tuple[Stages, np.ndarray
     return stages, truth
 
 
-def test_a_promise_is_the_guarantee_of_the_calibration_images():
+def test_a_guarantee_is_the_guarantee_of_the_calibration_images():
     stages, truth = calibration(500, 0.97)
-    promise = Levels(GOODS, stages, truth).at(0.9, "soft")
+    guarantee = Levels(GOODS, stages, truth).at(0.9, "soft")
     found = climb_guarantee(*distributions(stages, GOODS, "soft"), GOODS, truth, 0.9, 0.1)
-    assert promise.kind == "checked"
-    assert (promise.threshold, promise.n_given, promise.n_right) == (
+    assert guarantee.kind == "checked"
+    assert (guarantee.threshold, guarantee.n_given, guarantee.n_right) == (
         found.threshold,
         found.n_given,
         found.n_right,
     )
-    assert promise.n_right / promise.n_given >= 0.9
+    assert guarantee.n_right / guarantee.n_given >= 0.9
 
 
-def test_each_rule_has_a_promise_of_its_own():
+def test_each_rule_has_a_guarantee_of_its_own():
     stages, truth = calibration(500, 0.9)
     levels = Levels(GOODS, stages, truth)
     for rule in ("soft", "hard"):
@@ -101,28 +101,33 @@ def test_each_rule_has_a_promise_of_its_own():
     assert levels.at(0.9, "soft").n_given != levels.at(0.9, "hard").n_given
 
 
-def test_what_no_threshold_keeps_is_not_promised():
+def test_what_no_threshold_keeps_is_not_guaranteed():
     stages, truth = calibration(500, 0.0)
-    promise = Levels(GOODS, stages, truth).at(0.95, "soft")
-    assert promise.kind == "never"
-    assert answers(*distributions(STAGES, GOODS, "soft"), GOODS, promise.threshold)[0].level == "none"
+    guarantee = Levels(GOODS, stages, truth).at(0.95, "soft")
+    assert guarantee.kind == "never"
+    assert answers(*distributions(STAGES, GOODS, "soft"), GOODS, guarantee.threshold)[0].level == "none"
 
 
-def test_too_few_images_promise_nothing_and_say_how_many_it_takes():
+def test_too_few_images_guarantee_nothing_and_say_how_many_it_takes():
     stages, truth = calibration(20, 1.0)
-    promise = Levels(GOODS, stages, truth).at(0.95, "soft")
-    assert (promise.kind, promise.n_images, promise.threshold) == ("few", 20, 0.95)
-    assert promise.n_needed == 77  # log(.1 / 5) / log(.95) = 76.3
+    guarantee = Levels(GOODS, stages, truth).at(0.95, "soft")
+    assert (guarantee.kind, guarantee.n_images, guarantee.threshold) == ("few", 20, 0.95)
+    assert guarantee.n_needed == 77  # log(.1 / 5) / log(.95) = 76.3
 
 
 def test_without_images_the_slider_is_a_threshold_and_says_so():
-    promise = Levels(GOODS).at(0.8, "soft")
-    assert (promise.kind, promise.threshold) == ("unchecked", 0.8)
+    guarantee = Levels(GOODS).at(0.8, "soft")
+    assert (guarantee.kind, guarantee.threshold) == ("unchecked", 0.8)
 
 
 def test_what_the_bundle_guarantees_is_promised_at_its_own_level_and_rule_only():
     levels = Levels(GOODS, stored=ClimbGuarantee(0.9, 0.05, 0.77, 300, 200, 190))
     assert levels.start == 0.9
-    promise = levels.at(0.9, "soft")
-    assert (promise.kind, promise.threshold, promise.n_right, promise.delta) == ("checked", 0.77, 190, 0.05)
+    guarantee = levels.at(0.9, "soft")
+    assert (guarantee.kind, guarantee.threshold, guarantee.n_right, guarantee.delta) == (
+        "checked",
+        0.77,
+        190,
+        0.05,
+    )
     assert levels.at(0.91, "soft").kind == levels.at(0.9, "hard").kind == "unchecked"

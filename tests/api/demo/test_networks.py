@@ -49,7 +49,7 @@ def test_the_level_answered_is_the_classifiers_own_at_the_same_threshold(demo, t
         look = demo.look(path.read_bytes(), path.name)
         for target in (0.5, 0.9, 0.99):
             judged = demo.judge(look, "soft", target)
-            threshold = min(judged.promise.threshold, 2.0)
+            threshold = min(judged.guarantee.threshold, 2.0)
             (expected,) = demo.networks.classifier.predict([path], rule=f"climb:{threshold}")
             assert judged.answer.level == expected.answered
 
@@ -90,8 +90,8 @@ def test_a_restriction_promises_on_images_that_it_allows(demo):
     macro = demo.networks.hierarchy.macros[0]
     members = demo.networks.hierarchy.members[0]
     truth = np.array(demo.networks.hierarchy.classes)[demo.levels.truth]
-    promise = demo.levels.at(0.99, "soft", (f"macro:{macro}",))
-    assert promise.n_images == np.isin(truth, members).sum() < len(truth)
+    guarantee = demo.levels.at(0.99, "soft", (f"macro:{macro}",))
+    assert guarantee.n_images == np.isin(truth, members).sum() < len(truth)
 
 
 def test_a_flat_bundle_alone_has_one_way_to_answer(run):

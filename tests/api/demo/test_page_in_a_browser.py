@@ -115,6 +115,9 @@ def test_what_the_camera_sees_is_answered(visit):
     visitor.context.grant_permissions(["camera"])
     visitor.page.locator("#upload").get_by_label("Capture from camera").click()
     visitor.page.locator("#upload").get_by_title("grant webcam access").click()
+    # Before there is a picture to see, the button takes none.
+    ready = "() => document.querySelector('#upload video')?.videoWidth > 0"
+    visitor.page.wait_for_function(ready, timeout=WAIT)
     visitor.page.locator("#upload").get_by_label("capture photo").click()
     visitor.answer()
 

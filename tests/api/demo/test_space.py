@@ -84,7 +84,7 @@ def test_what_is_opened_again_answers_and_promises_alike(space, demo):
         for rule in demo.networks.rules:
             one = demo.judge(demo.look(example.data, example.name), rule, 0.6)
             other = again.judge(again.look(example.data, example.name), rule, 0.6)
-            assert one.promise == other.promise and one.answer.label == other.answer.label
+            assert one.guarantee == other.guarantee and one.answer.label == other.answer.label
             np.testing.assert_allclose(one.probs, other.probs, atol=1e-6)
 
 
@@ -118,7 +118,7 @@ def test_it_runs_in_an_environment_without_aisles_and_writes_nothing_beside_itse
         while True:
             try:
                 with urlopen(f"http://127.0.0.1:{port}/api/info") as response:
-                    assert json.load(response)["promise"]
+                    assert json.load(response)["guarantee"]
                 break
             except URLError:
                 assert app.poll() is None, (tmp_path / "log").read_text()

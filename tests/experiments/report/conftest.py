@@ -1,6 +1,7 @@
 """A small run folder whose every plot can be worked out by hand: 4 classes, 2 macros, 8 test images, 2 seeds."""
 
 import json
+import shutil
 import types
 import typing
 from collections.abc import Callable
@@ -193,3 +194,16 @@ def _predictions(folder: Path, classes: tuple[str, ...], names, labels: list[str
 
 def _json(path: Path, content: dict) -> None:
     path.write_text(json.dumps(content), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Open Chromium, or skip."""
+    api = pytest.importorskip("playwright.sync_api")
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("No Chromium on this machine.")
+    with api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield opened
+        opened.close()

@@ -1,24 +1,10 @@
 """The report in a browser: a phone's columns, folding, contents, and names in full on a tap."""
 
-import shutil
-
 import pytest
 
 from aisles.experiments.report.writing import write_report
 
 LONG = "GOD-MORGON-ORANGE-RED-GRAPEFRUIT-JUICE-OF-A-LONG-NAME-THAT-IS-CUT-ON-PHONES"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api")
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("No Chromium on this machine.")
-    with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """No two texts of a drawing meet, and none leaves it: few and many classes, long and wide names, phone and screen."""
 
-import shutil
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -160,18 +159,6 @@ def test_a_name_that_is_cut_stands_in_full_in_its_hint():
 def test_a_cut_name_takes_no_more_than_its_room(name):
     assert text_width(fitted(name, 70, 11), 11) <= 70
     assert fitted(name, 1000, 11) == name
-
-
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api")
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("No Chromium on this machine.")
-    with api.sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield opened
-        opened.close()
 
 
 BOXES = """() => [...document.querySelectorAll('svg')].filter(svg => svg.getClientRects().length).map(svg => {

@@ -1,4 +1,4 @@
-"""Pictures and files as addresses that hold them, so that nothing needs to lie on the disk."""
+"""Images and files as addresses that hold them, so that nothing needs to lie on the disk."""
 
 import base64
 import io
