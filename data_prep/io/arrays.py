@@ -4,6 +4,7 @@ import io
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,14 @@ SMALL = 256 * 2**20
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
-def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
-    """Read all arrays of an `.npz` file.
+def read_arrays(path: str | Path, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """Read the arrays of an `.npz` file.
 
     Parameters
     ----------
     path : path
+    names : collection of str, optional
+        Which arrays to read, of those that are there; all by default.
 
     Returns
     -------
@@ -43,7 +46,9 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
             with zipfile.ZipFile(file) as archive:
                 _check_total(archive, path)
                 members = [member for member in archive.infolist() if member.filename.endswith(".npy")]
-                return {member.filename[:-4]: _array(archive, member) for member in members}
+                found = {member.filename[:-4]: member for member in members}
+                wanted = found if names is None else [name for name in found if name in names]
+                return {name: _array(archive, found[name]) for name in wanted}
         except DataError:
             raise
         except (

@@ -29,7 +29,7 @@ from aisles.data_prep.io.files import write_whole
 
 METHODS = ("flat-lda", "flat-knn", "soft:lda", "implied:lda")
 CHANGES = (
-    'comparison.methods=["flat-lda","flat-knn","soft:lda","hard:lda","implied:lda","hie:lda"]',
+    'comparison.methods=["flat-lda","soft:lda","implied:lda"]',
     "comparison.seeds=1", "hierarchy.column=macro", "training.epochs=2", "training.batch_size=512",
     "training.refit=false",
 )  # fmt: skip

@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from aisles.data_prep.io.tables import restored_table
 from aisles.data_prep.io.tables import rows as table_rows
 from aisles.hierarchy.class_tree import ClassTree
 from aisles.hierarchy.hierarchy import Hierarchy
+from aisles.models.heads.predicted_rows import LARGE
 
 from .predictions import ARCHIVES, TABLE, archive_name
 from .schema import (
@@ -203,15 +204,36 @@ def _answers(parts: dict[int, pd.DataFrame], hierarchy: Hierarchy) -> np.ndarray
     return np.stack([np.searchsorted(classes, part["answer"].to_numpy(dtype=str)) for part in parts.values()])
 
 
+class _Distributions(Mapping[str, np.ndarray]):
+    """Class distributions by method, float64; large ones are read anew whenever they are asked for."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, np.ndarray | Path] = {}
+
+    def add(self, name: str, path: Path, probs: np.ndarray) -> None:
+        """Add a method's, that were read from a file."""
+        self._held[name] = path if probs.nbytes > LARGE else probs.astype(np.float64)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        held = self._held[name]
+        return read_arrays(held, ("probs",))["probs"].astype(np.float64) if isinstance(held, Path) else held
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._held)
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+
 def _distributions(
     folder: Path, groups: dict[str, dict[int, pd.DataFrame]], hierarchy: Hierarchy
-) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+) -> tuple[Mapping[str, np.ndarray], dict[str, np.ndarray]]:
     """Return every method's class distributions, and the macro distributions of routers of the run's hierarchy."""
-    classes_by, router_by = {}, {}
+    classes_by, router_by = _Distributions(), {}
     for name, parts in groups.items():
         path = folder / ARCHIVES / archive_name(name)
         try:
-            arrays = read_arrays(path)
+            arrays = read_arrays(path, ("probs", "macro_probs"))
         except OSError as error:
             raise DataError(
                 f"{folder} lacks the probabilities of {name!r}: {error}. Run the benchmark again."
@@ -224,7 +246,7 @@ def _distributions(
                 f"{path} must hold `probs` of shape {(*shape, hierarchy.n_classes)}, as predictions.csv has images and "
                 f"seeds. Received: {found}. Run the benchmark again."
             )
-        classes_by[name] = probs.astype(np.float64)
+        classes_by.add(name, path, probs)
         if macro_probs is not None and macro_probs.shape == (*shape, hierarchy.n_macros):
             router_by[name] = macro_probs.astype(np.float64)
     return classes_by, router_by

@@ -35,6 +35,8 @@ class Parts:
         Rows of training and of validation images.
     products : sequence of length n_images, or None
     background : Background or None
+    asked : tuple of two ndarrays of int, or None
+        Rows whose `val_probs` and `probs` are wanted, increasing; all for None.
     """
 
     features: np.ndarray
@@ -43,6 +45,7 @@ class Parts:
     val: np.ndarray
     products: Sequence[str] | np.ndarray | None = None
     background: Background | None = None
+    asked: tuple[np.ndarray, np.ndarray] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +56,10 @@ class Tuned:
     ----------
     model : LinearHead, NeighborHead or one of somebody's own
         With `network()`: a Keras model from features to probabilities.
-    val_probs, probs : ndarray of shape (n_images, n_labels)
-        Of all images. `probs`: from the final head. `val_probs`: from training images alone, but rows of validation
-        images from heads that learned from all training images and the other validation images, as the final one does.
+    val_probs, probs : ndarray of shape (n_asked, n_labels)
+        Of the rows that were asked for. `probs`: from the final head. `val_probs`: from training images alone, but
+        rows of validation images from heads that learned from all training images and the other validation images, as
+        the final one does.
     searched : int
     chosen : dict
         The settings, with the `temperature` that its logits were divided by.
@@ -134,12 +138,18 @@ def tune(
         temperature = _score(alone.logits(parts.features[parts.val]), parts.targets[parts.val])[1]
     if final.divided(2.0) is final:  # a head that takes none
         temperature = 1.0
-    kept, same = {**settings[best], "temperature": float(temperature)}, final is alone
+    kept = {**settings[best], "temperature": float(temperature)}
     alone, final = (model.divided(temperature) for model in (alone, final))
-    said = _probs(alone.logits(parts.features))
-    probs = said.copy() if same else _probs(final.logits(parts.features))
+    everyone = np.arange(len(parts.features))
+    val_rows, rows = parts.asked or (everyone, everyone)
+    known = np.isin(val_rows, parts.val) if unseen is not None else np.zeros(len(val_rows), bool)
+    said = np.empty((len(val_rows), n_labels))
+    if not known.all():
+        said[~known] = _probs(alone.logits(parts.features[val_rows[~known]]))
     if unseen is not None:
-        said[parts.val] = _probs(unseen / temperature)
+        place = np.argsort(parts.val)
+        said[known] = _probs(unseen[place[np.searchsorted(parts.val[place], val_rows[known])]] / temperature)
+    probs = _probs(final.logits(parts.features[rows]))
     return Tuned(final, said, probs, len(settings), kept)
 
 
