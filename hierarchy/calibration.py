@@ -28,7 +28,7 @@ BOUNDS = (0.25, 20.0)  # few validation images, all right, would ask for ever mo
 """The lowest and the highest temperature that is fitted."""
 LOWEST, HIGHEST = 0.01, 1000.0
 """The lowest and the highest temperature that is applied; beyond them probabilities are rounded away."""
-CELLS, FEWEST_ROWS = 20_000_000, 1000
+CELLS, FEWEST_ROWS = 10_000_000, 1000
 """Of a larger table so many numbers in evenly spaced rows, or 1,000 rows, are enough for one temperature."""
 AT_ONCE = 2**22
 """Numbers that are scaled at once: none depends on it."""
@@ -159,12 +159,17 @@ def held_temperature(log_probs: ArrayLike, labels: ArrayLike) -> float:
     return fit_temperature(log_probs, labels) if _holds(len(labels), fit, gains) else 1.0
 
 
+def enough_rows(n_rows: int, n_columns: int) -> slice | np.ndarray:
+    """Return which rows of a table are enough for a temperature: all, or evenly spaced ones of a large table."""
+    enough = max(CELLS // max(n_columns, 1), FEWEST_ROWS)
+    return slice(None) if n_rows <= enough else np.linspace(0, n_rows - 1, enough).astype(int)
+
+
 def _enough(log_probs: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Check log probabilities and labels; of large tables give evenly spaced rows, as many as one number needs."""
     log_probs, labels = np.asarray(log_probs), np.asarray(labels)
-    if log_probs.ndim == 2 and log_probs.size > CELLS and labels.shape == log_probs.shape[:1]:
-        some = np.linspace(0, len(labels) - 1, max(CELLS // log_probs.shape[1], FEWEST_ROWS)).astype(int)
-        some = np.unique(some)
+    if log_probs.ndim == 2 and labels.shape == log_probs.shape[:1]:
+        some = enough_rows(*log_probs.shape)
         log_probs, labels = log_probs[some], labels[some]
     log_probs = _log_table(log_probs, "log_probs", None)
     _check_labels(labels, len(log_probs), log_probs.shape[1])

@@ -1,6 +1,7 @@
 """Arrays in `.npz` files that others may have written: never unpickled, and no larger in memory than in the file."""
 
 import io
+import struct
 import tokenize
 import zipfile
 import zlib
@@ -58,6 +59,37 @@ def read_arrays(path: str | Path, names: Collection[str] | None = None) -> dict[
             raise DataError(
                 f"{path} is damaged, or not an .npz file: {error or type(error).__name__}. Write it again."
             ) from error
+
+
+def mapped_array(path: str | Path, name: str) -> np.ndarray | None:
+    """Return an array of an `.npz` file as it lies there, read as parts of it are looked at.
+
+    Returns
+    -------
+    ndarray or None
+        None if there is no such array, or it is packed. Its checksum is not compared.
+
+    Raises
+    ------
+    DataError, OSError
+        As `read_arrays`.
+    """
+    path = Path(path)
+    with path.open("rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                member = archive.NameToInfo.get(f"{name}.npy")
+            if member is None or member.compress_type != zipfile.ZIP_STORED:
+                return None
+            file.seek(member.header_offset)
+            lengths = struct.unpack("<HH", file.read(30)[26:])  # of name and extra field in the local header
+            file.seek(sum(lengths), 1)
+            shape, fortran, dtype = _HEADERS[npy.read_magic(file)](file)
+            if dtype.hasobject:
+                raise ValueError(f"{name} holds Python objects, which are never loaded")
+            return np.memmap(file, dtype, "r", file.tell(), shape, "F" if fortran else "C")
+        except (zipfile.BadZipFile, struct.error, LookupError, ValueError, TypeError) as error:
+            raise DataError(f"{path} is damaged, or not an .npz file: {error}. Write it again.") from error
 
 
 def _check_total(archive: zipfile.ZipFile, path: Path) -> None:

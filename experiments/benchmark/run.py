@@ -21,7 +21,7 @@ from aisles.experiments.methods.protocol import check_same_protocol, collect
 from aisles.experiments.methods.registry import FLAT, Context, Method, MethodResult, taking_part
 from aisles.experiments.metrics.hierarchy_quality import agreement, hierarchy_quality
 from aisles.experiments.report.writing import write_report
-from aisles.experiments.runs.large_tables import on_disk
+from aisles.experiments.runs.large_tables import on_disk, table_on_disk
 from aisles.experiments.runs.plan import in_words, write_plan
 from aisles.experiments.runs.predictions import Predictions
 from aisles.experiments.runs.provenance import check_resumable, environment
@@ -363,7 +363,8 @@ class _Run:
         hierarchy, seeds = self.found.hierarchy, self.context.seeds
         router = [getattr(self.trainer.fitted(router_job(hierarchy, seed)), key)[rows] for seed in seeds]
         within = [self.trainer.within(hierarchy, seed, rows, key) for seed in seeds]
-        return np.stack(router).astype(np.float32), np.stack(within)
+        inside = table_on_disk(np.stack(within), self.large_tables, f"within-{key}")
+        return np.stack(router).astype(np.float32), inside
 
     def cost(self, method: MethodResult) -> dict[str, float]:
         return method_cost(method, self.trainer, self.backbone.n_parameters)

@@ -315,7 +315,7 @@ def dealt(jobs: Sequence[HeadJob], workers: int) -> list[Sequence[HeadJob]]:
     """
     ordered = sorted(jobs, key=lambda job: -len(job.label_of))
     whole = len(ordered[0].label_of)
-    large = [[job] for job in ordered if len(job.label_of) == whole]
+    large: list[Sequence[HeadJob]] = [[job] for job in ordered if len(job.label_of) == whole]
     small = ordered[len(large) :]
     size = min(max(len(small) // (4 * workers), 1), TOGETHER)
     return large + [small[start : start + size] for start in range(0, len(small), size)]

@@ -1,6 +1,6 @@
 """Two-stage methods with heads on shared features: every routing rule, and the primary rule on other hierarchies."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rule_functions import macro_from_flat
-from aisles.hierarchy.rules import RoutingRule, parse_rule, route
+from aisles.hierarchy.rules import RoutingRule, in_parts, parse_rule
 from aisles.models.heads.registry import HEADS
 
 from .head_jobs import HeadJob, flat_job, router_job, two_stage_jobs, with_head
@@ -17,9 +17,6 @@ from .savable import routed_classifier
 
 if TYPE_CHECKING:
     from aisles.models.prediction.two_stage import TwoStageClassifier
-
-CELLS = 2**22
-"""Probabilities that are routed at once: no answer depends on it."""
 
 
 def definition_of(rule: RoutingRule, head: str = "") -> MethodDefinition:
@@ -57,7 +54,7 @@ def routed(context: Context, rule: RoutingRule, hierarchy: Hierarchy, head: str 
         ]
         for key, split in parts
     ]
-    test, val = (np.stack([routed_in_parts(rule, hierarchy, t) for t in some]) for some in tables)
+    test, val = (_as_float32([in_parts(rule, hierarchy, t) for t in some]) for some in tables)
     macro, val_macro = (_as_float32([_macro_probs(t, hierarchy) for t in some]) for some in tables)
     return MethodResult(
         test,
@@ -72,17 +69,6 @@ def routed(context: Context, rule: RoutingRule, hierarchy: Hierarchy, head: str 
         searched=max(context.trainer.budget(job).searched for job in jobs[0]) if jobs[0] else 1,
         deterministic=bool(head) and HEADS[head].deterministic,
     )
-
-
-def routed_in_parts(rule: RoutingRule, hierarchy: Hierarchy, tables: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return a rule's class distributions, float32 of shape (n_images, n_classes), computed in parts of the images."""
-    n = len(next(iter(tables.values())))
-    found = np.empty((n, hierarchy.n_classes), np.float32)
-    size = max(CELLS // hierarchy.n_classes, 1)
-    for start in range(0, n, size):
-        part = {name: table[start : start + size] for name, table in tables.items()}
-        found[start : start + size] = route(rule, hierarchy=hierarchy, **part)
-    return found
 
 
 def heads_of(
@@ -215,4 +201,4 @@ def _inside(tables: dict[str, np.ndarray], hierarchy: Hierarchy) -> np.ndarray:
 
 
 def _as_float32(tables: list[np.ndarray]) -> np.ndarray:
-    return np.stack(tables).astype(np.float32)
+    return np.stack(tables).astype(np.float32, copy=False)

@@ -24,12 +24,18 @@ def on_disk(result: MethodResult, folder: Path, name: str) -> MethodResult:
     name : str
         The method's.
     """
-    kept = {}
-    for key in TABLES:
-        table = getattr(result, key)
-        if table is not None and table.size * 4 > LARGE:
-            path = folder / f"{file_name_of(name)}-{key}.npy"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            np.save(path, table.astype(np.float32, copy=False))
-            kept[key] = array_of(path)
-    return replace(result, **kept)
+    known = {key: getattr(result, key) for key in TABLES}
+    tables = {key: table for key, table in known.items() if table is not None and table.size * 4 > LARGE}
+    return replace(
+        result, **{key: table_on_disk(table, folder, f"{name}-{key}") for key, table in tables.items()}
+    )
+
+
+def table_on_disk(table: np.ndarray, folder: Path, name: str) -> np.ndarray:
+    """Write a table, as float32, and return it as it lies on disk; a small one comes back as it is."""
+    if table.size * 4 <= LARGE:
+        return table
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{file_name_of(name)}.npy"
+    np.save(path, table.astype(np.float32, copy=False))
+    return array_of(path)

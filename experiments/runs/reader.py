@@ -2,7 +2,7 @@
 
 import json
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from aisles.data_prep.images.columns import shortened
-from aisles.data_prep.io.arrays import read_arrays
+from aisles.data_prep.io.arrays import mapped_array, read_arrays
 from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.tables import restored_table
 from aisles.data_prep.io.tables import rows as table_rows
@@ -61,7 +61,7 @@ class Run:
     answers_by : mapping of str to ndarray of int of shape (n_seeds, n_test)
         Each method's answers as indices into `classes`.
     classes_by : mapping of str to ndarray of shape (n_seeds, n_test, n_classes)
-        Every method's class distributions.
+        Every method's class distributions; large ones are read as parts of them are looked at.
     router_by : mapping of str to ndarray of shape (n_seeds, n_test, n_macros)
         Of the methods that have a router over the run's macros.
     """
@@ -204,49 +204,30 @@ def _answers(parts: dict[int, pd.DataFrame], hierarchy: Hierarchy) -> np.ndarray
     return np.stack([np.searchsorted(classes, part["answer"].to_numpy(dtype=str)) for part in parts.values()])
 
 
-class _Distributions(Mapping[str, np.ndarray]):
-    """Class distributions by method, float64; large ones are read anew whenever they are asked for."""
-
-    def __init__(self) -> None:
-        self._held: dict[str, np.ndarray | Path] = {}
-
-    def add(self, name: str, path: Path, probs: np.ndarray) -> None:
-        """Add a method's, that were read from a file."""
-        self._held[name] = path if probs.nbytes > LARGE else probs.astype(np.float64)
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        held = self._held[name]
-        return read_arrays(held, ("probs",))["probs"].astype(np.float64) if isinstance(held, Path) else held
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._held)
-
-    def __len__(self) -> int:
-        return len(self._held)
-
-
 def _distributions(
     folder: Path, groups: dict[str, dict[int, pd.DataFrame]], hierarchy: Hierarchy
-) -> tuple[Mapping[str, np.ndarray], dict[str, np.ndarray]]:
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Return every method's class distributions, and the macro distributions of routers of the run's hierarchy."""
-    classes_by, router_by = _Distributions(), {}
+    classes_by, router_by = {}, {}
     for name, parts in groups.items():
         path = folder / ARCHIVES / archive_name(name)
         try:
-            arrays = read_arrays(path, ("probs", "macro_probs"))
+            large = mapped_array(path, "probs") if path.stat().st_size > LARGE else None
+            arrays = read_arrays(path, ("macro_probs",) if large is not None else ("probs", "macro_probs"))
         except OSError as error:
             raise DataError(
                 f"{folder} lacks the probabilities of {name!r}: {error}. Run the benchmark again."
             ) from error
         shape = (len(parts), len(next(iter(parts.values()))))
-        probs, macro_probs = arrays.get("probs"), arrays.get("macro_probs")
+        probs = large if large is not None else arrays.get("probs")
+        macro_probs = arrays.get("macro_probs")
         if probs is None or probs.shape != (*shape, hierarchy.n_classes) or not np.isfinite(probs).all():
             found = None if probs is None else probs.shape
             raise DataError(
                 f"{path} must hold `probs` of shape {(*shape, hierarchy.n_classes)}, as predictions.csv has images and "
                 f"seeds. Received: {found}. Run the benchmark again."
             )
-        classes_by.add(name, path, probs)
+        classes_by[name] = probs if isinstance(probs, np.memmap) else probs.astype(np.float64)
         if macro_probs is not None and macro_probs.shape == (*shape, hierarchy.n_macros):
             router_by[name] = macro_probs.astype(np.float64)
     return classes_by, router_by

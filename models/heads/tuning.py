@@ -1,14 +1,14 @@
 """Choosing a head's settings: by validation images, or where there are none by cross-validation grouped by product."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.special import log_softmax
 
-from aisles.hierarchy.calibration import fit_temperature
+from aisles.hierarchy.calibration import AT_ONCE, CELLS, FEWEST_ROWS, enough_rows, fit_temperature
 
 from .closed_form import Background
 from .registry import HeadDefinition
@@ -18,7 +18,7 @@ FOLDS = 3
 FEWEST = 10
 """Validation images from which on they choose alone."""
 ENOUGH = 4000
-"""Validation images on which settings are compared at most; the temperature of the chosen one comes from all."""
+"""Validation images on which settings are compared at most; the temperature of the chosen one comes from more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,8 +111,9 @@ def tune(
     settings = [dict(setting) for setting in definition.grid(parts.background)]
     both = np.concatenate([parts.train, parts.val])
     folds = _folds(parts, both)
-    if len(folds) == 1 and len(parts.val) > ENOUGH:
-        some = np.linspace(0, len(parts.val) - 1, ENOUGH).astype(int)
+    enough = min(ENOUGH, max(CELLS // n_labels, FEWEST_ROWS))
+    if len(folds) == 1 and len(parts.val) > enough:
+        some = np.linspace(0, len(parts.val) - 1, enough).astype(int)
         folds = [(parts.train, parts.val[some])]
     tables = [np.empty((sum(len(asked) for _, asked in folds), n_labels)) for _ in settings]
     done = 0
@@ -142,14 +143,15 @@ def tune(
     alone, final = (model.divided(temperature) for model in (alone, final))
     everyone = np.arange(len(parts.features))
     val_rows, rows = parts.asked or (everyone, everyone)
+    dtype = np.float64 if parts.asked is None else np.float32
+    said, probs = (np.empty((len(asked), n_labels), dtype) for asked in (val_rows, rows))
     known = np.isin(val_rows, parts.val) if unseen is not None else np.zeros(len(val_rows), bool)
-    said = np.empty((len(val_rows), n_labels))
-    if not known.all():
-        said[~known] = _probs(alone.logits(parts.features[val_rows[~known]]))
+    _fill(said, np.flatnonzero(~known), lambda some: alone.logits(parts.features[val_rows[some]]))
     if unseen is not None:
-        place = np.argsort(parts.val)
-        said[known] = _probs(unseen[place[np.searchsorted(parts.val[place], val_rows[known])]] / temperature)
-    probs = _probs(final.logits(parts.features[rows]))
+        order = np.argsort(parts.val)
+        place = order[np.searchsorted(parts.val[order], np.where(known, val_rows, parts.val[0]))]
+        _fill(said, np.flatnonzero(known), lambda some: unseen[place[some]] / temperature)
+    _fill(probs, np.arange(len(rows)), lambda some: final.logits(parts.features[rows[some]]))
     return Tuned(final, said, probs, len(settings), kept)
 
 
@@ -173,7 +175,7 @@ def _cross_fitted(
     definition: HeadDefinition, parts: Parts, n_labels: int, one: Sequence[Mapping[str, Any]], seed: int
 ) -> np.ndarray:
     """Return logits of validation images from heads that learned from training and the other validation images."""
-    logits = np.empty((len(parts.val), n_labels))
+    logits = np.empty((len(parts.val), n_labels), np.float64 if parts.asked is None else np.float32)
     fold = _fold_of(parts, parts.val)
     for number in np.unique(fold):
         learned = np.concatenate([parts.train, parts.val[fold != number]])
@@ -201,6 +203,8 @@ def _folds(parts: Parts, both: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]
 
 def _score(logits: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     """Return the mean loss of the true labels after the best temperature, and that temperature."""
+    some = enough_rows(*logits.shape)
+    logits, truth = logits[some], truth[some]
     logs = np.asarray(log_softmax(logits, axis=1))
     scale = max(
         float(np.median(np.ptp(logs, axis=1))) / 10.0, 1.0
@@ -210,5 +214,9 @@ def _score(logits: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     return float(-scaled[np.arange(len(truth)), truth].mean()), temperature
 
 
-def _probs(logits: np.ndarray) -> np.ndarray:
-    return np.exp(np.asarray(log_softmax(logits, axis=1)))
+def _fill(table: np.ndarray, rows: np.ndarray, logits: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Put the probabilities of some rows into a table, a part at a time."""
+    size = max(AT_ONCE // table.shape[1], 1)
+    for start in range(0, len(rows), size):
+        some = rows[start : start + size]
+        table[some] = np.exp(np.asarray(log_softmax(logits(some), axis=1)))
