@@ -15,6 +15,7 @@ from aisles.data_prep.images.features_table import FeaturesTable, is_features_ta
 from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.files import features_cache, write_whole
 from aisles.data_prep.io.step_cache import fingerprint, step
+from aisles.data_prep.io.workers import engine
 from aisles.experiments.judge.methods_table import methods_table
 from aisles.experiments.methods.head_jobs import Trainer, flat_job, router_job, two_stage_jobs
 from aisles.experiments.methods.protocol import check_same_protocol, collect
@@ -60,7 +61,6 @@ from .preparation import (
     without_validation,
 )
 from .sweep import sweep_cuts
-from .workers import engine
 
 LINKAGES = ("ward", "average", "complete")
 FORECAST_MACROS = tuple(range(2, 13))
@@ -131,7 +131,7 @@ def run_benchmark(
     jobs : int, optional
         Processes that train heads; by default as many as there are processors, where it pays.
     scheduler : str, optional
-        A Dask cluster that trains the heads in their place; see `experiments.engine`.
+        A Dask cluster that extracts features and trains in their place; see `data_prep.io.workers`.
     sweep : bool
         Whether to try the cuts that `settings.sweep` names, too.
     resume : bool
@@ -153,7 +153,8 @@ def run_benchmark(
     settings, output = settings or BenchmarkSettings(), Path(output).absolute()
     if not isinstance(data, FeaturesTable):
         check_apart(Path(data), output)
-    with run_folder(output):
+    with run_folder(output), engine(scheduler) as places:
+        jobs = places or jobs
         if not isinstance(data, FeaturesTable) and not is_features_table(data):
             features_cache(cache)  # what can't be written is said before images are read
         prepared = prepare_data(data, settings.data, settings.hierarchy.column)
@@ -194,9 +195,8 @@ def run_benchmark(
             named=backbone is None and prepared.vectors is None,
             command=command,
         )
-        with engine(scheduler) as places:
-            run = _Run(output, settings, prepared, network, features, found, cache, places or jobs, command)
-            metrics = run.run(sweep)
+        run = _Run(output, settings, prepared, network, features, found, cache, jobs, command)
+        metrics = run.run(sweep)
         write_report(output)
     return BenchmarkResult(output, metrics)
 

@@ -12,9 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-import joblib
 import numpy as np
 import pandas as pd
 
@@ -22,6 +21,7 @@ from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.files import write_whole
 from aisles.data_prep.io.progress import progress
 from aisles.data_prep.io.step_cache import is_made, made_from, read_facts, step
+from aisles.data_prep.io.workers import spread
 from aisles.experiments.settings.benchmark import TrainingSettings
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.models.heads.registry import HEADS
@@ -194,9 +194,8 @@ class Trainer:
             return
         logger.info("Training %d heads; %d are there already.", len(missing), len(wanted) - len(missing))
         workers = self._workers(len(missing))
-        call = joblib.delayed(_make)
         calls = (
-            call(
+            (
                 self.folder,
                 [(job, self.inputs(job)) for job in some],
                 self._images(),
@@ -205,11 +204,7 @@ class Trainer:
             )
             for some in dealt(missing, workers)
         )
-        outcomes = cast(
-            Iterable[list[tuple[str, str | None]]],
-            joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(calls),
-        )
-        each = (outcome for some in outcomes for outcome in some)
+        each = (outcome for some in spread(_make, calls, workers) for outcome in some)
         for name, reason in progress(each, "Training", len(missing), "heads"):
             if reason:
                 self.failures[name] = reason
