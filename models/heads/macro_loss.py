@@ -32,7 +32,7 @@ def fit_macro_loss(
     macro_of: np.ndarray,
     settings: Sequence[Mapping[str, Any]],
     *,
-    steps: int = 100,
+    steps: int = 50,
 ) -> Iterator[LinearHead]:
     """Fit linear heads by the loss of class and macro, each started from the one before.
 
