@@ -29,6 +29,7 @@ from aisles.experiments.report.render.document import (
 )
 from aisles.experiments.runs.reader import FLAT, Run
 from aisles.experiments.runs.schema import ComparisonFacts, MethodFacts, MetricFacts
+from aisles.experiments.stats.points import size_in_points
 
 PREDICTION = (
     ("backbone_passes", "backbone passes an image"),
@@ -181,7 +182,7 @@ def _tests(run: Run) -> list[Block]:
     caption = (
         "Corrected: images that only the method gets right; broken: that only its baseline gets right (means over "
         f"seeds; their difference over {run.metrics['n_test']} is the difference in accuracy). Equivalence: within "
-        f"{100 * first['margin']:g} points. Smallest difference: what these images detect with 80 % power."
+        f"{size_in_points(first['margin'])}. Smallest difference: what these images detect with 80 % power."
     )
     return [Table("tests", caption, columns, tuple(rows))]
 
