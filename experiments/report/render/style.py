@@ -84,7 +84,7 @@ tbody th{min-width:5.2rem;max-width:9.5rem}}
 .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 th.n{white-space:normal}
 th button{font:inherit;color:inherit;background:none;border:0;padding:0;text-align:inherit;cursor:pointer}
-th button::after{content:"\\a0↕";color:var(--muted);font-weight:400}
+th button{text-decoration:underline dotted var(--muted);text-underline-offset:.25em}
 th[aria-sort=ascending] button::after{content:"\\a0↑"}th[aria-sort=descending] button::after{content:"\\a0↓"}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(10rem,1fr));gap:.8rem;padding:0;max-width:none;
 list-style:none}

@@ -105,10 +105,9 @@ def methods_section(run: Run) -> Section:
         *(Column(facts["label"], "share") for facts in _shown(run).values()),
     )
     caption = (
-        f"Means over {seeds_in_words(run.metrics)}, {run.metrics['n_test']} test images. Low and high bound the "
-        "difference against flat (or the baseline in brackets), for each alone; p is corrected by step-down max-T over "
-        "all but the primary. Best flat: the flat method that validation images prefer. Settings tried: on validation "
-        "images."
+        f"Means over {seeds_in_words(run.metrics)} and {run.metrics['n_test']} test images. Low and high: the interval "
+        "of the difference from flat (or from the baseline in brackets), for each method alone. p is corrected by "
+        "step-down max-T for all methods but the primary. Settings were tried on validation images."
     )
     blocks: list[Block] = [Table("methods", caption, columns, tuple(rows), sortable=True)]
     if run.metrics["best_flat"]["name"] != FLAT:
