@@ -2,9 +2,10 @@
 
 They need a joined backbone (`efficientnet_lite0+efficientnet_lite2`): its first network looks at every image, the
 others at images sent. The gate is pre-specified and its threshold comes from validation images, so that a stated share
-of images like these is sent, and with it the mean cost. Each urgency is of a model that never saw its image: those of
-validation images are cross-fitted. Where other images come than those of the validation split the share is another:
-stated and measured share are recorded side by side (`sent`). SHARE/batch ranks the images that are asked about among
+of images like these is sent, and with it the mean cost. Each urgency is of a model that never saw its product: those of
+validation images are cross-fitted, no product in two folds. Where other images come than those of the validation split,
+or several photographs of one visit pass for different products, the share is another: stated and measured share are
+recorded side by side (`sent`). SHARE/batch ranks the images that are asked about among
 themselves, so that the share is kept whatever comes; an answer then depends on the images beside it.
 
 The stronger look has the features of all networks, for the cheap ones are there already. Beside a second look by macro
@@ -149,6 +150,12 @@ def _submodel_jobs(context: Context, parameter: str) -> list[HeadJob]:
     return [*_jobs(context), *(with_head(job, HEAD) for job in needed)]
 
 
+def products_of(context: Context) -> tuple[np.ndarray, np.ndarray]:
+    """Return the products of validation and of test images."""
+    products = np.asarray(context.prepared.manifest.products)
+    return products[context.rows("val")], products[context.rows("test")]
+
+
 def _result(
     context: Context,
     gate: Gate,
@@ -177,7 +184,7 @@ def _result(
         cost=cost_of(context, float(going["test"].mean()), jobs, first.model.parameters),
         searched=first.searched,
         deterministic=True,
-        sent=sent_shares(budget, going["val"], going["test"]),
+        sent=sent_shares(budget, going["val"], going["test"], products_of(context)),
         **more,
     )
 

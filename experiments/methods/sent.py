@@ -85,7 +85,12 @@ class SentShares:
         )
 
 
-def sent_shares(budget: Budget, validation: np.ndarray, test: np.ndarray) -> SentShares:
+def sent_shares(
+    budget: Budget,
+    validation: np.ndarray,
+    test: np.ndarray,
+    products: tuple[np.ndarray, np.ndarray] | None = None,
+) -> SentShares:
     """Compare the share of test images sent with what validation images let expect.
 
     Parameters
@@ -93,27 +98,46 @@ def sent_shares(budget: Budget, validation: np.ndarray, test: np.ndarray) -> Sen
     budget : Budget
     validation, test : ndarray of bool
         Which images were sent.
+    products : tuple of ndarray, optional
+        The product of each validation image and of each test image: images of one product are sent together more
+        often than others and count as fewer, which widens the interval.
     """
-    measured = float(test.mean())
+    measured, share = float(test.mean()), float(validation.mean())
     interval = (measured, measured)
     if not budget.in_batch:
-        interval = share_interval(int(validation.sum()), len(validation), len(test))
+        sizes = [len(validation), len(test)]
+        if products is not None:
+            sizes = [counting(sent, own) for sent, own in zip((validation, test), products, strict=True)]
+        interval = share_interval(share * sizes[0], sizes[0], max(1, round(sizes[1])))
     kept = interval[0] <= measured <= interval[1]
-    return SentShares(budget.share, float(validation.mean()), measured, interval, kept, budget.in_batch)
+    return SentShares(budget.share, share, measured, interval, kept, budget.in_batch)
 
 
-def share_interval(n_sent: int, n: int, n_new: int, level: float = LEVEL) -> tuple[float, float]:
+def counting(sent: np.ndarray, products: np.ndarray) -> float:
+    """Return as how many independent images those of some products count: their number over the design effect.
+
+    That is the variance of the number sent, between products, over what independent images would have (Kish 1965);
+    at least 1.
+    """
+    share = sent.mean()
+    if share in (0, 1):
+        return len(sent)
+    _, place = np.unique(products.astype(str), return_inverse=True)
+    between = np.bincount(place, sent - share) ** 2
+    return len(sent) / max(1.0, float(between.sum()) / (len(sent) * share * (1 - share)))
+
+
+def share_interval(n_sent: float, n: float, n_new: int, level: float = LEVEL) -> tuple[float, float]:
     """Return in which interval the share of new images sent lies, if they are like those that gave the threshold.
 
     With the threshold at the `n_sent`-th largest of n urgencies, a new image reaches it with a probability that is
     itself drawn from Beta(n_sent, n + 1 - n_sent), whatever the urgencies' distribution (the coverage of an order
-    statistic; Wilks 1941). The number among `n_new` images is then beta-binomial. Ties and copies of one product
-    make the true interval wider.
+    statistic; Wilks 1941). The number among `n_new` images is then beta-binomial.
 
     Parameters
     ----------
-    n_sent, n : int
-        Of images that gave the threshold: how many reach it, and how many there are.
+    n_sent, n : float
+        Of independent images that gave the threshold: how many reach it, and how many there are.
     n_new : int
     level : float
 

@@ -17,7 +17,7 @@ from aisles.models.heads.registry import HEADS
 from aisles.models.heads.tuning import Parts, Tuned, tune
 
 from .registry import Context, MethodResult, register_method
-from .second_look import HEAD, same_share
+from .second_look import HEAD, products_of, same_share
 from .sent import Budget, sent_shares
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def two_networks(context: Context, parameter: str) -> MethodResult:
         probabilities=parse_rule("hard").definition.probabilities,
         searched=router.searched,
         deterministic=True,
-        sent=sent_shares(budget, going["val"], going["test"]),
+        sent=sent_shares(budget, going["val"], going["test"], products_of(context)),
     )
 
 

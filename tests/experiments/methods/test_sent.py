@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aisles.experiments.methods.second_look import GATES, Look, threshold_for
-from aisles.experiments.methods.sent import Budget, sent_shares, share_interval
+from aisles.experiments.methods.sent import Budget, counting, sent_shares, share_interval
 from aisles.models.heads.registry import HEADS
 from aisles.models.heads.tuning import Parts, tune
 
@@ -50,6 +50,55 @@ def test_every_gate_keeps_the_stated_share_of_images_like_the_validation_images(
     # A threshold's share scatters by sqrt(.4 x .6 / 150) = .04, a mean over 1,000 draws by .0013; steps are 1 / 150.
     assert np.mean(measured) == pytest.approx(share, abs=0.009)
     assert 0.92 <= np.mean(kept) <= 0.985
+
+
+def test_images_of_one_product_count_as_fewer():
+    sent = np.repeat([True, False, False, True], 5)
+    assert counting(sent, np.arange(20)) == 20
+    assert counting(sent, np.repeat(np.arange(4), 5)) == pytest.approx(
+        4
+    )  # always together: one image a product
+    assert counting(np.ones(6, bool), np.zeros(6)) == 6
+    alone = sent_shares(Budget(0.5), sent, sent)
+    together = sent_shares(Budget(0.5), sent, sent, (np.repeat(np.arange(4), 5),) * 2)
+    assert together.interval[0] < alone.interval[0] < 0.5 < alone.interval[1] < together.interval[1]
+
+
+def visited(rng, n_visits, known):
+    """Draw visits of 5 photographs of one class, which resemble each other more than others of the class."""
+    label = rng.permutation(np.arange(n_visits) % 12)
+    own = 1.8 * np.eye(12)[label] + rng.normal(size=(n_visits, 12))
+    x = np.repeat(own, 5, axis=0) + 0.4 * rng.normal(size=(5 * n_visits, 12))
+    visit = np.repeat(np.arange(n_visits), 5)
+    return np.hstack([x, x**2]), np.repeat(label, 5), visit if known else np.arange(5 * n_visits)
+
+
+def share_of_visits(rng, known):
+    sizes = (
+        36,
+        60,
+        240,
+    )  # as on a data set with few training images, so that the final head gains from others
+    x, y, product = zip(*(visited(rng, n, known) for n in sizes), strict=True)
+    rows = np.split(np.arange(5 * sum(sizes)), np.cumsum([5 * n for n in sizes])[:2])
+    product = np.concatenate([[f"{split}-{i}" for i in own] for split, own in enumerate(product)])
+    found = tune(HEADS["lda"], Parts(np.concatenate(x), np.concatenate(y), rows[0], rows[1], product), 12)
+    val, test = (
+        -Look(probs, np.zeros(len(probs), int)).margin
+        for probs in (found.val_probs[rows[1]], found.probs[rows[2]])
+    )
+    threshold = threshold_for(val, 0.4)
+    return sent_shares(Budget(0.4), val >= threshold, test >= threshold, (product[rows[1]], product[rows[2]]))
+
+
+def test_visits_that_are_known_as_products_keep_the_share_and_unknown_ones_send_more():
+    known, unknown = (
+        np.array([share_of_visits(np.random.default_rng(seed), told).measured for seed in range(30)])
+        for told in (True, False)
+    )
+    assert known.mean() == pytest.approx(0.4, abs=0.04)
+    assert unknown.mean() > known.mean() + 0.05
+    assert (unknown > known).mean() > 0.8
 
 
 def planted(rng, n, contrast=1.0):
