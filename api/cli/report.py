@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from aisles.experiments.stats.points import change_in_points, interval_in_points
+
 from .commands import Command, ModelCommand, as_json, plugin_option
 
 PATH = click.Path(path_type=Path)
@@ -80,8 +82,9 @@ def _across(runs: tuple[Path, ...], output: Path, method: str | None, json_: boo
     for name, comparison, weight in zip(
         across.names, across.comparisons, across.combined.weights, strict=True
     ):
-        low, high = (100 * bound for bound in comparison["interval"])
-        difference = f"{100 * comparison['difference']:+6.1f} points ({low:+.1f} to {high:+.1f})"
+        difference = (
+            f"{change_in_points(comparison['difference']):>13} ({interval_in_points(comparison['interval'])})"
+        )
         click.echo(f"{name:<{width}}  {difference}  weight {100 * weight:.0f} %  {comparison['verdict']}")
     click.echo(f"\n{across.sentence()}\n\nLook at {files.html}.")
 

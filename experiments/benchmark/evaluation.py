@@ -18,6 +18,7 @@ from aisles.experiments.metrics.method_metrics import (
 from aisles.experiments.metrics.registry import METRICS
 from aisles.experiments.runs.predictions import Predictions
 from aisles.experiments.settings.benchmark import ComparisonSettings
+from aisles.experiments.stats.points import change_in_points
 from aisles.experiments.stats.verdict import Comparison, as_json, compare, compare_family
 from aisles.hierarchy.calibration import fit_composed_temperatures
 from aisles.hierarchy.rules import parse_rule, route
@@ -180,7 +181,7 @@ def claim(best: Comparison, flat: Comparison) -> str:
     )
     if flat.verdict == "better" and best.verdict != "better":
         beside = f"{flat.b} beats {flat.a} alone, which is not the strongest flat model"
-    return f"{best.sentence()} ({beside}: {100 * flat.difference:+.1f} points.)"
+    return f"{best.sentence()} ({beside}: {change_in_points(flat.difference)}.)"
 
 
 def calibrated_stages(predictions: Predictions, primary: str) -> dict[str, Any] | None:

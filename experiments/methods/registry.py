@@ -41,6 +41,10 @@ OURS = (
     "external",
     "discriminant",
     "coarse",
+    "macro_loss",
+    "neighbors",
+    "specialists",
+    "bagged",
     "second_look",
     "two_networks",
     "fine_tuned",
@@ -317,8 +321,9 @@ def register_method(
     description : str
         What the method is, in half a sentence; stands in tables, reports and help. `{parameter}` is filled in.
     role : str
-        `flat` (one model over all classes), `ensemble` (several flat ones), `two-stage`, `hierarchy` (the primary rule
-        on another hierarchy), `control` (on random macros) or `reference` (another library).
+        `flat` (one model over all classes), `ensemble` (several flat ones), `two-stage` (whatever learns from the
+        macros), `hierarchy` (the primary rule on another hierarchy), `control` (on random macros) or `reference`
+        (another library).
     baseline : str, or callable
         The method that it is judged against; takes part unasked. A callable is given the parameter.
     brings : tuple of str

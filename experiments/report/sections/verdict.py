@@ -29,6 +29,7 @@ from aisles.experiments.report.render.document import (
 )
 from aisles.experiments.runs.reader import FLAT, Run
 from aisles.experiments.runs.schema import ComparisonFacts, MethodFacts, MetricFacts
+from aisles.experiments.stats.points import size_in_points
 
 PREDICTION = (
     ("backbone_passes", "backbone passes an image"),
@@ -104,10 +105,9 @@ def methods_section(run: Run) -> Section:
         *(Column(facts["label"], "share") for facts in _shown(run).values()),
     )
     caption = (
-        f"Means over {seeds_in_words(run.metrics)}, {run.metrics['n_test']} test images. Low and high bound the "
-        "difference against flat (or the baseline in brackets), for each alone; p is corrected by step-down max-T over "
-        "all but the primary. Best flat: the flat method that validation images prefer. Settings tried: on validation "
-        "images."
+        f"Means over {seeds_in_words(run.metrics)} and {run.metrics['n_test']} test images. Low and high: the interval "
+        "of the difference from flat (or from the baseline in brackets), for each method alone. p is corrected by "
+        "step-down max-T for all methods but the primary. Settings were tried on validation images."
     )
     blocks: list[Block] = [Table("methods", caption, columns, tuple(rows), sortable=True)]
     if run.metrics["best_flat"]["name"] != FLAT:
@@ -181,7 +181,7 @@ def _tests(run: Run) -> list[Block]:
     caption = (
         "Corrected: images that only the method gets right; broken: that only its baseline gets right (means over "
         f"seeds; their difference over {run.metrics['n_test']} is the difference in accuracy). Equivalence: within "
-        f"{100 * first['margin']:g} points. Smallest difference: what these images detect with 80 % power."
+        f"{size_in_points(first['margin'])}. Smallest difference: what these images detect with 80 % power."
     )
     return [Table("tests", caption, columns, tuple(rows))]
 

@@ -60,7 +60,7 @@ def page(make_run) -> str:
 def test_the_report_opens_with_the_verdict_in_one_sentence_and_its_plot(page):
     body = page[page.index("<body>") :]
     verdict = (
-        "No difference shown between the two-stage classifier (soft) and flat: 81.2 % against 62.5 % correct, "
+        "No difference shown between the two-stage classifier and the flat model: 81.2 % against 62.5 % correct, "
         "+18.8 points."
     )
     evidence = "95 % interval −5.0 to +40.0 points; p = 0.25; 80 % power to detect 40.0 points."
@@ -85,7 +85,7 @@ def test_against_a_stronger_flat_method_the_first_sentence_is_about_that_one(mak
         "utf-8"
     )
 
-    verdict = "The two-stage classifier (soft) is worse: 74.2 % correct against 78.2 % for the best flat one (flat-lda)"
+    verdict = "The two-stage classifier is worse: 74.2 % correct against 78.2 % for the best flat model"
     assert f'<p class="verdict">{verdict}, −4.0 points.</p>' in page
     assert "Against flat alone: no difference shown, +18.8 points." in page
     assert page.index("f-difference-from-flat") > page.index('<details open id="methods"')
@@ -211,7 +211,8 @@ def test_where_no_image_is_a_file_places_are_empty_and_nothing_is_logged(make_ru
     folder = make_run()
     for image in (folder / "images").iterdir():
         image.unlink()
-    page = write_report(folder).html.read_text(encoding="utf-8")
+    with caplog.at_level("WARNING", logger="aisles"):
+        page = write_report(folder).html.read_text(encoding="utf-8")
     assert page.count("no image") > 1 and not caplog.text
     assert "8 photographs were not found when this report was built" in page
 
@@ -232,7 +233,7 @@ def test_markdown_says_the_same_and_links_its_metrics(make_run):
     files = write_report(make_run(classes=HOSTILE))
     text = files.markdown.read_text(encoding="utf-8")
 
-    assert "No difference shown between the two-stage classifier (soft) and flat" in text.replace("\\", "")
+    assert "No difference shown between the two-stage classifier and the flat model" in text.replace("\\", "")
     for link in re.findall(r"\]\(((?:plots|tables)/[^)]+)\)", text):
         assert (files.markdown.parent / link).is_file()
     assert "<script>" not in text.replace("\\<", "")
