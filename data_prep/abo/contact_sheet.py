@@ -1,27 +1,21 @@
 """Contact sheets: the images of a class in parts, such as kept and dropped, with scores, for a person to judge."""
 
-import html
-import re
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from aisles.data_prep.images.decoding import load_pixels
-from aisles.data_prep.images.scan import processors
 from aisles.data_prep.io.errors import UnreadableImage
-from aisles.data_prep.io.files import write_whole
-from aisles.data_prep.io.progress import progress
 
 THUMBNAIL = 132
 GAP = 10
 FRAME = 3
 LINE = 17  # height of a line of text
 COLUMNS = 8
+CELL = THUMBNAIL + 2 * LINE + GAP  # from one row to the next
 MARGIN = 16
 MOST = 48  # images shown of each kind
 INK, FAINT = (32, 32, 32), (110, 110, 110)
@@ -44,6 +38,11 @@ class Part:
     name: str
     color: tuple[int, int, int]
     first: bool = False
+
+    @property
+    def color_name(self) -> str:
+        """What a page calls the color, which it shows lighter on a dark screen."""
+        return {BLUE: "blue", ORANGE: "orange", GRAY: "gray"}[self.color]
 
 
 KEPT, DROPPED, FLAGGED = Part("kept", BLUE), Part("dropped", ORANGE), Part("flagged", GRAY, first=True)
@@ -73,12 +72,51 @@ class SheetImage:
 
 
 @dataclass(frozen=True)
-class SheetEntry:
-    """A written sheet: its class, its file and how many images of the class each part holds."""
+class Shown:
+    """One part of one sheet: its images by score, those that are shown, and where: the left upper corners.
 
-    label: str
-    path: Path
-    counts: tuple[int, ...]
+    Attributes
+    ----------
+    part : Part
+    n_members : int
+        How many images of the class the part has.
+    images : tuple of SheetImage
+        Those that are shown.
+    corners : tuple of (left, top)
+        Of each shown image's frame, in pixels of the sheet.
+    top : int
+        Of the part's heading.
+    """
+
+    part: Part
+    n_members: int
+    images: tuple[SheetImage, ...]
+    corners: tuple[tuple[int, int], ...]
+    top: int
+
+    @property
+    def heading(self) -> str:
+        """Say how many there are, and which of them are shown if not all."""
+        if len(self.images) == self.n_members:
+            return f"{self.part.name}: {self.n_members}"
+        how = "the first by score" if self.part.first else "evenly spaced by score"
+        return f"{self.part.name}: {self.n_members} ({len(self.images)} of them shown, {how})"
+
+
+def laid_out(images: Sequence[SheetImage], parts: Sequence[Part], most: int = MOST) -> list[Shown]:
+    """Return where each image of a sheet is drawn, part after part; parts without images are left out."""
+    shown, top = [], MARGIN + 2 * LINE
+    for part, members in divided(images, parts):
+        if not members:
+            continue
+        chosen = members[:most] if part.first else spaced(members, most)
+        corners = tuple(
+            (MARGIN + i % COLUMNS * (THUMBNAIL + GAP), top + 2 * LINE + i // COLUMNS * CELL)
+            for i in range(len(chosen))
+        )
+        shown.append(Shown(part, len(members), tuple(chosen), corners, top))
+        top += -(-len(chosen) // COLUMNS) * CELL + 3 * LINE
+    return shown
 
 
 def draw_contact_sheet(
@@ -102,142 +140,24 @@ def draw_contact_sheet(
     PIL.Image.Image
         RGB, 8 images in a row.
     """
-    shown = [
-        (part, members, _chosen(part, members, most)) for part, members in divided(images, parts) if members
-    ]
-    cell_height = THUMBNAIL + 2 * LINE + GAP
-    n_rows = [-(-len(chosen) // COLUMNS) for *_, chosen in shown]
-    height = 2 * MARGIN + 2 * LINE + sum(rows * cell_height + 3 * LINE for rows in n_rows)
+    shown = laid_out(images, parts, most)
+    below = max(
+        (corners[-1][1] + CELL + LINE for corners in (s.corners for s in shown)), default=MARGIN + 2 * LINE
+    )
     width = 2 * MARGIN + COLUMNS * (THUMBNAIL + GAP) - GAP
-    canvas = Image.new("RGB", (width, height), "white")
+    canvas = Image.new("RGB", (width, below + MARGIN), "white")
     pen = ImageDraw.Draw(canvas)
     pen.text((MARGIN, MARGIN), _fitting(pen, title, width - 2 * MARGIN, 20), INK, _font(20))
-    top = MARGIN + 2 * LINE
-    for (part, members, chosen), rows in zip(shown, n_rows, strict=True):
-        how = "the first by score" if part.first else "evenly spaced by score"
-        pen.text(
-            (MARGIN, top), _part_heading(part.name, len(members), len(chosen), how), part.color, _font(15)
-        )
-        for i, image in enumerate(chosen):
-            left = MARGIN + (i % COLUMNS) * (THUMBNAIL + GAP)
-            _draw_image(canvas, pen, image, left, top + 2 * LINE + i // COLUMNS * cell_height, part.color)
-        top += rows * cell_height + 3 * LINE
+    for found in shown:
+        pen.text((MARGIN, found.top), found.heading, found.part.color, _font(15))
+        for image, corner in zip(found.images, found.corners, strict=True):
+            _draw_image(canvas, pen, image, *corner, found.part.color)
     return canvas
-
-
-def write_contact_sheets(
-    images: dict[str, list[SheetImage]],
-    directory: str | Path,
-    title: str,
-    parts: Sequence[Part],
-    jobs: int | None = None,
-) -> Path:
-    """Write one contact sheet per class and a page that shows them all, light or dark as the reader's screen.
-
-    Parameters
-    ----------
-    images : dict of str to list of SheetImage
-        Each class's images.
-    directory : str or Path
-        Where the sheets (`<class>.jpg`) and `index.html` go.
-    title : str
-        The page's heading: what the score is and where it was cut.
-    parts : sequence of Part
-        From top to bottom. One that no class has images in is named nowhere.
-    jobs : int, optional
-        Threads; by default one per processor.
-
-    Returns
-    -------
-    Path
-        The page.
-    """
-    directory = Path(directory)
-    names = sheet_names(list(images))
-    held = {image.part.name for members in images.values() for image in members}
-    parts = [part for part in parts if part.name in held]
-
-    def write(label: str) -> SheetEntry:
-        members = images[label]
-        stream = BytesIO()
-        draw_contact_sheet(label, members, parts).save(stream, "JPEG", quality=85)
-        path = write_whole(directory / names[label], stream.getvalue())
-        return SheetEntry(label, path, tuple(len(found) for _, found in divided(members, parts)))
-
-    labels = sorted(images)
-    with ThreadPoolExecutor(jobs or processors()) as pool:
-        entries = list(progress(pool.map(write, labels), "Contact sheets", len(labels), "sheets"))
-    return write_whole(directory / "index.html", index_page(title, entries, parts))
-
-
-def index_page(title: str, entries: Sequence[SheetEntry], parts: Sequence[Part]) -> str:
-    """Return an HTML page with a table of the classes and their sheets below."""
-    rows = "\n".join(
-        f'<tr><td><a href="#{i}">{html.escape(entry.label)}</a></td>'
-        f"{''.join(f'<td>{count}</td>' for count in entry.counts)}</tr>"
-        for i, entry in enumerate(entries)
-    )
-    sheets = "\n".join(
-        f'<h2 id="{i}">{html.escape(entry.label)}</h2>\n'
-        f'<img loading="lazy" src="{html.escape(entry.path.name)}" alt="{html.escape(_in_words(entry, parts))}">'
-        for i, entry in enumerate(entries)
-    )
-    heads = "".join(f"<th>{html.escape(part.name)}</th>" for part in parts)
-    return f"""<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width,initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{html.escape(title)}</title>
-<style>
-:root {{ color-scheme: light dark; }}
-body {{ font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; }}
-table {{ border-collapse: collapse; }}
-td, th {{ padding: .1rem .8rem; text-align: right; }}
-td:first-child, th:first-child {{ text-align: left; }}
-img {{ max-width: 100%; border: 1px solid #888; }}
-@media (prefers-color-scheme: dark) {{
-  body {{ background: #14181c; color: #e8ebee; }}
-  a {{ color: #62b5ee; }}
-  img {{ filter: brightness(.8); }}
-}}
-</style>
-<h1>{html.escape(title)}</h1>
-<table>
-<tr><th>class</th>{heads}</tr>
-{rows}
-</table>
-{sheets}
-</html>
-"""
-
-
-def _in_words(entry: SheetEntry, parts: Sequence[Part]) -> str:
-    said = (f"{count} {part.name}" for count, part in zip(entry.counts, parts, strict=True))
-    return f"{entry.label}: {', '.join(said)}"
-
-
-def sheet_names(labels: Sequence[str]) -> dict[str, str]:
-    """Return each class a file name that is safe everywhere and differs from the others."""
-    names: dict[str, str] = {}
-    taken = {"index"}
-    for label in sorted(labels):
-        stem = re.sub(r"[^\w+-]+", "_", label, flags=re.ASCII).strip("_")[:80] or "class"
-        name, number = stem, 2
-        while name.lower() in taken:
-            name, number = f"{stem}-{number}", number + 1
-        taken.add(name.lower())
-        names[label] = f"{name}.jpg"
-    return names
 
 
 def divided(images: Sequence[SheetImage], parts: Sequence[Part]) -> list[tuple[Part, list[SheetImage]]]:
     """Return each part with its images, ordered by score."""
     return [(part, sorted_images([image for image in images if image.part == part])) for part in parts]
-
-
-def _chosen(part: Part, members: list[SheetImage], most: int) -> list[SheetImage]:
-    return members[:most] if part.first else spaced(members, most)
 
 
 def sorted_images(images: Sequence[SheetImage]) -> list[SheetImage]:
@@ -253,12 +173,6 @@ def spaced(images: list[SheetImage], most: int) -> list[SheetImage]:
 
 
 # ---- drawing ------------------------------------------------------------------------------------
-
-
-def _part_heading(name: str, n_members: int, n_shown: int, how: str) -> str:
-    if n_shown == n_members:
-        return f"{name}: {n_members}"
-    return f"{name}: {n_members} ({n_shown} of them shown, {how})"
 
 
 def _draw_image(

@@ -13,7 +13,8 @@ from aisles.data_prep.io.files import path_from, write_whole
 from aisles.data_prep.io.progress import progress
 from aisles.data_prep.io.tables import column, write_table
 
-from .contact_sheet import DROPPED, FLAGGED, KEPT, SheetImage, write_contact_sheets
+from .contact_page import write_contact_sheets
+from .contact_sheet import DROPPED, FLAGGED, KEPT, SheetImage
 from .recipe import Threshold
 
 Materialize = Literal["copy", "link"]

@@ -18,6 +18,7 @@ from aisles.experiments.metrics.method_metrics import (
 from aisles.experiments.metrics.registry import METRICS
 from aisles.experiments.runs.predictions import Predictions
 from aisles.experiments.settings.benchmark import ComparisonSettings
+from aisles.experiments.stats.points import change_in_points
 from aisles.experiments.stats.verdict import Comparison, as_json, compare, compare_family
 from aisles.hierarchy.calibration import fit_composed_temperatures
 from aisles.hierarchy.rules import in_parts, parse_rule
@@ -65,7 +66,7 @@ def evaluate(predictions: Predictions, settings: ComparisonSettings, linkage: np
             ]
             for name in predictions.methods
         },
-        "comparisons": [as_json(comparison) for comparison in comparisons],
+        "comparisons": _judged(predictions, comparisons),
         "best_flat": strongest,
         "verdict": strongest["sentence"],
         "controls": compare_controls(predictions, settings),
@@ -158,10 +159,19 @@ def against_best_flat(predictions: Predictions, settings: ComparisonSettings) ->
     return {
         "name": strongest,
         "val_accuracy": accuracies,
-        "comparisons": [as_json(comparison) for comparison in (first, *rest)],
+        "comparisons": _judged(predictions, (first, *rest)),
         "sentence": _unroutable(predictions)
         or claim(first, judge(predictions, settings, "flat", settings.primary)),
     }
+
+
+def _judged(predictions: Predictions, comparisons: Iterable[Comparison]) -> list[dict[str, Any]]:
+    """Return comparisons as JSON; those of methods that route have no verdict where there is nothing to route."""
+    why, facts = _unroutable(predictions), [as_json(comparison) for comparison in comparisons]
+    for one in facts:
+        if why and predictions.methods[one["b"]].role in ("two-stage", "hierarchy"):
+            one.update(verdict="not judged", sentence=why)
+    return facts
 
 
 def _unroutable(predictions: Predictions) -> str | None:
@@ -180,7 +190,7 @@ def claim(best: Comparison, flat: Comparison) -> str:
     )
     if flat.verdict == "better" and best.verdict != "better":
         beside = f"{flat.b} beats {flat.a} alone, which is not the strongest flat model"
-    return f"{best.sentence()} ({beside}: {100 * flat.difference:+.1f} points.)"
+    return f"{best.sentence()} ({beside}: {change_in_points(flat.difference)}.)"
 
 
 def calibrated_stages(predictions: Predictions, primary: str) -> dict[str, Any] | None:

@@ -39,6 +39,7 @@ from aisles.experiments.runs.writer import (
     write_metrics,
 )
 from aisles.experiments.settings.benchmark import BackboneSettings, BenchmarkSettings
+from aisles.experiments.stats.points import change_in_points
 from aisles.hierarchy.class_tree import ClassTree
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rules import parse_rule, route
@@ -93,9 +94,8 @@ class BenchmarkResult:
 
     def __repr__(self) -> str:
         first = self.metrics["best_flat"]["comparisons"][0]
-        verdict = (
-            f"{first['b']} against {first['a']}: {100 * first['difference']:+.1f} points, {first['verdict']}"
-        )
+        change = change_in_points(first["difference"])
+        verdict = f"{first['b']} against {first['a']}: {change}, {first['verdict']}"
         return f"BenchmarkResult({str(self.folder)!r}, {verdict})"
 
 

@@ -11,6 +11,7 @@ from aisles.experiments.runs.schema import (
     Controls,
     MethodFacts,
 )
+from aisles.experiments.stats.points import change_in_points, interval_in_points
 
 from .run import BenchmarkResult
 
@@ -65,11 +66,8 @@ def _best_flat(best: BestFlat) -> list[str]:
         return ["The strongest flat method on validation images is flat itself."]
     lines = [f"Against {best['name']}, the flat method that validation images prefer:"]
     for comparison in best["comparisons"]:
-        low, high = (100 * end for end in comparison["interval"])
-        lines.append(
-            f"  {comparison['b']}: {100 * comparison['difference']:+.1f} points ({low:+.1f} to {high:+.1f}), "
-            f"{comparison['verdict']}"
-        )
+        change, span = change_in_points(comparison["difference"]), interval_in_points(comparison["interval"])
+        lines.append(f"  {comparison['b']}: {change} ({span}), {comparison['verdict']}")
     return lines
 
 
@@ -120,9 +118,8 @@ def _row(name: str, method: MethodFacts, comparison: ComparisonFacts | None, wid
     )
     if comparison is None:
         return row
-    low, high = comparison["interval"]
     return (
-        f"{row}{100 * comparison['difference']:>+8.1f} points{f'{100 * low:+.1f} to {100 * high:+.1f}':>18}"
+        f"{row}{change_in_points(comparison['difference']):>15}{interval_in_points(comparison['interval']):>18}"
         f"{comparison['p_corrected']:>9.2g}  {judged(comparison)}"
     )
 

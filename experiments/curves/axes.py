@@ -288,6 +288,24 @@ def imbalanced(world: World, value: Value, generator: np.random.Generator) -> Wo
     return world.keep(keep)
 
 
+def source_distance(world: World, value: Value, generator: np.random.Generator) -> World:
+    """Move training and validation images away from the test images, as if another source had taken them.
+
+    Every feature is shifted by `value` standard normal draws of its spread inside classes (over training images), the
+    same shift for all images: another camera or light. A larger distance goes further in the same direction.
+    """
+    labels, splits = world.labels, world.prepared.manifest.splits
+    training = splits == "train"
+    vectors = world.features[training].astype(np.float64)
+    _, place = np.unique(labels[training], return_inverse=True)
+    sums = np.zeros((place.max() + 1, vectors.shape[1]))
+    np.add.at(sums, place, vectors)
+    spread = (vectors - (sums / np.bincount(place)[:, None])[place]).std(axis=0)
+    shift = float(value) * spread * generator.normal(size=len(spread))
+    moved = np.where((splits != "test")[:, None], world.features + shift, world.features)
+    return replace(world, features=moved.astype(world.features.dtype))
+
+
 def macros_from(world: World, value: Value, generator: np.random.Generator) -> World:
     """Take the macros that are learned, those that a person brings, or random ones of the same sizes as these.
 
@@ -335,6 +353,12 @@ register_axis(
     Axis(
         "imbalance", "images of the most frequent class over the rarest one's", imbalanced,
         lambda _value: True, numbers=(1, np.inf),
+    )
+)  # fmt: skip
+register_axis(
+    Axis(
+        "source-distance", "planted distance of the training from the test source, in spreads inside classes",
+        source_distance, lambda value: value != 0, numbers=(0, np.inf),
     )
 )  # fmt: skip
 register_axis(

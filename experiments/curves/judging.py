@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from aisles.experiments.stats.points import change_in_points, interval_in_points
 from aisles.experiments.stats.verdict import Comparison, apply_holm, as_json, compare
 
 from .axes import Value
@@ -191,11 +192,10 @@ def _sentence(name: str, judged: Sequence[tuple[Value, Mapping[str, Any]]], firs
     most = max(c["interval"][1] for _, c in after)
     where = f"from {after[0][0]} on" if first else "nowhere"
     what = "no advantage is shown" if first else "is an advantage shown"
-    told.append(f"{where} {what} (at most {100 * most:+.1f} points)")
+    told.append(f"{where} {what} (at most {change_in_points(most)})")
     text = "; ".join(told) + "."
     return text if told[0].startswith(name) else f"{name}: {text}"
 
 
 def _points(comparison: Mapping[str, Any]) -> str:
-    low, high = comparison["interval"]
-    return f"{100 * comparison['difference']:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})"
+    return f"{change_in_points(comparison['difference'])} ({interval_in_points(comparison['interval'])})"

@@ -8,6 +8,7 @@ from aisles.experiments.report.plots.drawing import WIDTH, Drawing, Scale
 from aisles.experiments.report.plots.trust import Curve, chart
 from aisles.experiments.report.render.document import Bullets, Column, Document, Plot, Section, Table, Text
 from aisles.experiments.report.writing import ReportFiles, write_document
+from aisles.experiments.stats.points import signed
 
 _LEFT, _RIGHT, _HEIGHT = 40, 14, 210
 
@@ -132,7 +133,7 @@ def difference_plot(rows: Sequence[Mapping[str, Any]], name: str, key: str, x_na
     pad = 0.08 * max(max(highs) - min(lows), 1.0)
     x = Scale(-0.2, len(rows) - 0.8, _LEFT, WIDTH - _RIGHT)
     y = Scale(min(*lows, 0.0) - pad, max(*highs, 0.0) + pad, _HEIGHT, 20)
-    said = "; ".join(f"{rows[i]['value']}: {100 * c['difference']:+.1f}" for i, c in judged)
+    said = "; ".join(f"{rows[i]['value']}: {signed(100 * c['difference'])}" for i, c in judged)
     drawing = Drawing(WIDTH, _HEIGHT + 34, f"{name} less the best flat method", f"Points by value: {said}.")
     drawing.text(4, 11, "difference, points ↑", "soft small")
     upper = [(x(i), y(100 * c["interval"][1])) for i, c in judged]

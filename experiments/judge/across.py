@@ -14,6 +14,7 @@ from aisles.experiments.report.writing import ReportFiles, write_document
 from aisles.experiments.runs.reader import read_metrics
 from aisles.experiments.runs.schema import BENCHMARK, ComparisonFacts, Metrics
 from aisles.experiments.runs.writer import write_json
+from aisles.experiments.stats.points import change_in_points, interval_in_points
 
 from .meta_analysis import RandomEffects, random_effects
 
@@ -62,10 +63,10 @@ class AcrossSets:
         few = "" if k >= FEW_SETS else " So few say little about another data set."
         spread = ""
         if found.prediction is not None:
-            low, high = (100 * bound for bound in found.prediction)
-            spread = f" On another such set {low:+.1f} to {high:+.1f} points are to be expected."
-        mean = f"{100 * found.mean:+.1f} points on average"
-        interval = f"95 % interval {100 * found.low:+.1f} to {100 * found.high:+.1f}"
+            expected = interval_in_points(found.prediction)
+            spread = f" On another such set {expected} points are to be expected."
+        mean = f"{change_in_points(found.mean)} on average"
+        interval = f"95 % interval {interval_in_points((found.low, found.high))}"
         differ = f"tau {100 * found.tau:.1f} points, I2 {100 * found.i_squared:.0f} %, Q {found.q:.1f}"
         return (
             f"{said}, over {k} data sets: {mean} ({interval}, p = {p_text(found.p_value)}; sets differ with {differ}, "

@@ -14,6 +14,7 @@ from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.tables import columns as table_columns
 from aisles.data_prep.io.tables import restored_table, rows
 from aisles.experiments.runs.schema import COMPARE, SCHEMA
+from aisles.experiments.stats.points import change_in_points, interval_in_points
 from aisles.experiments.stats.verdict import Comparison, as_json, compare_family
 from aisles.experiments.stats.verdict import compare as judge_pair
 from aisles.hierarchy.hierarchy import Hierarchy
@@ -350,8 +351,9 @@ def _summary(judged: Judgement) -> list[str]:
         spread = "" if n_seeds < 2 else f" ± {row['sd over seeds']:.3f}"
         line = f"{name!s:<{width}}{row['accuracy']:>8.3f}{spread:<8}{row['macro-F1']:>10.3f}"
         if name != judged.baseline:
-            span = f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}"
-            line += f"{100 * row['difference']:>+{room - 7}.1f} points{span:>18}{row['p']:>9.2g}  {row['verdict']}"
+            change = change_in_points(row["difference"])
+            span = interval_in_points((row["low"], row["high"]))
+            line += f"{change:>{room}}{span:>18}{row['p']:>9.2g}  {row['verdict']}"
         lines.append(line)
     lines.append("")
     for comparison in judged.comparisons:

@@ -13,6 +13,7 @@ from aisles.experiments.runs.schema import (
     Metrics,
     SystemFacts,
 )
+from aisles.experiments.stats.points import change_in_points, interval_in_points, signed, size_in_points
 
 _SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -82,19 +83,20 @@ def result_sentence(metrics: Metrics) -> str:
     said = {
         "better": f"{b} is more accurate than {a}",
         "worse": f"{b} is less accurate than {a}",
-        "equivalent": f"{b} and {a} are equivalent within {100 * first['margin']:g} points",
+        "equivalent": f"{b} and {a} are equivalent within {size_in_points(first['margin'])}",
     }.get(first["verdict"], f"No difference in accuracy was shown between {b} and {a}")
     family = len(metrics["comparisons"])
     own = metrics["kind"] == COMPARE
     corrected = " corrected (step-down max-T)" if own and family > 1 else ""
     unit = "products" if metrics["n_products"] < metrics["n_test"] else "images"
     sentences = [
-        f"{said}: {100 * first['difference']:+.1f} points ({100 * (1 - first['alpha']):g}\\,\\% percentile bootstrap "
-        f"interval over {unit} {_span(first['interval'])};{corrected} two-sided sign-flip test over {unit}, "
+        f"{said}: {change_in_points(first['difference'])} ({100 * (1 - first['alpha']):g}\\,\\% percentile bootstrap "
+        f"interval over {unit} {interval_in_points(first['interval'])};{corrected} "
+        f"two-sided sign-flip test over {unit}, "
         f"{_p(first['p_corrected'])}; {_counts(metrics)}).",
         f"With these images a difference of {100 * first['smallest_detectable']:.1f} points would be shown "
-        f"{100 * first['power']:g} times in 100; the margin of equivalence was {100 * first['margin']:g} "
-        f"points and the level {first['alpha']:g}.",
+        f"{100 * first['power']:g} times in 100; the margin of equivalence was "
+        f"{size_in_points(first['margin'])} and the level {first['alpha']:g}.",
     ]
     if metrics["kind"] == BENCHMARK:
         images = metrics["data"]["images"]
@@ -117,17 +119,15 @@ def _row(name: str, facts: MethodFacts | SystemFacts, comparison: ComparisonFact
     if comparison is None:
         cells += ["", "", "baseline" if facts["role"] in ("flat", "baseline") else ""]
     else:
-        difference = f"{100 * comparison['difference']:+.1f} ({_span(comparison['interval'])})"
+        difference = (
+            f"{signed(100 * comparison['difference'])} ({interval_in_points(comparison['interval'])})"
+        )
         cells += [
             difference.replace("-", "$-$"),
             _p(comparison["p_corrected"], short=True),
             comparison["verdict"],
         ]
     return " & ".join(cells) + r" \\"
-
-
-def _span(interval: list[float]) -> str:
-    return f"{100 * interval[0]:+.1f} to {100 * interval[1]:+.1f}"
 
 
 def _p(value: float, short: bool = False) -> str:

@@ -19,6 +19,7 @@ import numpy as np
 from aisles.experiments.benchmark.preparation import prepare_data, prepare_features
 from aisles.experiments.methods.head_jobs import Trainer, flat_job, with_head
 from aisles.experiments.settings.benchmark import BackboneSettings, BenchmarkSettings
+from aisles.experiments.stats.points import interval_in_points, signed
 from aisles.experiments.stats.verdict import as_json, compare_family
 from aisles.models.heads.closed_form import fit_lda, lda_grid
 from aisles.models.heads.registry import HEADS, register_head
@@ -195,7 +196,8 @@ def note(result: Mapping[str, Any]) -> str:
         c, val = row["comparison"], row["val_accuracy"]
         lines.append(
             f"| {row['change']} | {row['before']} | {row['after']} | {c['accuracy_a']:.3f} -> {c['accuracy_b']:.3f} "
-            f"| {100 * c['difference']:+.1f} ({_range(c['interval'])}) | {_range(c['simultaneous'])} "
+            f"| {signed(100 * c['difference'])} ({interval_in_points(c['interval'])}) "
+            f"| {interval_in_points(c['simultaneous'])} "
             f"| {c['p_corrected']:.2g} | {c['verdict']} | {val[0]:.3f} -> {val[1]:.3f} |"
         )
     unknown = "" if result["products_known"] else " (products are not known)"
@@ -208,10 +210,6 @@ def note(result: Mapping[str, Any]) -> str:
         "square-root features; lda chooses between them on validation images.",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _range(interval: Sequence[float]) -> str:
-    return f"{100 * interval[0]:+.1f} to {100 * interval[1]:+.1f}"
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -23,6 +23,7 @@ from aisles.data_prep.io.files import write_whole
 from aisles.experiments.methods.fine_tuned import ENSEMBLES
 from aisles.experiments.methods.registry import fine_tunes
 from aisles.experiments.report.names import judged, products_known, what_it_is
+from aisles.experiments.stats.points import interval_in_points, signed
 
 BEGIN, END = "<!-- table:start -->", "<!-- table:end -->"
 LEFT_OUT = ("per_class", "risk_coverage")
@@ -221,8 +222,7 @@ def _verdict(name: str, compared: Mapping[str, Any]) -> str:
 def _difference(comparison: Mapping[str, Any] | None) -> str:
     if comparison is None:
         return ""
-    low, high = comparison["interval"]
-    return f"{100 * comparison['difference']:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})"
+    return f"{signed(100 * comparison['difference'])} ({interval_in_points(comparison['interval'])})"
 
 
 def _random_row(random: Mapping[str, Any]) -> str:

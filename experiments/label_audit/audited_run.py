@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from aisles.data_prep.abo.contact_sheet import SUREST, SUSPECTED, SheetImage, write_contact_sheets
+from aisles.data_prep.abo.contact_page import write_contact_sheets
+from aisles.data_prep.abo.contact_sheet import SUREST, SUSPECTED, SheetImage
 from aisles.data_prep.images.manifest import Manifest, read_manifest
 from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.files import whole_file, write_whole

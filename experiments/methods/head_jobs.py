@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -295,7 +296,7 @@ class Trainer:
 def _made_with(head: str) -> dict[str, str]:
     """Name the code that a trained head depends on, so that another version trains it again."""
     definition = HEADS[head]
-    packages = {name: version(name) for name in ("tensorflow", "keras")}
+    packages = dict(_versions())
     if definition.variant is None:
         made_by = getattr(definition.fit, "__code__", None)
         code = hashlib.sha256(getattr(made_by, "co_code", b"")).hexdigest()[:16]
@@ -314,6 +315,11 @@ def dealt(jobs: Sequence[HeadJob], workers: int) -> list[Sequence[HeadJob]]:
     small = ordered[len(large) :]
     size = min(max(len(small) // (4 * workers), 1), TOGETHER)
     return large + [small[start : start + size] for start in range(0, len(small), size)]
+
+
+@cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    return tuple((name, version(name)) for name in ("tensorflow", "keras"))
 
 
 def _make(

@@ -49,7 +49,7 @@ def routed(context: Context, rule: RoutingRule, hierarchy: Hierarchy, head: str 
     parts = (("probs", "test"), ("val_probs", "val"))
     tables = [
         [
-            _tables(context, seed, hierarchy, rule.needs, key, context.rows(split), head)
+            tables_of(context, seed, hierarchy, rule.needs, key, context.rows(split), head)
             for seed in context.seeds
         ]
         for key, split in parts
@@ -168,7 +168,7 @@ register_method(
 )(partial(_fit_on, "random", _random))
 
 
-def _tables(
+def tables_of(
     context: Context,
     seed: int,
     hierarchy: Hierarchy,
@@ -177,6 +177,7 @@ def _tables(
     rows: np.ndarray,
     head: str,
 ) -> dict[str, np.ndarray]:
+    """Return the distributions that a rule needs, by name; `key` is `probs` or `val_probs`, `rows` the images."""
     trainer, tables = context.trainer, {}
     if "flat_probs" in needs:
         tables["flat_probs"] = getattr(trainer.flat(seed, head=head), key)[rows]

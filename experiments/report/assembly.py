@@ -1,5 +1,7 @@
 """Which sections a run's report has, and in which order."""
 
+import re
+
 from aisles.experiments.report.render.document import Document, Section, signed
 from aisles.experiments.report.sections.audit import audit_section
 from aisles.experiments.report.sections.classes import classes_section, confusion_section, tree_section
@@ -24,6 +26,9 @@ from aisles.experiments.runs.reader import FLAT, Run
 from .changes import class_changes, image_changes
 from .headline import evidence, headline
 from .names import seeds_in_words, what_it_is
+
+PATH = r"(?<=')[^'\s]*/(?=[^'/\s]+')"
+"""What stands before a quoted file's name."""
 
 
 def study_document(run: Run) -> Document:
@@ -51,7 +56,7 @@ def study_document(run: Run) -> Document:
     return Document(
         title=f"Flat or two-stage: {run.name}",
         verdict=verdict,
-        facts=(*lines, _facts(run)),
+        facts=(*lines, _facts(run), *_warnings(run)),
         opening=opening(run),
         sections=(*kept, limits_section(run, ran), provenance_section(run)),
     )
@@ -66,21 +71,20 @@ def _verdict(run: Run) -> tuple[str, ...]:
         return (run.metrics["verdict"],)
     against_flat, best = run.metrics["comparisons"][0], run.metrics["best_flat"]
     role = run.metrics["methods"][run.primary]["role"]
-    ours = f"the two-stage classifier ({run.primary})" if role == "two-stage" else run.primary
+    ours = "the two-stage classifier" if role == "two-stage" else run.primary
+    named = f"Two-stage: {run.primary}, named beforehand." if role == "two-stage" else ""
     judged = next((c for c in best["comparisons"] if c["b"] == run.primary), None)
     if judged is None or best["name"] == FLAT:
-        return headline(against_flat, ours, against_flat["a"]), evidence(against_flat)
-    theirs = (
-        f"the best flat one ({best['name']})"
-        if role == "two-stage"
-        else f"the best flat method, {best['name']}"
-    )
-    second = f"Against {against_flat['a']} alone: {against_flat['verdict']}, {_points(against_flat['difference'])}."
+        theirs = "the flat model" if against_flat["a"] == FLAT else against_flat["a"]
+        return headline(against_flat, ours, theirs), evidence(against_flat), named
     known = what_it_is(best["name"], run.metrics)
-    named = f"{best['name']} is the flat method that validation images prefer" + (
-        f" ({known})." if known else "."
+    chosen = f"Best flat, chosen by validation images: {best['name']}" + (f" ({known})." if known else ".")
+    second = f"Against {against_flat['a']} alone: {against_flat['verdict']}, {_points(against_flat['difference'])}."
+    return (
+        headline(judged, ours, "the best flat model"),
+        evidence(judged),
+        f"{named} {chosen} {second}".strip(),
     )
-    return headline(judged, ours, theirs), evidence(judged), f"{second} {named}"
 
 
 def _points(difference: float) -> str:
@@ -90,9 +94,13 @@ def _points(difference: float) -> str:
 def _facts(run: Run) -> str:
     data = run.metrics["data"]
     trained = f", trained on {data['images']['train']} and {data['images']['val']} images"
-    said = [run.settings.get("data", {}).get("note", ""), *data["warnings"]]
-    note = " ".join(filter(None, said))
+    note = run.settings.get("data", {}).get("note", "")
     return (
         f"{run.metrics['n_test']} test images, {len(run.classes)} classes in {run.hierarchy.n_macros} macros, "
         f"{seeds_in_words(run.metrics)}{trained}." + (f" {note}" if note else "")
     )
+
+
+def _warnings(run: Run) -> list[str]:
+    """Return what is to be minded about the images, a line each; files by their names alone."""
+    return [f"Mind: {re.sub(PATH, '', warning)}" for warning in run.metrics["data"]["warnings"]]

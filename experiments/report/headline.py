@@ -2,6 +2,7 @@
 
 from aisles.experiments.report.render.document import p_text, signed
 from aisles.experiments.runs.schema import ComparisonFacts
+from aisles.experiments.stats.points import size_in_points
 
 
 def headline(comparison: ComparisonFacts, ours: str, theirs: str) -> str:
@@ -21,9 +22,11 @@ def headline(comparison: ComparisonFacts, ours: str, theirs: str) -> str:
         )
     numbers = f"{share:.1f} % against {other:.1f} % correct, {apart}."
     if comparison["verdict"] == "equivalent":
-        margin = 100 * comparison["margin"]
-        points = f"{margin:g} point{'' if margin == 1 else 's'}"
-        return _opened(f"{ours} and {theirs} are equivalent within {points}: {numbers}")
+        return _opened(
+            f"{ours} and {theirs} are equivalent within {size_in_points(comparison['margin'])}: {numbers}"
+        )
+    if comparison["verdict"] == "not judged":
+        return comparison["sentence"]
     return f"No difference shown between {ours} and {theirs}: {numbers}"
 
 

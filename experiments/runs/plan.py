@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aisles.data_prep.io.files import write_whole
+from aisles.experiments.stats.points import size_in_points
 
 if TYPE_CHECKING:
     from aisles.experiments.settings.benchmark import ComparisonSettings
@@ -63,7 +64,7 @@ def in_words(plan: dict[str, Any]) -> str:
     """Return in words whether the comparison was pre-specified."""
     if not plan["earlier"]:
         return (
-            f"Pre-specified: {plan['primary']} against its baseline, margin {100 * plan['margin']:g} points, alpha "
+            f"Pre-specified: {plan['primary']} against its baseline, margin {size_in_points(plan['margin'])}, alpha "
             f"{plan['alpha']:g}, {plan['seeds']} seeds and the methods were written to plan.json before any test image "
             "was predicted."
         )

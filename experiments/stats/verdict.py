@@ -22,6 +22,7 @@ from aisles.experiments.metrics.probabilistic import (
 )
 
 from .families import max_t
+from .points import change_in_points, interval_in_points, size_in_points
 from .resampling import Interval, cluster_sign_flip, paired_bootstrap, product_bootstrap, product_sums
 from .significance import (
     Equivalence,
@@ -159,11 +160,10 @@ class Comparison:
 
     def sentence(self) -> str:
         """Return the verdict in words, with the numbers that carry it."""
-        low, high = (100 * bound for bound in self.interval)
         words = {
             "better": f"{self.b} is better than {self.a}",
             "worse": f"{self.b} is worse than {self.a}",
-            "equivalent": f"{self.b} and {self.a} are equivalent within {100 * self.margin:g} points",
+            "equivalent": f"{self.b} and {self.a} are equivalent within {size_in_points(self.margin)}",
             "no difference shown": f"No difference shown between {self.b} and {self.a}",
         }[self.verdict]
         same = self.verdict == "equivalent"
@@ -174,9 +174,9 @@ class Comparison:
         seeds = f", {self.n_seeds} seeds" if self.n_seeds > 1 else ", one training: these trained models"
         return (
             f"{words}: {100 * self.accuracy_b:.1f} % against {100 * self.accuracy_a:.1f} % correct, "
-            f"{100 * self.difference:+.1f} points ({100 * (1 - self.alpha):g} % interval {low:+.1f} to {high:+.1f}, "
-            f"{p}{corrected}, {self.n_images} images{seeds}; {100 * self.power:g} % power to detect "
-            f"{100 * self.smallest_detectable:.1f} points{uncorrected})."
+            f"{change_in_points(self.difference)} ({100 * (1 - self.alpha):g} % interval "
+            f"{interval_in_points(self.interval)}, {p}{corrected}, {self.n_images} images{seeds}; "
+            f"{100 * self.power:g} % power to detect {100 * self.smallest_detectable:.1f} points{uncorrected})."
         )
 
 

@@ -1,6 +1,7 @@
 """The heads that come with the package, registered like anyone's."""
 
 from .closed_form import fit_knn, fit_lda, fit_logistic, knn_grid, lda_grid, logistic_grid
+from .quadratic import fit_rda, rda_grid
 from .registry import HEADS, HeadDefinition, register_head
 from .tuned_layers import GRID, fit_layers
 from .variants import VARIANTS
@@ -26,6 +27,12 @@ register_head(
     grid=logistic_grid,
     deterministic=True,
 )(fit_logistic)
+register_head(
+    "rda",
+    description="quadratic discriminant, each class's covariance drawn towards the common one",
+    grid=rda_grid,
+    deterministic=True,
+)(fit_rda)
 register_head("knn", description="nearest neighbors by cosine, weighed", grid=knn_grid, deterministic=True)(
     fit_knn
 )

@@ -143,11 +143,8 @@ def test_the_verdict_follows_the_strongest_flat_model(world):
     assert "soft beats flat alone, which is not the strongest flat model" in metrics["verdict"]
     assert metrics["verdict"][:60] in " ".join(said["terminal"].split())
     worse = against_best["verdict"] == "worse"
-    opening = (
-        "(soft) is worse: "
-        if worse
-        else "between the two-stage classifier (soft) and the best flat one (flat-lda)"
-    )
+    together = "between the two-stage classifier and the best flat model"
+    opening = "The two-stage classifier is worse: " if worse else together
     assert opening in " ".join(said["report"].split())
     assert "flat-lda" in said["python"] and not said["python"].endswith(" better)")
     assert "flat-lda" in said["paper"]

@@ -10,6 +10,7 @@ from aisles.data_prep.io.files import write_whole
 from aisles.experiments.curves.page import difference_plot
 from aisles.experiments.report.render.document import Bullets, Column, Document, Plot, Section, Table, Text
 from aisles.experiments.report.writing import write_document
+from aisles.experiments.stats.points import change_in_points, interval_in_points
 from aisles.experiments.stats.significance import holm
 
 from .data import DataSet
@@ -188,12 +189,12 @@ def _sets(n: int) -> str:
 
 def _most(rows: Sequence[Mapping[str, Any]]) -> str:
     top = max(rows, key=lambda row: row["c"]["interval"][1])
-    return f"at most {100 * top['c']['interval'][1]:+.1f} points (upper end of the interval on {top['data'].name})"
+    most = change_in_points(top["c"]["interval"][1])
+    return f"at most {most} (upper end of the interval on {top['data'].name})"
 
 
 def _interval(c: Mapping[str, Any]) -> str:
-    low, high = c["interval"]
-    return f"{100 * c['difference']:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})"
+    return f"{change_in_points(c['difference'])} ({interval_in_points(c['interval'])})"
 
 
 def verdict(judged: Sequence[Mapping[str, Any]]) -> str:

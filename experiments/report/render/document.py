@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from aisles.experiments.report.plots.drawing import Drawing
+from aisles.experiments.stats import points
 
 Kind = Literal["text", "word", "share", "points", "spread", "p", "count", "number"]
 NOTHING = "–"
@@ -192,8 +193,7 @@ def shown(value: Any, kind: Kind) -> str:
 
 def signed(value: float, digits: int = 1) -> str:
     """Write a number with its sign; what rounds to zero has none."""
-    text = f"{value:+.{digits}f}"
-    return text[1:] if float(text) == 0 else text.replace("-", "−")
+    return points.signed(value, digits).replace("-", "−")
 
 
 def p_text(value: float) -> str:

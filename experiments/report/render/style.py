@@ -46,7 +46,7 @@ main{padding:.4rem 1rem 4rem;min-width:0}
 h1{font-size:1rem;font-weight:600;color:var(--muted);margin:.5rem 0}
 h2{display:inline;font-size:1.3rem;line-height:1.25}
 .verdict{font-size:1.6rem;line-height:1.25;font-weight:650;margin:.4rem 0 .5rem;max-width:60rem;text-wrap:pretty}
-.facts,figcaption{color:var(--muted);font-size:.9rem}header .facts{margin:.2rem 0;font-size:.84rem;line-height:1.35}
+.facts,figcaption{color:var(--muted);font-size:.9rem}header p.facts{margin:.25rem 0;font-size:.84rem;line-height:1.35}
 nav{position:sticky;top:0;z-index:2;display:flex;gap:.2rem 1rem;overflow-x:auto;padding:.55rem 1rem;font-size:.9rem;
 white-space:nowrap;background:var(--paper);border-bottom:1px solid var(--rule)}
 nav a{text-decoration:none}nav a:hover{text-decoration:underline}
@@ -73,7 +73,7 @@ padding:1.2rem .8rem 1rem 1rem}nav a{line-height:1.3;padding:.15rem 0}nav button
 .z2:checked~.zoom svg{width:200%}.z4:checked~.zoom svg{width:400%}
 @media (max-width:30rem){.z2:checked~.zoom svg{width:400%}.z4:checked~.zoom svg{width:800%}}
 table{border-collapse:separate;border-spacing:0;font-size:.88rem;line-height:1.3;min-width:100%}
-p.facts{margin:1rem 0 .5rem}
+main>p.facts,details p.facts{margin:1rem 0 .5rem}
 th,td{padding:.3rem .6rem;text-align:left;vertical-align:top;border-top:1px solid var(--rule)}
 th{font-weight:500}thead th{font-weight:600;vertical-align:bottom;border-top:0;overflow-wrap:normal}
 tbody th{min-width:7rem;max-width:22rem}td.t{min-width:6.5rem;max-width:22rem}
@@ -84,7 +84,7 @@ tbody th{min-width:5.2rem;max-width:9.5rem}}
 .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 th.n{white-space:normal}
 th button{font:inherit;color:inherit;background:none;border:0;padding:0;text-align:inherit;cursor:pointer}
-th button::after{content:"\\a0↕";color:var(--muted);font-weight:400}
+th button{text-decoration:underline dotted var(--muted);text-underline-offset:.25em}
 th[aria-sort=ascending] button::after{content:"\\a0↑"}th[aria-sort=descending] button::after{content:"\\a0↓"}
 .cards{display:grid;grid-template-columns:repeat(auto-fill,minmax(10rem,1fr));gap:.8rem;padding:0;max-width:none;
 list-style:none}

@@ -1,6 +1,9 @@
+import re
+
 import numpy as np
 from PIL import Image
 
+from aisles.data_prep.abo.contact_page import sheet_names, write_contact_sheets
 from aisles.data_prep.abo.contact_sheet import (
     DROPPED,
     FLAGGED,
@@ -9,10 +12,8 @@ from aisles.data_prep.abo.contact_sheet import (
     SUSPECTED,
     SheetImage,
     draw_contact_sheet,
-    sheet_names,
     sorted_images,
     spaced,
-    write_contact_sheets,
 )
 
 CURATION = (KEPT, DROPPED, FLAGGED)
@@ -90,7 +91,7 @@ def test_a_page_shows_every_class_and_escapes_names(tmp_path):
     assert "&lt;b&gt;RUG" in text
     assert "<b>RUG" not in text
     assert "Similarity &amp; more" in text
-    assert "14 kept, 6 dropped" in text
+    assert "<h3>kept: 14</h3>" in text and "<h3>dropped: 6</h3>" in text
     for name in ("CHAIR.jpg", "b_RUG.jpg"):
         assert f'src="{name}"' in text
         with Image.open(tmp_path / "sheets" / name) as sheet:
@@ -120,3 +121,20 @@ def test_the_page_follows_a_dark_screen(tmp_path):
     page = write_contact_sheets({"CHAIR": images(tmp_path)}, tmp_path / "sheets", "x", CURATION).read_text()
 
     assert '<meta name="color-scheme" content="light dark">' in page and "prefers-color-scheme: dark" in page
+
+
+def test_a_thumbnail_of_the_page_is_the_window_on_the_sheet_that_holds_its_image(tmp_path):
+    colors = [(200, 30, 30), (30, 160, 60), (40, 60, 200)]
+    made = []
+    for i, color in enumerate(colors * 5):
+        Image.new("RGB", (40, 40), color).save(tmp_path / f"{i}.png")
+        made.append(SheetImage(tmp_path / f"{i}.png", float(-i), KEPT if i < 11 else DROPPED, f"number {i}"))
+    page = write_contact_sheets({"A": made}, tmp_path / "sheets", "x", CURATION).read_text()
+    windows = re.findall(r'alt="A: number (\d+)" style="object-position:-(\d+)px -(\d+)px"', page)
+    assert [int(number) for number, *_ in windows] == list(range(15))
+    with Image.open(tmp_path / "sheets" / "A.jpg") as sheet:
+        for number, left, top in windows:
+            seen = np.asarray(sheet.crop((int(left), int(top), int(left) + 126, int(top) + 126)), int)
+            inside = seen[8:-8, 8:-8]  # JPEG lets colors run a few pixels over an edge
+            assert np.abs(inside - colors[int(number) % 3]).max() < 25
+            assert np.abs(seen - colors[int(number) % 3]).mean() < 12

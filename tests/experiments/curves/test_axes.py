@@ -37,7 +37,8 @@ def train_of(world):
 
 @pytest.mark.parametrize(
     ("axis", "value"),
-    [("labels", 2), ("noise-inside", 0.4), ("noise-across", 0.4), ("imbalance", 10), ("macros", "random"),
+    [("labels", 2), ("noise-inside", 0.4), ("noise-across", 0.4), ("imbalance", 10), ("source-distance", 2),
+     ("macros", "random"),
      ("hierarchy.macros", 3)],
 )  # fmt: skip
 def test_an_axis_leaves_test_images_and_their_labels_untouched(world, axis, value):
@@ -146,3 +147,17 @@ def test_curves_are_read_as_they_are_typed():
 def test_curves_that_make_no_sense_are_refused(text, message):
     with pytest.raises(ValueError, match=message):
         read_curve(text)
+
+
+def test_another_source_moves_all_learning_images_by_one_shift_in_spreads_inside_classes(world):
+    near, far = (
+        at(world, "source-distance", value).features[:, 0] - world.features[:, 0] for value in (1, 3)
+    )
+    learning = world.prepared.manifest.splits != "test"
+    assert len(np.unique(near[learning].round(3))) == 1 and not near[~learning].any()
+    np.testing.assert_allclose(far, 3 * near, rtol=1e-4)
+    draw = np.random.default_rng(0).normal()
+    labels, training = world.labels, world.prepared.manifest.splits == "train"
+    inside = [world.features[training & (labels == name), 0].var() for name in CLASSES]
+    np.testing.assert_allclose(near[learning][0], draw * np.sqrt(np.mean(inside)), rtol=1e-4)
+    assert (at(world, "source-distance", 0).features == world.features).all()

@@ -115,7 +115,7 @@ def test_the_report_names_the_baseline_and_repeats_the_note(tuned):
     page = (tuned.folder / "report.html").read_text()
     assert "fine-tuned against flat-fine-tuned" in page and "(against flat-fine-tuned)" in page
     verdict, _, rest = page.partition("Drawn images.")
-    assert "No difference shown between the two-stage classifier (soft) and flat" in verdict
+    assert "No difference shown between the two-stage classifier and the flat model" in verdict
     assert "<svg" in rest and "<svg" not in verdict
 
 

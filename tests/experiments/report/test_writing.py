@@ -3,6 +3,7 @@ import json
 import re
 import subprocess
 import sys
+import tarfile
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 
@@ -60,7 +61,7 @@ def page(make_run) -> str:
 def test_the_report_opens_with_the_verdict_in_one_sentence_and_its_plot(page):
     body = page[page.index("<body>") :]
     verdict = (
-        "No difference shown between the two-stage classifier (soft) and flat: 81.2 % against 62.5 % correct, "
+        "No difference shown between the two-stage classifier and the flat model: 81.2 % against 62.5 % correct, "
         "+18.8 points."
     )
     evidence = "95 % interval −5.0 to +40.0 points; p = 0.25; 80 % power to detect 40.0 points."
@@ -85,7 +86,7 @@ def test_against_a_stronger_flat_method_the_first_sentence_is_about_that_one(mak
         "utf-8"
     )
 
-    verdict = "The two-stage classifier (soft) is worse: 74.2 % correct against 78.2 % for the best flat one (flat-lda)"
+    verdict = "The two-stage classifier is worse: 74.2 % correct against 78.2 % for the best flat model"
     assert f'<p class="verdict">{verdict}, −4.0 points.</p>' in page
     assert "Against flat alone: no difference shown, +18.8 points." in page
     assert page.index("f-difference-from-flat") > page.index('<details open id="methods"')
@@ -207,11 +208,25 @@ def test_a_photograph_that_is_gone_leaves_an_empty_place(make_run):
     assert page.count("no image") == 1
 
 
+def test_photographs_inside_a_tar_are_shown_too(make_run):
+    folder = make_run()
+    with tarfile.open(folder / "images.tar", "w") as tar:
+        for image in sorted((folder / "images").iterdir()):
+            tar.add(image, image.name)
+            image.unlink()
+    manifest = folder / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("images/", "images.tar/"))
+    page = write_report(folder).html.read_text(encoding="utf-8")
+    assert page.count("data:image/jpeg") == page.count('<li class="card">') > 0
+    assert "photographs were not found" not in page
+
+
 def test_where_no_image_is_a_file_places_are_empty_and_nothing_is_logged(make_run, caplog):
     folder = make_run()
     for image in (folder / "images").iterdir():
         image.unlink()
-    page = write_report(folder).html.read_text(encoding="utf-8")
+    with caplog.at_level("WARNING", logger="aisles"):
+        page = write_report(folder).html.read_text(encoding="utf-8")
     assert page.count("no image") > 1 and not caplog.text
     assert "8 photographs were not found when this report was built" in page
 
@@ -232,7 +247,7 @@ def test_markdown_says_the_same_and_links_its_metrics(make_run):
     files = write_report(make_run(classes=HOSTILE))
     text = files.markdown.read_text(encoding="utf-8")
 
-    assert "No difference shown between the two-stage classifier (soft) and flat" in text.replace("\\", "")
+    assert "No difference shown between the two-stage classifier and the flat model" in text.replace("\\", "")
     for link in re.findall(r"\]\(((?:plots|tables)/[^)]+)\)", text):
         assert (files.markdown.parent / link).is_file()
     assert "<script>" not in text.replace("\\<", "")
