@@ -1,4 +1,4 @@
-"""What prediction from files costs beside a plain script for onnxruntime, and how it grows with the images.
+"""What prediction from files costs beside a plain script for onnxruntime.
 
 The script is what somebody writes who has only the exported ONNX file: Pillow in threads, batches of 32, one session.
 On a busy machine its session's threads, which wait in a busy loop, cost more than on an idle one, so the same script
@@ -8,7 +8,6 @@ without them is measured beside.
 import itertools
 import logging
 import os
-import resource
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,8 +30,6 @@ from .prediction_speed import _classifiers, drawn_pixels, write_images
 logger = logging.getLogger(f"aisles.{__name__}")
 BATCH = 32
 ONNX_LIMIT, TENSORFLOW_LIMIT, AGREEMENT = 1.0, 0.85, 1e-4
-FEW, MANY = 1000, 10000
-GROWTH_LIMIT, MEMORY_LIMIT = 1.15, 1.1
 
 
 def engine_ratios(
@@ -52,7 +49,7 @@ def engine_ratios(
     """
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        classifier = _two_stage(backbone, input_size)
+        classifier = two_stage_of(backbone, input_size)
         bundle = save_bundle(classifier, folder / "bundle")
         export_classifier(classifier, folder / "model.onnx", "onnx")
         files = write_images(folder, n_files, 400) if photos is None else sorted(photos.rglob("*.jpg"))
@@ -81,30 +78,6 @@ def engine_ratios(
     return ratios + [
         as_ratio(f"largest difference of {name}'s probabilities", np.array([value]), AGREEMENT)
         for name, value in off.items()
-    ]
-
-
-def growth_ratios(
-    few: int = FEW, many: int = MANY, clock: Callable[[], float] = time.perf_counter
-) -> list[Ratio]:
-    """Compare many images with few: time an image, and the process's peak memory."""
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
-        bundle = save_bundle(_two_stage("efficientnet_lite0", (96, 96)), folder / "bundle")
-        files = write_images(folder, min(few, 200), 200)
-        classifier = load_bundle(bundle, engine="tensorflow")
-
-        def predict(n: int) -> tuple[float, float]:
-            start = clock()
-            for _ in classifier.iter_predict(itertools.islice(itertools.cycle(files), n)):
-                pass
-            return (clock() - start) / n, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-        predict(few)
-        (few_time, few_memory), (many_time, many_memory) = predict(few), predict(many)
-    return [
-        as_ratio(f"time an image of {many} over {few}", np.array([many_time / few_time]), GROWTH_LIMIT),
-        as_ratio(f"peak memory of {many} over {few}", np.array([many_memory / few_memory]), MEMORY_LIMIT),
     ]
 
 
@@ -142,7 +115,8 @@ def _batches(items: Iterator[np.ndarray]) -> Iterator[list[np.ndarray]]:
         yield batch
 
 
-def _two_stage(backbone: str, input_size: tuple[int, int] | None) -> TwoStageClassifier:
+def two_stage_of(backbone: str, input_size: tuple[int, int] | None) -> TwoStageClassifier:
+    """Return a classifier on one network, with drawn heads that send images to all macros in turn."""
     network: Any = build_backbone(backbone, weights="imagenet", input_size=input_size)
     classifier, _ = _classifiers([network] * 5, drawn_pixels(64, network.input_size))
     return classifier

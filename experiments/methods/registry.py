@@ -6,6 +6,7 @@ routing rule that answers with classes is a method as well, under the name that 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -28,7 +29,9 @@ if TYPE_CHECKING:
     from aisles.models.prediction.two_stage import FlatClassifier, TwoStageClassifier
 
     from .head_jobs import HeadJob, Trainer
+    from .sent import SentShares
 
+logger = logging.getLogger(__name__)
 Role = Literal["flat", "ensemble", "two-stage", "hierarchy", "control", "reference"]
 FLAT = "flat"
 OURS = (
@@ -87,6 +90,8 @@ class MethodResult:
         What fine-tuned networks were trained on and with, as their stage records it.
     coarse : bool
         Whether it also learned from images that are known by their macro alone.
+    sent : SentShares or None
+        How many images passed the stronger of two networks; None where all images pass the same ones.
     """
 
     probs: np.ndarray
@@ -106,6 +111,7 @@ class MethodResult:
     seconds: float | None = None
     protocol: Mapping[str, Any] | None = None
     coarse: bool = False
+    sent: SentShares | None = None
     name: str = ""
     role: str = ""
     what: str = ""
@@ -186,7 +192,7 @@ class MethodDefinition:
     fit: Callable[..., MethodResult]
     description: str
     role: Role
-    baseline: str = FLAT
+    baseline: str | Callable[[str], str] = FLAT
     brings: tuple[str, ...] = ()
     heads: Callable[..., list[HeadJob]] | None = None
     classifier: Callable[..., FlatClassifier | TwoStageClassifier] | None = None
@@ -215,7 +221,8 @@ class Method:
     @property
     def baseline(self) -> str:
         """The method that it is judged against."""
-        return self.definition.baseline
+        baseline = self.definition.baseline
+        return baseline if isinstance(baseline, str) else baseline(self.parameter)
 
     @property
     def description(self) -> str:
@@ -269,6 +276,8 @@ class Method:
             if not np.isfinite(table).all() or np.abs(table.sum(axis=2) - 1).max(initial=0) > 1e-3:
                 raise ValueError(f"The method {self.name} gives `{key}` whose rows don't sum to 1.")
             tables[key] = np.repeat(table, n_seeds, axis=0) if table.shape[0] < n_seeds else table
+        if result.sent is not None and (warning := result.sent.warning(self.name)):
+            logger.warning("%s", warning)
         return replace(
             result, name=self.name, role=self.role, what=self.description, baseline=self.baseline, **tables
         )
@@ -292,7 +301,7 @@ def register_method(
     *,
     description: str,
     role: Role = "two-stage",
-    baseline: str = FLAT,
+    baseline: str | Callable[[str], str] = FLAT,
     brings: tuple[str, ...] = (),
     heads: Callable[..., list[HeadJob]] | None = None,
     classifier: Callable[..., FlatClassifier | TwoStageClassifier] | None = None,
@@ -315,8 +324,8 @@ def register_method(
         `flat` (one model over all classes), `ensemble` (several flat ones), `two-stage` (whatever learns from the
         macros), `hierarchy` (the primary rule on another hierarchy), `control` (on random macros) or `reference`
         (another library).
-    baseline : str
-        The method that it is judged against; takes part unasked.
+    baseline : str, or callable
+        The method that it is judged against; takes part unasked. A callable is given the parameter.
     brings : tuple of str
         Further methods that take part whenever this one does.
     heads : callable, optional

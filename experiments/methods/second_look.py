@@ -2,9 +2,15 @@
 
 They need a joined backbone (`efficientnet_lite0+efficientnet_lite2`): its first network looks at every image, the
 others at images sent. The gate is pre-specified and its threshold comes from validation images, so that a stated share
-of images is sent, and with it the mean cost. The stronger look has the features of all networks, for the cheap ones are
-there already. Beside a second look by macro stand the same share of images sent with no macros
-(`second-look-flat`), the cheap network alone (`first-look`) and all networks for every image (`flat-lda`).
+of images like these is sent, and with it the mean cost. Each urgency is of a model that never saw its product: those of
+validation images are cross-fitted, no product in two folds. Where other images come than those of the validation split,
+or several photographs of one visit pass for different products, the share is another: stated and measured share are
+recorded side by side (`sent`). SHARE/batch ranks the images that are asked about among
+themselves, so that the share is kept whatever comes; an answer then depends on the images beside it.
+
+The stronger look has the features of all networks, for the cheap ones are there already. Beside a second look by macro
+stand the same share of images sent with no macros (`second-look-flat`), the cheap network alone (`first-look`) and all
+networks for every image (`flat-lda`).
 """
 
 from collections.abc import Callable
@@ -20,10 +26,9 @@ from aisles.models.heads.tuning import Parts, Tuned, tune
 
 from .head_jobs import HeadJob, flat_job, submodel_job, with_head
 from .registry import Context, MethodResult, register_method
+from .sent import Budget, sent_shares
 
 HEAD = "lda"
-SHARE = 0.4
-"""Of images that are sent on, unless the method's name says another."""
 Gate = Callable[["Look", "Look"], tuple[np.ndarray, np.ndarray]]
 
 
@@ -122,8 +127,8 @@ def first_look_of(context: Context) -> Tuned:
     return _KNOWN[context]
 
 
-def read_gate(text: str) -> tuple[str, float]:
-    """Read `margin` or `margin@0.3`: the gate and the share of images sent.
+def read_gate(text: str) -> tuple[str, Budget]:
+    """Read `margin`, `margin@0.3` or `margin@0.3/batch`: the gate and the share of images sent.
 
     Raises
     ------
@@ -133,18 +138,7 @@ def read_gate(text: str) -> tuple[str, float]:
     name, _, share = text.partition("@")
     if name not in GATES:
         raise ValueError(f"A gate is one of {', '.join(GATES)}, with @SHARE if need be. Received: {text!r}.")
-    return name, read_share(share)
-
-
-def read_share(text: str) -> float:
-    """Read the share of images that are sent; `SHARE` for nothing."""
-    try:
-        share = float(text) if text else SHARE
-    except ValueError:
-        share = np.nan
-    if not 0 < share <= 1:
-        raise ValueError(f"The share of images sent must be above 0 and at most 1. Received: {text!r}.")
-    return share
+    return name, Budget.read(share)
 
 
 def _jobs(context: Context, parameter: str = "") -> list[HeadJob]:
@@ -156,10 +150,16 @@ def _submodel_jobs(context: Context, parameter: str) -> list[HeadJob]:
     return [*_jobs(context), *(with_head(job, HEAD) for job in needed)]
 
 
+def products_of(context: Context) -> tuple[np.ndarray, np.ndarray]:
+    """Return the products of validation and of test images."""
+    products = np.asarray(context.prepared.manifest.products)
+    return products[context.rows("val")], products[context.rows("test")]
+
+
 def _result(
     context: Context,
     gate: Gate,
-    share: float,
+    budget: Budget,
     second: dict[str, np.ndarray],
     jobs: list[HeadJob],
     **more: Any,
@@ -173,8 +173,10 @@ def _result(
     right, before = second["val"].argmax(1) == truth, cheap["val"].argmax(1) == truth
     looks = Look(cheap["val"], macro["val"], right.astype(float) - before), Look(cheap["test"], macro["test"])
     urgency: dict[str, np.ndarray] = dict(zip(("val", "test"), gate(*looks), strict=True))
-    threshold = threshold_for(urgency["val"], share)
-    going = {split: urgency[split] >= threshold for split in cheap}
+    going = {
+        split: own >= threshold_for(own if budget.in_batch else urgency["val"], budget.share)
+        for split, own in urgency.items()
+    }
     probs = {split: np.where(going[split][:, None], second[split], cheap[split]) for split in cheap}
     return MethodResult(
         probs["test"][None],
@@ -182,6 +184,7 @@ def _result(
         cost=cost_of(context, float(going["test"].mean()), jobs, first.model.parameters),
         searched=first.searched,
         deterministic=True,
+        sent=sent_shares(budget, going["val"], going["test"], products_of(context)),
         **more,
     )
 
@@ -228,6 +231,11 @@ def first_look(context: Context) -> MethodResult:
     )
 
 
+def same_share(parameter: str) -> str:
+    """Name the second look with no macros that has the same budget."""
+    return f"second-look-flat:{parameter}" if parameter else "second-look-flat"
+
+
 @register_method(
     "second-look-flat",
     description="the images of least margin pass all joined networks and a discriminant over all classes",
@@ -241,13 +249,13 @@ def second_look_flat(context: Context, parameter: str) -> MethodResult:
     first_look_of(context)
     strong, jobs = context.trainer.flat(0, head=HEAD), _jobs(context)
     second = {"val": strong.val_probs[context.rows("val")], "test": strong.probs[context.rows("test")]}
-    return _result(context, by_margin, read_share(parameter), second, jobs)
+    return _result(context, by_margin, Budget.read(parameter), second, jobs)
 
 
 @register_method(
     "second-look",
     description="the images that a gate picks pass all joined networks and the sub-model of their macro: {parameter}",
-    baseline="second-look-flat",
+    baseline=lambda parameter: same_share(parameter.partition("@")[2]),
     brings=("first-look", "flat-lda"),
     heads=_submodel_jobs,
     parameter="GATE",
@@ -262,7 +270,7 @@ def second_look(context: Context, parameter: str) -> MethodResult:
     ValueError
         If classes stand in several macros, the backbone is not a joined one, or there is no such gate.
     """
-    gate, share = read_gate(parameter)
+    gate, budget = read_gate(parameter)
     hierarchy, first, jobs = context.hierarchy, first_look_of(context), _submodel_jobs(context, parameter)
     macro_of, order = hierarchy.macro_of, np.argsort(hierarchy.slot_class)
     second, macros = {}, {}
@@ -275,6 +283,6 @@ def second_look(context: Context, parameter: str) -> MethodResult:
         second[split] = np.where(there, macro.max(1)[:, None] * inside, cheap)
         macros[split] = np.repeat(macro[None], len(context.seeds), axis=0).astype(np.float32)
     return _result(
-        context, GATES[gate], share, second, jobs[1:], hierarchy=hierarchy, macro_probs=macros["test"],
+        context, GATES[gate], budget, second, jobs[1:], hierarchy=hierarchy, macro_probs=macros["test"],
         val_macro_probs=macros["val"],
     )  # fmt: skip

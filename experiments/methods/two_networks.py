@@ -17,7 +17,8 @@ from aisles.models.heads.registry import HEADS
 from aisles.models.heads.tuning import Parts, Tuned, tune
 
 from .registry import Context, MethodResult, register_method
-from .second_look import HEAD, read_share
+from .second_look import HEAD, products_of, same_share
+from .sent import Budget, sent_shares
 
 if TYPE_CHECKING:
     from aisles.models.prediction.two_stage import TwoStageClassifier
@@ -81,6 +82,23 @@ def _tuned(
     return tune(HEADS[HEAD], own, n_labels, refit=context.settings.training.refit)
 
 
+def _budget(parameter: str) -> Budget:
+    """Read the share of validation images that may be sent at most.
+
+    Raises
+    ------
+    ValueError
+        For a share that is none, or one of a batch: whole macros are sent, and a bundle knows which beforehand.
+    """
+    budget = Budget.read(parameter)
+    if budget.in_batch:
+        raise ValueError(
+            "two-networks sends whole macros, which validation images choose; it can't keep the share of a batch. "
+            f"Write two-networks:{budget.share:g}, or second-look:margin@{budget.share:g}/batch."
+        )
+    return budget
+
+
 def macros_sent(context: Context, share: float) -> np.ndarray:
     """Return which macros get the stronger network, (n_macros,): the most gained per validation image first.
 
@@ -112,7 +130,7 @@ def macros_sent(context: Context, share: float) -> np.ndarray:
 @register_method(
     "two-networks",
     description="hard: router on the first of two networks, sub-models on the second in the macros where that pays",
-    baseline="second-look-flat",
+    baseline=same_share,
     brings=("first-look",),
     parameter="SHARE",
     optional_parameter=True,
@@ -120,8 +138,9 @@ def macros_sent(context: Context, share: float) -> np.ndarray:
 )
 def two_networks(context: Context, parameter: str) -> MethodResult:
     """Route by the cheap network; the sub-models of some macros read the stronger one."""
+    budget, hierarchy = _budget(parameter), context.hierarchy
     router, submodels = _fitted(context)
-    hierarchy, chosen = context.hierarchy, macros_sent(context, read_share(parameter))
+    chosen = macros_sent(context, budget.share)
     n_networks, tables = 2, {}
     for split, key in (("val", "val_probs"), ("test", "probs")):
         rows = context.rows(split)
@@ -135,7 +154,8 @@ def two_networks(context: Context, parameter: str) -> MethodResult:
         macro = getattr(router, key)[rows]
         probs = route(parse_rule("hard"), hierarchy=hierarchy, macro_probs=macro, within_probs=within)
         tables[split] = probs, macro
-    share = float(chosen[tables["test"][1].argmax(1)].mean())
+    going = {split: chosen[macro.argmax(1)] for split, (_, macro) in tables.items()}
+    share = float(going["test"].mean())
     heads = router.model.parameters + sum(
         pair[int(sent)].model.parameters  # type: ignore[union-attr]
         for pair, sent in zip(submodels, chosen, strict=True)
@@ -159,6 +179,7 @@ def two_networks(context: Context, parameter: str) -> MethodResult:
         probabilities=parse_rule("hard").definition.probabilities,
         searched=router.searched,
         deterministic=True,
+        sent=sent_shares(budget, going["val"], going["test"], products_of(context)),
     )
 
 
@@ -168,7 +189,7 @@ def _saved(context: Context, parameter: str) -> "TwoStageClassifier":
     from aisles.models.prediction.two_stage import TwoStageClassifier
 
     router, submodels = _fitted(context)
-    chosen = macros_sent(context, read_share(parameter))
+    chosen = macros_sent(context, _budget(parameter).share)
     networks: Any = context.backbone.parts  # type: ignore[attr-defined]
     models = [
         LabelModel(members)

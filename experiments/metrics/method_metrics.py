@@ -65,6 +65,7 @@ def method_metrics(
         "calibration": _calibration(predictions, method),
         "risk_coverage": None if method.answers_only else _risk_coverage(predictions, name),
         "per_class": _per_class(predictions, name),
+        **({} if method.sent is None else {"sent": asdict(method.sent)}),
     } | own_hierarchy(predictions, method)
 
 

@@ -85,7 +85,7 @@ class ComparisonFacts(TypedDict):
     margin: float
     alpha: float
     power: float
-    verdict: Literal["better", "worse", "equivalent", "no difference shown"]
+    verdict: Literal["better", "worse", "equivalent", "no difference shown", "not judged"]
     sentence: str
 
 
@@ -167,6 +167,17 @@ class OwnHierarchy(TypedDict):
     S: list[float]
 
 
+class SentFacts(TypedDict):
+    """Which share of images passed the stronger of two networks; see `experiments.methods.sent.SentShares`."""
+
+    stated: float
+    validation: float
+    measured: float
+    interval: list[float]
+    as_stated: bool
+    in_batch: bool
+
+
 class MethodFacts(TypedDict):
     """One method. Every registered metric stands here too, by its name: over seeds, or null for bare answers.
 
@@ -191,6 +202,7 @@ class MethodFacts(TypedDict):
     risk_coverage: RiskCoverage | None
     per_class: PerClass
     own_hierarchy: NotRequired[OwnHierarchy]
+    sent: NotRequired[SentFacts]
     cost: dict[str, float]
 
 

@@ -1,8 +1,10 @@
 """Old and new images together: what an update of a bundle learns from."""
 
+import hashlib
 import logging
 import os
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +12,11 @@ import numpy as np
 import pandas as pd
 
 from aisles.data_prep.images.columns import shortened
+from aisles.data_prep.images.decoding import read_image_bytes
 from aisles.data_prep.images.manifest import Manifest, read_manifest
 from aisles.data_prep.images.scan import scan_images
 from aisles.data_prep.images.splitting import split_by_product
-from aisles.data_prep.io.errors import DataError
+from aisles.data_prep.io.errors import DataError, UnreadableImage
 from aisles.data_prep.io.files import path_from
 from aisles.experiments.settings.benchmark import DataSettings
 
@@ -85,12 +88,14 @@ def gather_images(
     DataError
         If equal files have different labels in `data`, or nothing can be read.
     """
-    fresh, hashes = _read(data, settings, hierarchy_column)
+    fresh, hashes = _read(data, settings, hierarchy_column, learned_from)
     fresh, hashes = _each_once(fresh, hashes)
     was = pd.DataFrame(columns=["label", "split", "product"])
     parts, digests = [_placed_in(fresh, output)], [hashes]
     if old is not None:
-        known, known_hashes = _read(old, settings.model_copy(update={"label_column": "label"}), None)
+        known, known_hashes = _read(
+            old, settings.model_copy(update={"label_column": "label"}), None, learned_from
+        )
         was = known.table.assign(sha256=known_hashes).drop_duplicates("sha256").set_index("sha256")
         rest = ~np.isin(known_hashes.astype(str), hashes.astype(str))
         parts.append(_placed_in(known.keep(rest), output))
@@ -118,27 +123,35 @@ def gather_images(
     )
 
 
-def find_old(bundle: str | Path, learned_from: Collection[str], settings: DataSettings) -> Path | None:
+def find_old(bundle: str | Path, learned_from: Collection[str]) -> Path | None:
     """Return the manifest of the run that a bundle lies in, if it lists images that the bundle learned from."""
     folder = Path(bundle).absolute()
     for place in (folder.parent, folder.parent.parent):
         path = place / LISTED
-        if path.is_file():
-            _, hashes = _read(path, settings.model_copy(update={"label_column": "label"}), None)
-            if np.isin(hashes.astype(str), list(learned_from)).any():
-                logger.info("Old images: %s.", path)
-                return path
+        if path.is_file() and _holds_one_of(path, learned_from):
+            logger.info("Old images: %s.", path)
+            return path
     return None
 
 
+def _holds_one_of(path: Path, learned_from: Collection[str]) -> bool:
+    """Whether a manifest lists a file of these hashes; reads no further than the first."""
+    known = frozenset(learned_from)
+    for image in read_manifest(path, min_classes=1).paths:
+        with suppress(UnreadableImage):
+            if hashlib.sha256(read_image_bytes(image)).hexdigest() in known:
+                return True
+    return False
+
+
 def _read(
-    data: str | Path, settings: DataSettings, hierarchy_column: str | None
+    data: str | Path, settings: DataSettings, hierarchy_column: str | None, learned_from: Collection[str]
 ) -> tuple[Manifest, np.ndarray]:
-    """Read what can be decoded, with hashes."""
+    """Read what can be decoded, with hashes; what a bundle learned from could be."""
     manifest = read_manifest(
         data, label_column=settings.label_column, hierarchy_column=hierarchy_column, min_classes=1
     )
-    scan = scan_images(manifest, strict=settings.strict == "images")
+    scan = scan_images(manifest, strict=settings.strict == "images", sound=learned_from)
     for file_name, reason in zip(scan.reasons["file_name"], scan.reasons["reason"], strict=True):
         logger.warning("Left out %s: %s", file_name, reason)
     if not scan.readable.any():

@@ -26,6 +26,7 @@ from aisles.models.fine_tuning.two_phase import head_training
 from aisles.models.heads.building import head_like
 from aisles.models.heads.fitting import fit_labels, macro_labels
 from aisles.models.prediction.evaluation import Evaluation
+from aisles.models.prediction.feature_batch import HeadOutputs
 from aisles.models.prediction.flat_model import log_of
 from aisles.models.prediction.label_model import AnyModel, GivenModel, LabelModel
 from aisles.models.prediction.stored import opened
@@ -125,18 +126,19 @@ def update_bundle(
     classifier = load_bundle(bundle, engine="tensorflow")
     _check_heads(classifier)
     if old is None:
-        old = find_old(bundle, classifier.learned_from, settings.data)
+        old = find_old(bundle, classifier.learned_from)
     with run_folder(output):
         images = gather_images(
             data, None if old is None else Path(old), output, settings.data,
             hierarchy_column=settings.hierarchy.column, classes=classifier.classes_.tolist(),
             learned_from=classifier.learned_from, seed=settings.classifier.seed,
         )  # fmt: skip
-        added = _new_classes(classifier, images, macro, settings.hierarchy.column)
+        features = _KnownFeatures(images, cache)
+        added = _new_classes(classifier, images, features, macro, settings.hierarchy.column)
         plan = _Plan(classifier, images, _grown(classifier.hierarchy, added), macro, added)
         plan.check(old)
-        updated, heads = plan.trained(_Fitter(images, settings, head, cache))
-        evaluations = _before_and_after(classifier, updated, images)
+        updated, heads = plan.trained(_Fitter(images, features, settings, head))
+        evaluations = _before_and_after(classifier, updated, images, HeadOutputs(features.of))
 
         def edit(content: dict[str, Any], part: Path) -> None:
             _write(content, part, updated, heads)
@@ -171,6 +173,7 @@ def _check_heads(classifier: FlatClassifier | TwoStageClassifier) -> None:
 def _new_classes(
     classifier: FlatClassifier | TwoStageClassifier,
     images: UpdateImages,
+    features: "_KnownFeatures",
     macro: str | None,
     column: str | None,
 ) -> dict[str, str | None]:
@@ -187,8 +190,9 @@ def _new_classes(
         elif column is not None and column in manifest.table:
             found[label] = _from_column(label, manifest.table[column].iloc[rows], hierarchy)
         else:
-            learned = [manifest.paths[row] for row in rows.tolist() if manifest.splits[row] != "test"]
-            mean = classifier.predict_macro_proba(learned).mean(0) if learned else np.zeros(1)
+            learned = rows[manifest.splits[rows] != "test"]
+            batch = HeadOutputs(features.of).batch(learned)
+            mean = classifier.batch_macro_proba(batch).mean(0) if len(learned) else np.zeros(1)
             found[label] = hierarchy.macros[int(mean.argmax())]
             logger.info(
                 "The new class %s joins %s, to which the router sends its images with probability %.2f "
@@ -308,14 +312,31 @@ class _Plan:
 
 
 @dataclass(frozen=True, eq=False)
+class _KnownFeatures:
+    """Features of all images, old, new and test ones, by the network that they are of: each image passes once."""
+
+    images: UpdateImages
+    cache: str | Path | None
+    _of: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def of(self, model: LabelModel) -> np.ndarray:
+        """Return the features (n_images, dimension) of a model's network."""
+        key = id(model.backbone)
+        if key not in self._of:
+            sha256 = list(map(str, self.images.sha256))
+            paths = self.images.manifest.paths
+            self._of[key] = extract(opened(model.backbone), paths, images=sha256, cache=self.cache).vectors
+        return self._of[key]
+
+
+@dataclass(frozen=True, eq=False)
 class _Fitter:
     """Trains heads on the features of old and new images."""
 
     images: UpdateImages
+    features: _KnownFeatures
     settings: TrainSettings
     head: str | None
-    cache: str | Path | None
-    _features: dict[int, np.ndarray] = field(default_factory=dict)
 
     @property
     def labels(self) -> np.ndarray:
@@ -329,7 +350,7 @@ class _Fitter:
         splits = manifest.splits[rows]
         logger.info("Training %s: %d labels.", name, len(labels))
         fitted = fit_labels(
-            self._features_of(like),
+            self.features.of(like)[rows],
             image_labels,
             splits,
             labels,
@@ -348,29 +369,23 @@ class _Fitter:
             temperature = held_temperature(log_of(fitted.val_probs[val]), targets)
         return LabelModel(tuple(labels), like.backbone, fitted.network(), temperature)
 
-    def _features_of(self, model: LabelModel) -> np.ndarray:
-        key = id(model.backbone)
-        if key not in self._features:
-            rows = self.images.learned.tolist()
-            paths = self.images.manifest.paths
-            found = extract(
-                opened(model.backbone), [paths[row] for row in rows],
-                images=[str(self.images.sha256[row]) for row in rows], cache=self.cache,
-            )  # fmt: skip
-            self._features[key] = found.vectors
-        return self._features[key]
 
-
-def _before_and_after(classifier: Any, updated: Any, images: UpdateImages) -> dict[str, Evaluation | None]:
+def _before_and_after(
+    classifier: Any, updated: Any, images: UpdateImages, outputs: HeadOutputs
+) -> dict[str, Evaluation | None]:
     """Evaluate both on the test images of classes that both know, and the new one on all of them."""
     manifest = images.manifest
     test = manifest.splits == "test"
     known = test & np.isin(manifest.labels.astype(str), classifier.classes_.astype(str))
-    same = manifest.keep(known) if known.any() else None
+
+    def judged(model: Any, wanted: np.ndarray) -> Evaluation | None:
+        rows = np.flatnonzero(wanted)
+        return model.evaluate_batch(outputs.batch(rows), manifest.labels[rows]) if len(rows) else None
+
     return {
-        "before": classifier.evaluate(same, split="test") if same else None,
-        "after": updated.evaluate(same, split="test") if same else None,
-        "after_all": updated.evaluate(manifest, split="test") if test.sum() > known.sum() else None,
+        "before": judged(classifier, known),
+        "after": judged(updated, known),
+        "after_all": judged(updated, test) if test.sum() > known.sum() else None,
     }
 
 

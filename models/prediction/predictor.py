@@ -333,6 +333,18 @@ class Classifier(ABC):
         name = "flat" if chosen is None else str(chosen)
         return summarize(truth, *arrays, self.classes_, self.hierarchy, name)
 
+    def evaluate_batch(self, batch: ImageBatch, labels: Sequence[str] | np.ndarray) -> Evaluation:
+        """Compute the metrics of `evaluate` on a batch that has passed already, as a `FeatureBatch`."""
+        chosen = self._rule(None, True)
+        outcome = self._outcome(batch, chosen, True, True)
+        arrays = outcome.probs, outcome.macro_probs, outcome.answers
+        name = "flat" if chosen is None else str(chosen)
+        return summarize(self._codes(labels), *arrays, self.classes_, self.hierarchy, name)
+
+    def batch_macro_proba(self, batch: ImageBatch) -> np.ndarray:
+        """Return the macro distribution (n, n_macros) of a batch that has passed already."""
+        return self._macro_probs(batch, True)
+
     def set_confidence(
         self,
         share: float,

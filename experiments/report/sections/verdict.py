@@ -275,11 +275,51 @@ def cost_section(run: Run) -> Section:
             )
             blocks.append(Plot(name, caption, drawing))
     blocks.append(Table("cost", _COST_CAPTION, columns, rows, sortable=True))
+    blocks += _sent_blocks(run)
     if run.costs is not None and (peak := run.costs["peak_memory_bytes"]):
         blocks.append(Text(f"The run's process took {peak / 2**30:.1f} GiB of memory at its peak."))
     return Section("cost", "Accuracy against cost", tuple(blocks))
 
 
+def _sent_blocks(run: Run) -> list[Block]:
+    """Return stated and measured shares of images that passed the stronger of two networks; empty without any."""
+    known = {name: facts["sent"] for name, facts in run.metrics["methods"].items() if "sent" in facts}
+    if not known:
+        return []
+    rows = tuple(
+        (
+            name,
+            sent["stated"],
+            sent["validation"],
+            sent["measured"],
+            None if sent["in_batch"] else sent["interval"][0],
+            None if sent["in_batch"] else sent["interval"][1],
+            "in its batch" if sent["in_batch"] else "yes" if sent["as_stated"] else "no",
+        )
+        for name, sent in known.items()
+    )
+    headings = ("stated", "validation images", "test images", "expected from", "expected to")
+    columns = (
+        Column("method"),
+        *(Column(heading, "share") for heading in headings),
+        Column("kept", "word"),
+    )
+    blocks: list[Block] = [Table("sent", _SENT_CAPTION, columns, rows)]
+    apart = [name for name, sent in known.items() if not sent["as_stated"]]
+    if apart:
+        blocks.append(Text(f"{_SENT_ELSEWHERE} {', '.join(apart)}."))
+    return blocks
+
+
+_SENT_CAPTION = (
+    "Which share of images passes the stronger network. The threshold comes from validation images, from scores of "
+    "models that never saw them; expected: where the share of test images lies 95 times in 100 if these are like the "
+    "validation images, as follows from their number."
+)
+_SENT_ELSEWHERE = (
+    "Test images are not like validation images, so these methods send another share than stated; compare them at "
+    "their measured cost, in the table above:"
+)
 _COST_CAPTION = (
     "What each method costs, a mean over seeds. Backbone and heads are counted; times, where given, are of one "
     "machine and leave decoding out. What was not measured, as of parts that are no heads, stays empty."

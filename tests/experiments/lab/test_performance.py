@@ -128,7 +128,12 @@ def test_engines_are_measured_beside_a_plain_script_and_agree(image_folder, tmp_
     assert all(ratio.kept for ratio in ratios[2:])
 
 
-def test_growth_is_measured():
-    from experiments.lab import engine_speed
+def test_growth_is_measured_in_processes_of_their_own():
+    from experiments.lab.growth import grown, growth_ratios
 
-    checked(engine_speed.growth_ratios(few=8, many=24), 2)
+    few, many = grown(None, (8, 40), ("tensorflow",), (32, 32))
+    assert (few.images, many.images) == (8, 40)
+    for one in (few, many):
+        assert 0 < one.cpu_ms_per_image < 10_000 and 100 < one.peak_mb < 10_000
+    time_, memory = checked(growth_ratios(few=8, many=24, engines=("tensorflow",), input_size=(32, 32)), 2)
+    assert (time_.limit, memory.limit) == (1.15, 1.1)

@@ -46,7 +46,9 @@ def test_the_threshold_sends_the_stated_share_of_validation_images(share, sent):
     assert (urgency >= threshold_for(urgency, share)).sum() == sent
 
 
-@pytest.mark.parametrize("text", ["nobody", "margin@0", "margin@2", "margin@x"])
+@pytest.mark.parametrize(
+    "text", ["nobody", "margin@0", "margin@2", "margin@x", "margin@0.4/", "margin@0.4/all"]
+)
 def test_gates_and_shares_that_there_are_not_are_refused(text):
     with pytest.raises(ValueError, match="gate is one of|share of images sent"):
         read_gate(text)
@@ -106,6 +108,40 @@ def test_a_second_look_leaves_the_macros_probability_as_it_was(context):
         for probs in (looked.probs[0], cheap.probs[0])
     ]
     np.testing.assert_allclose(sums[0], sums[1], atol=1e-5)
+
+
+def test_a_share_of_the_batch_is_kept_exactly_and_said_to_be(context):
+    _, looked = accuracy(context, "second-look:macro@0.3/batch")
+    sent = looked.sent
+    assert (sent.stated, sent.measured, sent.in_batch, sent.as_stated) == (0.3, 36 / 120, True, True)
+    assert looked.cost["backbone_passes"] == pytest.approx((1 + 0.3) / 2)
+
+
+def test_stated_and_measured_share_stand_side_by_side(context):
+    _, looked = accuracy(context, "second-look:margin@0.5")
+    sent = looked.sent
+    assert sent.stated == 0.5 and sent.validation == pytest.approx(0.5, abs=1 / 60)
+    assert looked.cost["backbone_passes"] == pytest.approx((1 + sent.measured) / 2)
+    assert sent.as_stated and sent.interval[0] < 0.5 < sent.interval[1]
+
+
+@pytest.mark.parametrize(
+    ("method", "baseline"),
+    [
+        ("second-look:macro@0.2", "second-look-flat:0.2"),
+        ("second-look:both@0.2/batch", "second-look-flat:0.2/batch"),
+        ("second-look:macro", "second-look-flat"),
+        ("two-networks:0.3", "second-look-flat:0.3"),
+        ("two-networks", "second-look-flat"),
+    ],
+)
+def test_a_second_look_is_judged_against_the_same_share_with_no_macros(method, baseline):
+    assert find_method(method).baseline == baseline
+
+
+def test_two_networks_keep_no_share_of_a_batch(context):
+    with pytest.raises(ValueError, match="can't keep the share of a batch"):
+        find_method("two-networks:0.3/batch").fit(context)
 
 
 def test_one_network_alone_has_no_second_look(context):

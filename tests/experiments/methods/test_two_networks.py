@@ -50,6 +50,17 @@ def test_the_cost_says_which_share_passes_the_second_network(run):
     assert (cost["two-networks:1"] > 0.5) == (1 in on_second)
 
 
+def test_the_run_says_which_share_it_sent_and_the_report_shows_it(run):
+    metrics = json.loads((run / "metrics.json").read_text())["methods"]
+    sent = metrics["two-networks:1"]["sent"]
+    assert sent["stated"] == 1 and "sent" not in metrics["first-look"]
+    assert metrics["two-networks:1"]["cost"]["backbone_passes"] == pytest.approx((1 + sent["measured"]) / 2)
+    table = pd.read_csv(run / "tables" / "sent.csv").set_index("method")
+    assert set(table.index) == {"two-networks:1", "second-look-flat:1"}
+    assert table.loc["second-look-flat:1", "test images"] == 1
+    assert "share of images passes the stronger network" in (run / "report.md").read_text()
+
+
 def test_a_share_out_of_range_is_refused():
     method = find_method("two-networks:2")
     with pytest.raises(ValueError, match="needs two networks joined|share of images sent"):
