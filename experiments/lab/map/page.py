@@ -83,7 +83,7 @@ def map_document(found: Sequence[Measured], command: str, day: str) -> Document:
         facts=(
             f"{_sets(len(sets))}, {len(found)} curves, {len(judged)} points, {draws} draws per point where "
             f"something is drawn (seeds 0 to {draws - 1}); {sum(known) / 60:.0f} processor minutes for the "
-            f"{len(known)} curves that are complete; {day}.",
+            f"{len(known)} curves that ran in one go; {day}.",
         ),
         opening=(
             Bullets(tuple(s for name in names for s in regions[name])),
