@@ -39,7 +39,7 @@ def _command(name: str, text: str, allowed: str) -> click.Command:
     @click.option("--output", "-o", type=PATH, required=True, help="The folder for all variants.")
     @click.option(
         "--values",
-        help=f"Which, separated by commas, the first being what others are compared with: {allowed}.",
+        help=f"Which, separated by commas, the first being the baseline: {allowed}.",
     )
     @setting_options(BENCHMARK)
     @click.option("--json", "json_", is_flag=True, help="Print as JSON.")

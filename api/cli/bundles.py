@@ -21,7 +21,7 @@ PATH = click.Path(path_type=Path)
 @click.option("--output", "-o", type=PATH, help="Folder of the renamed bundle.  [default: replace BUNDLE]")
 @click.option("--json", "json_", is_flag=True, help="Print as JSON.")
 def rename(bundle: Path, old: str, new: str, kind: str | None, output: Path | None, json_: bool) -> None:
-    """Call the macro-category or class OLD of BUNDLE otherwise: NEW. Nothing is trained, answers stay the same.
+    """Rename a macro-category or a class of BUNDLE from OLD to NEW. Nothing is trained; answers stay the same.
 
     Example: aisles rename run/bundles/two-stage moss Moss
     """
@@ -44,7 +44,7 @@ def rename(bundle: Path, old: str, new: str, kind: str | None, output: Path | No
 @click.option("--message", "-m", help="The commit's message.")
 @click.option("--json", "json_", is_flag=True, help="Print as JSON.")
 def push(bundle: Path, repo: str, private: bool, message: str | None, json_: bool) -> None:
-    """Put BUNDLE on the Hugging Face Hub as the model REPO (OWNER/NAME), with a card that the Hub can read.
+    """Upload BUNDLE to the Hugging Face Hub as the model REPO (OWNER/NAME), with a model card.
 
     Needs the extra hub (python -m pip install '.[hub]') and a login: hf auth login, or HF_TOKEN.
 
@@ -69,7 +69,7 @@ def push(bundle: Path, repo: str, private: bool, message: str | None, json_: boo
 @click.option("--revision", help="Branch, tag or commit.")
 @click.option("--json", "json_", is_flag=True, help="Print as JSON.")
 def pull(repo: str, output: Path | None, revision: str | None, json_: bool) -> None:
-    """Fetch the bundle REPO (OWNER/NAME) from the Hugging Face Hub; every hash is checked before it is put in place.
+    """Download the bundle REPO (OWNER/NAME) from the Hugging Face Hub, and check every hash.
 
     With HF_HUB_OFFLINE, or without network, it comes from the local cache. Needs the extra hub: python -m pip install
     '.[hub]'.

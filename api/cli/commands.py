@@ -12,7 +12,7 @@ import click
 from .help_pages import write_commands, write_options, write_text
 from .options import read_given
 
-QUIET = "Say nothing but results, warnings and errors."
+QUIET = "Print only results, warnings and errors."
 EXIT_DATA, EXIT_WEIGHTS = 3, 4
 
 

@@ -46,7 +46,7 @@ def compare(
     images: Path | None,
     json_: bool,
 ) -> None:
-    """Judge systems trained anywhere by their predictions on the same images.
+    """Compare classifiers from any program by their predictions on the same images.
 
     Each FILE (CSV, TSV, Parquet or npz) is one system's: file_name or id; truth; answer, or probabilities in columns
     named p:CLASS, or both; product and seed if there are any. Rows are joined by name. A column method holds several

@@ -18,7 +18,7 @@ json_option = click.option("--json", "json_", is_flag=True, help="Print as JSON.
 
 @click.group(cls=Commands)
 def data() -> None:
-    """Make a data set from Amazon Berkeley Objects, or from a synthetic catalogue in its formats.
+    """Make a data set from Amazon Berkeley Objects (ABO), or from a synthetic catalogue like it.
 
     Example: aisles data sample shop && aisles data curate shop --recipe sample --output curated
     """
@@ -27,13 +27,13 @@ def data() -> None:
 @data.command()
 @click.argument("directory", type=PATH)
 @click.option("--base-url", help="Another server's folder with the archives.  [default: Amazon's]")
-@click.option("--only", type=click.Choice(["listings", "images"]), help="One of the two archives.")
+@click.option("--only", type=click.Choice(["listings", "images"]), help="Download only this archive.")
 @click.option(
     "--any-size", is_flag=True, help="Don't ask for the sizes of Amazon's archives (for other servers)."
 )
 @json_option
 def fetch(directory: Path, base_url: str | None, only: str | None, any_size: bool, json_: bool) -> None:
-    """Download ABO's listings and small images (3.3 GB) to DIRECTORY; goes on where a download broke.
+    """Download ABO's listings and small images (3.3 GB) to DIRECTORY; a broken download resumes.
 
     Example: aisles data fetch abo
     """
@@ -90,7 +90,7 @@ def index(directory: Path, output: Path | None, jobs: int, json_: bool) -> None:
 def stats(
     directory: Path, recipe: str, output: Path | None, curated: Path | None, top: int, json_: bool
 ) -> None:
-    """Count the examples of each product type in DIRECTORY: table, CSV, and charts before and after selection.
+    """Count the examples of each product type in DIRECTORY, and draw charts before and after selection.
 
     Example: aisles data stats abo --curated abo65
     """
@@ -147,7 +147,7 @@ def curate(
     cache: Path | None, score_all: bool, near_duplicates: str | None, audit: bool, materialize: Any,
     sheets: bool, json_: bool,
 ) -> None:  # fmt: skip
-    """Make a manifest from the catalogue in DIRECTORY by a recipe: select, score, balance, split, write.
+    """Make a balanced data set, split into train, val and test, from the catalogue in DIRECTORY.
 
     Run it again to go on after an interruption, or with other settings: only what depends on them is done again.
 
@@ -177,13 +177,13 @@ def curate(
 @click.option(
     "--pairs", default=2000, show_default=True, type=click.IntRange(20), help="How many pairs to compare."
 )
-@click.option("--seed", default=0, show_default=True, help="Of the draw of pairs.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the draw of pairs.")
 @json_option
 def calibrate(
     directory: Path, recipe: str, changes: Sequence[str], backbone: str | None, weights: str, cache: Path | None,
     output: Path | None, pairs: int, seed: int, json_: bool,
 ) -> None:  # fmt: skip
-    """Propose a similarity threshold for a backbone from the catalogue in DIRECTORY.
+    """Suggest a similarity threshold for a backbone, from the catalogue in DIRECTORY.
 
     Example: aisles data calibrate abo --backbone efficientnet_lite0
     """
@@ -218,7 +218,7 @@ def calibrate(
 @click.option("--seed", default=0, show_default=True, help="The same number draws the same catalogue.")
 @json_option
 def sample(directory: Path, products: int, seed: int, json_: bool) -> None:
-    """Make a synthetic catalogue in ABO's formats in DIRECTORY, with ABO's traps and a truth.csv.
+    """Make a synthetic catalogue in ABO's formats in DIRECTORY, with the real one's traps and a truth.csv.
 
     Example: aisles data sample shop
     """

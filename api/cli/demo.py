@@ -19,19 +19,18 @@ PATH = click.Path(path_type=Path)
     type=PATH,
     help="The run whose test images guarantees are checked on and examples are taken from.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 to be reached from elsewhere.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in.")
 @click.option("--port", default=7860, show_default=True, type=click.IntRange(1, 65535))
 @click.option("--export", type=PATH, help="Write a folder that runs as a Hugging Face Space; serve nothing.")
 @plugin_option
 def demo(
     bundle: Path, flat: Path | None, run: Path | None, host: str, port: int, export: Path | None
 ) -> None:
-    """Serve a page on which anyone tries BUNDLE, on this machine and offline.
+    """Open a web page on this machine where anyone can try BUNDLE; works offline.
 
-    An image gets the answer that is sure enough: its class, its macro-category, or none. A slider sets how sure; with
-    --run its guarantees are checked on the run's test images. Uploads are not kept. Needs the extra demo: python -m pip
-    install '.[demo]'. --export writes all of it, with the example images of the run, as a folder to be put
-    somewhere else.
+    An image gets the deepest answer that is sure enough: class, macro-category, or none. A slider sets how sure;
+    with --run its guarantees are checked on its test images. Uploads are not kept. Needs the extra demo: python -m
+    pip install '.[demo]'. --export writes the page, with example images of the run, as a folder that runs elsewhere.
 
     Example: aisles demo run/bundles/two-stage --flat run/bundles/flat --run run
     """

@@ -47,7 +47,7 @@ def _say_versions(context: click.Context, _option: click.Parameter, asked: bool)
 )
 @click.option(
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_say_versions,
-    help="Show the versions that matter and exit.",
+    help="Show the versions of aisles, Python and the main libraries.",
 )  # fmt: skip
 @click.option("--quiet", is_flag=True, help=QUIET)
 @click.pass_context
@@ -81,7 +81,11 @@ def main(context: click.Context, quiet: bool) -> None:
     "macros=, or any number among the settings.",
 )
 @click.option(
-    "--draws", type=click.IntRange(1), default=5, show_default=True, help="Draws per point of a curve."
+    "--draws",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="Random draws per point of the curve.",
 )
 @click.option("--json", "json_", is_flag=True, help="Print metrics.json instead of the table.")
 @plugin_option
@@ -99,11 +103,11 @@ def benchmark(
     draws: int,
     json_: bool,
 ) -> None:
-    """Compare flat and two-stage on DATA and give the verdict.
+    """Find out whether two-stage classification beats a flat model on DATA.
 
     DATA is a folder of class folders, a folder with a metadata.csv, a manifest CSV (file_name, label; product and split
-    if there are any), or a file of embeddings (npz or Parquet). Run it again to go on after an interruption: what is
-    done is not done again.
+    if there are any), or a file of embeddings (npz or Parquet).
+    After an interruption, run the same command again: what is done is kept.
 
     Example: aisles benchmark photos --output run
     Example: aisles benchmark embeddings.npz --output run --macros 5 --seeds 5
@@ -135,7 +139,7 @@ def benchmark(
 @main.command()
 @click.option("--json", "json_", is_flag=True, help="Print as JSON.")
 def weights(json_: bool) -> None:
-    """List the pretrained weights that are here, and those that are missing.
+    """List the pretrained weights that are installed, and those that are missing.
 
     Example: aisles weights
     """
@@ -156,10 +160,10 @@ def weights(json_: bool) -> None:
 @click.option(
     "--output", "-o", type=click.Path(path_type=Path), default=Path("aisles-quickstart"), show_default=True
 )
-@click.option("--seed", default=0, show_default=True, help="For the synthetic catalogue.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the synthetic catalogue.")
 @click.option("--json", "json_", is_flag=True, help="Print metrics.json instead of the table.")
 def quickstart(output: Path, seed: int, json_: bool) -> None:
-    """Make a small synthetic catalogue in ABO's format and run everything on it, offline.
+    """Try everything offline, on a small synthetic catalogue.
 
     Example: aisles quickstart --output aisles-quickstart
     """

@@ -116,7 +116,7 @@ OPTIONS = (
     SettingOption(
         "seed",
         "classifier.seed",
-        "For weights, order and augmentation.",
+        "Seed of weights, order and augmentation.",
         "0",
         click.IntRange(0),
         commands=(TRAIN,),
@@ -136,12 +136,12 @@ OPTIONS = (
     ),
     SettingOption("weights", "backbone.weights", "imagenet, none or a file.", "imagenet"),
     SettingOption(
-        "color", "backbone.color", "Show the backbone colors, or luma alone.", "rgb", ("rgb", "gray")
+        "color", "backbone.color", "Whether the network sees colors or gray (luma).", "rgb", ("rgb", "gray")
     ),
     SettingOption(
         "precision",
         "backbone.precision",
-        "What features are computed in.",
+        "Number format in which features are computed.",
         "float32",
         ("float32", "bfloat16"),
         commands=(BENCHMARK,),
@@ -157,7 +157,7 @@ OPTIONS = (
     SettingOption(
         "precision",
         "fine_tuning.precision",
-        "What networks are fine-tuned in.",
+        "Number format in which networks are fine-tuned.",
         "auto",
         ("auto", "float32", "bfloat16", "float16"),
         commands=(TRAIN,),
@@ -188,7 +188,7 @@ OPTIONS = (
     SettingOption(
         "strict",
         "data.strict",
-        "What stops: any unreadable image, a class that loses all its images, or nothing.",
+        "What stops the run: any unreadable image, a class that loses all its images, or nothing.",
         "classes",
         ("images", "classes", "no"),
     ),
@@ -214,10 +214,12 @@ def setting_options(command: str, *, without: tuple[str, ...] = ()) -> Callable[
 
     shared = [
         click.option(
-            "--preset", type=click.Choice(list(preset_files(command))), help="Settings of the package."
+            "--preset", type=click.Choice(list(preset_files(command))), help="Settings that come with aisles."
         ),
         click.option(
-            "--config", type=click.Path(), help="Settings: a TOML file, such as a run's settings.toml."
+            "--config",
+            type=click.Path(),
+            help="Read settings from a TOML file, such as a run's settings.toml.",
         ),
         click.option(
             "--set",

@@ -79,11 +79,11 @@ def predict(
     cache: Path | None,
     engine: str,
 ) -> None:
-    """Return which class each of IMAGES shows, and by which path.
+    """Classify IMAGES: print each one's macro-category and class with their probabilities.
 
     IMAGES are files, folders (with everything in them), patterns such as 'photos/**/*.jpg', or - for file names on
     standard input, one per line (with -0, ended by NUL). Answers appear as batches finish. Files that can't be read are
-    reported and left out; the exit code is 3 if there was none that could.
+    reported and left out; the exit code is 3 if none could be read.
 
     Example: aisles predict run/bundles/two-stage chair.jpg
     Example: aisles predict run/bundles/two-stage chair.jpg photos --json
@@ -169,9 +169,10 @@ def predict(
 )
 @click.option("--json", "json_", is_flag=True, help="Print the result as JSON.")
 def export(bundle: Path, format_: str, output: Path | None, input_: str, json_: bool) -> None:
-    """Write BUNDLE as one model: uint8 images in, class and macro probabilities out (soft routing, calibrated).
+    """Write BUNDLE as one Keras, SavedModel, ONNX or LiteRT model for other programs.
 
-    The written model is run and compared with the bundle before the command ends. onnx and litert need extras:
+    The model takes uint8 images and returns class and macro probabilities (rule soft, calibrated). The written model is
+    run and compared with the bundle before the command ends. onnx and litert need extras:
     python -m pip install '.[onnx]' or '.[litert]'.
 
     Example: aisles export run/bundles/two-stage --format saved_model

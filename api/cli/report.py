@@ -28,7 +28,7 @@ PATH = click.Path(path_type=Path)
 def report(
     runs: tuple[Path, ...], output: Path | None, json_: bool, latex: bool, across: bool, method: str | None
 ) -> None:
-    """Write the report of a run again, or compare several RUNS on the same test images.
+    """Rewrite the report of a run, or compare several RUNS on the same test images.
 
     No model is loaded. One run gives report.html and report.md in its folder, with tables and metrics; several give
     comparison.html and comparison.md, and are refused if their test images differ. With --across, runs on different
@@ -93,7 +93,7 @@ def _across(runs: tuple[Path, ...], output: Path, method: str | None, json_: boo
 @click.argument("run", type=PATH)
 @click.option("--json", "json_", is_flag=True, help="Print as JSON.")
 def cite(run: Path, json_: bool) -> None:
-    """Name the sources that a RUN rests on, as BibTeX: its data set, networks, methods and statistics.
+    """Print the sources of a RUN's data set, networks, methods and statistics as BibTeX.
 
     Example: aisles cite run
     """
@@ -117,7 +117,7 @@ def cite(run: Path, json_: bool) -> None:
 def audit_labels(
     run: Path, output: Path | None, folds: int, seed: int, cache: Path | None, json_: bool
 ) -> None:
-    """List the photographs of a RUN whose labels look wrong.
+    """List photographs of a RUN whose labels look wrong.
 
     Every image is judged by models that saw no photograph of its product. Nothing is changed: suspects.csv and contact
     sheets are for a person to look at. Run `aisles report RUN` afterwards to have them in the report.

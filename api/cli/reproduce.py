@@ -24,7 +24,7 @@ def reproduce(
     study: str, output: Path, check: bool, base_url: str | None, any_size: bool, recipe: str | None,
     backbone: str | None, weights: str, changes: Sequence[str], json_: bool,
 ) -> None:  # fmt: skip
-    """Do a published STUDY again: fetch, curate, fine-tune flat and two-stage, compare with the best flat, report.
+    """Reproduce a published STUDY, from the download to the report.
 
     What it needs is said first; missing weights and too small a disk end it before anything begins. Run it again to go
     on after an interruption.

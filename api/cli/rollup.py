@@ -51,7 +51,7 @@ def rollup(
     json_: bool,
     csv_: bool,
 ) -> None:
-    """Roll the class probabilities of TABLE up a hierarchy: class, macro, and at which level to answer.
+    """Roll the class probabilities of TABLE up to macro-categories, and choose the level to answer.
 
     TABLE (CSV, TSV, Parquet or npz) has file_name or id and a column p:CLASS for each class, from any model. A macro's
     probability is the sum of its classes'. Sets name a macro in place of two or more of its classes. No network is

@@ -11,7 +11,7 @@ from .commands import ModelCommand, as_json, checked_rule, engine_option, plugin
 
 @click.command(cls=ModelCommand)
 @click.argument("bundle", type=click.Path(path_type=Path))
-@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 to be reached from elsewhere.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="0.0.0.0 lets other machines in.")
 @click.option(
     "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="0: any free one."
 )
@@ -20,17 +20,17 @@ from .commands import ModelCommand, as_json, checked_rule, engine_option, plugin
 )
 @click.option("--resident", type=click.IntRange(1), help="Networks in memory at once.  [default: all]")
 @click.option(
-    "--image-mb", default=32, show_default=True, type=click.IntRange(1), help="Megabytes of an image."
+    "--image-mb", default=32, show_default=True, type=click.IntRange(1), help="Largest image, in megabytes."
 )
 @click.option(
-    "--images", default=64, show_default=True, type=click.IntRange(1), help="Images of a request at most."
+    "--images", default=64, show_default=True, type=click.IntRange(1), help="Most images in one request."
 )
 @click.option(
     "--waiting",
     default=32,
     show_default=True,
     type=click.IntRange(1),
-    help="Requests at once; more are sent away.",
+    help="Most requests at once; further ones get status 503.",
 )
 @click.option("--json", "json_", is_flag=True, help="Print where it is reached as JSON.")
 @engine_option
@@ -47,11 +47,11 @@ def serve(
     json_: bool,
     engine: str,
 ) -> None:
-    """Answer HTTP requests with BUNDLE until it is interrupted: image bytes in, JSON out.
+    """Serve BUNDLE over HTTP: image bytes in, JSON out.
 
     POST /predict takes one image's bytes, or several files as multipart/form-data; an image that can't be read gets an
-    error of its own. GET /info says classes, macros and limits, GET /health whether it is there. Networks are loaded
-    before the first line is printed.
+    error of its own. GET /info tells classes, macros and limits; GET /health tells that the server is up. Networks
+    are loaded before the first line is printed. Interrupt it to stop.
 
     Example: aisles serve run/bundles/two-stage --port 8000
     """

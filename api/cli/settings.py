@@ -12,7 +12,7 @@ from .options import BENCHMARK, BOTH, options_of, settings_kind
 @click.argument("command", type=click.Choice(BOTH), default=BENCHMARK)
 @click.option("--json", "json_", is_flag=True, help="Print as JSON.")
 def settings(command: str, json_: bool) -> None:
-    """List every setting of COMMAND (benchmark or train) with its type, default, meaning and option.
+    """List the settings of COMMAND (benchmark or train) with type, default, meaning and option.
 
     Each goes into a TOML file for --config ([section], key = value), after --set on the command line
     (--set section.key=value), and into settings={"section.key": value} in Python.

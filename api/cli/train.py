@@ -49,7 +49,7 @@ def train(
     macro: str | None,
     json_: bool,
 ) -> None:
-    """Train a classifier on DATA in two phases: the head on the frozen network, then both.
+    """Train a classifier on DATA: first the head on the frozen network, then both.
 
     DATA is a manifest CSV, a folder with a metadata.csv, or a folder of class folders. The bundle is written to
     bundle/ in the run folder, networks and curves to models/. Run it again to go on after an interruption: finished
@@ -180,7 +180,7 @@ def evaluate(
     output: Path | None,
     json_: bool,
 ) -> None:
-    """Print precision, recall, F1 and support of each class of BUNDLE on DATA, the worst first.
+    """Print precision, recall, F1 and support of each class of BUNDLE on DATA, worst first.
 
     DATA is a manifest CSV, a folder with a metadata.csv, or a folder of class folders. With --output a page shows the
     confusion matrix, ordered by macro-category, and the most confident mistakes. For a bundle from a preset of a

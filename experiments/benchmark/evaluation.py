@@ -66,7 +66,7 @@ def evaluate(predictions: Predictions, settings: ComparisonSettings, linkage: np
             ]
             for name in predictions.methods
         },
-        "comparisons": [as_json(comparison) for comparison in comparisons],
+        "comparisons": _judged(predictions, comparisons),
         "best_flat": strongest,
         "verdict": strongest["sentence"],
         "controls": compare_controls(predictions, settings),
@@ -172,10 +172,19 @@ def against_best_flat(predictions: Predictions, settings: ComparisonSettings) ->
     return {
         "name": strongest,
         "val_accuracy": accuracies,
-        "comparisons": [as_json(comparison) for comparison in (first, *rest)],
+        "comparisons": _judged(predictions, (first, *rest)),
         "sentence": _unroutable(predictions)
         or claim(first, judge(predictions, settings, "flat", settings.primary)),
     }
+
+
+def _judged(predictions: Predictions, comparisons: Iterable[Comparison]) -> list[dict[str, Any]]:
+    """Return comparisons as JSON; those of methods that route have no verdict where there is nothing to route."""
+    why, facts = _unroutable(predictions), [as_json(comparison) for comparison in comparisons]
+    for one in facts:
+        if why and predictions.methods[one["b"]].role in ("two-stage", "hierarchy"):
+            one.update(verdict="not judged", sentence=why)
+    return facts
 
 
 def _unroutable(predictions: Predictions) -> str | None:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from aisles.data_prep.images.columns import shortened
+from aisles.data_prep.io.archive import split_tar_path
 from aisles.data_prep.io.arrays import read_arrays
 from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.tables import restored_table
@@ -315,4 +316,9 @@ def _paths(folder: Path, names: np.ndarray, labels: np.ndarray) -> tuple[Path | 
     if list(test["label"]) != list(labels):
         return nowhere
     paths = tuple(folder / name for name in test["file_name"])
-    return paths if any(path.exists() for path in paths) else nowhere
+    return paths if any(map(is_at_hand, paths)) else nowhere
+
+
+def is_at_hand(path: Path | None) -> bool:
+    """Return whether an image's file is there, loose or (as far as its archive goes) inside a tar."""
+    return path is not None and (path.exists() or split_tar_path(path) is not None)

@@ -85,7 +85,7 @@ class ComparisonFacts(TypedDict):
     margin: float
     alpha: float
     power: float
-    verdict: Literal["better", "worse", "equivalent", "no difference shown"]
+    verdict: Literal["better", "worse", "equivalent", "no difference shown", "not judged"]
     sentence: str
 
 

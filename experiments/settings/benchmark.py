@@ -67,7 +67,7 @@ class BackboneSettings(Section):
     )
     color: Literal["rgb", "gray"] = Field(default="rgb", description="gray shows it luma alone.")
     precision: Literal["float32", "bfloat16"] = Field(
-        default="float32", description="What features are computed in."
+        default="float32", description="Number format in which features are computed."
     )
     engine: Literal["tensorflow", "onnx"] = Field(
         default="tensorflow",

@@ -8,7 +8,7 @@ import pandas as pd
 from aisles.experiments.methods.registry import METHODS
 from aisles.experiments.report.names import products_known
 from aisles.experiments.report.render.document import Bullets, Column, Section, Table, Text
-from aisles.experiments.runs.reader import Run
+from aisles.experiments.runs.reader import Run, is_at_hand
 
 _OPTIONAL = (
     ("calibrated", "calibration after temperature scaling"),
@@ -179,7 +179,7 @@ def _scope(run: Run) -> list[str]:
     items = []
     if run.hierarchy.overlapping:
         items.append("Some classes stand in several macros; drawings place each in the first of them.")
-    missing = sum(path is None or not path.parent.exists() for path in run.paths)
+    missing = sum(not is_at_hand(path) for path in run.paths)
     if missing:
         items.append(
             f"{missing} photographs were not found when this report was built, so galleries lack them."

@@ -117,6 +117,7 @@ def test_the_command_hands_options_over_and_fails_when_a_limit_is_not_kept(monke
     assert "NOT KEPT" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_engines_are_measured_beside_a_plain_script_and_agree(image_folder, tmp_path, monkeypatch):
     pytest.importorskip("tf2onnx")
     pytest.importorskip("onnxruntime")
@@ -128,6 +129,7 @@ def test_engines_are_measured_beside_a_plain_script_and_agree(image_folder, tmp_
     assert all(ratio.kept for ratio in ratios[2:])
 
 
+@pytest.mark.slow
 def test_growth_is_measured_in_processes_of_their_own():
     from experiments.lab.growth import grown, growth_ratios
 

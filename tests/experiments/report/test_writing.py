@@ -3,6 +3,7 @@ import json
 import re
 import subprocess
 import sys
+import tarfile
 import xml.etree.ElementTree as ElementTree
 from html.parser import HTMLParser
 
@@ -205,6 +206,19 @@ def test_a_photograph_that_is_gone_leaves_an_empty_place(make_run):
     page = write_report(folder).html.read_text(encoding="utf-8")
 
     assert page.count("no image") == 1
+
+
+def test_photographs_inside_a_tar_are_shown_too(make_run):
+    folder = make_run()
+    with tarfile.open(folder / "images.tar", "w") as tar:
+        for image in sorted((folder / "images").iterdir()):
+            tar.add(image, image.name)
+            image.unlink()
+    manifest = folder / "manifest.csv"
+    manifest.write_text(manifest.read_text().replace("images/", "images.tar/"))
+    page = write_report(folder).html.read_text(encoding="utf-8")
+    assert page.count("data:image/jpeg") == page.count('<li class="card">') > 0
+    assert "photographs were not found" not in page
 
 
 def test_where_no_image_is_a_file_places_are_empty_and_nothing_is_logged(make_run, caplog):
