@@ -132,7 +132,7 @@ def _climb_plot(run: Run, climb: dict[str, Any]) -> Plot:
 
 def _apart_words(run: Run, climb: dict[str, Any]) -> list[Block]:
     """Say how often the most probable macro holds another class than the most probable one, and which is right."""
-    apart = climb[run.primary].get("macros_apart")
+    apart = climb.get(run.primary, {}).get("macros_apart")
     if apart is None or not apart["share"]:
         return []
     return [
