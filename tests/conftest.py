@@ -14,6 +14,17 @@ settings.load_profile("patient")
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
 
+MOST_PROCESSES = 4
+"""For the whole suite: more would need more memory than a small machine has, about 1.5 GB each."""
+
+
+def pytest_xdist_auto_num_workers(config):
+    """Spread the whole suite over the processors; what is named on the command line runs in one process."""
+    if config.args_source != config.ArgsSource.TESTPATHS or config.option.usepdb:
+        return 0
+    return min(os.cpu_count() or 1, MOST_PROCESSES)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     """Turn skips for a missing extra into failures where all extras must be there."""

@@ -303,16 +303,8 @@ RUNNING = [
 ]
 
 
-@pytest.mark.keras
-@pytest.mark.parametrize("page", [page for page in RUNNING if page.name != "README.md"], ids=name)
-def test_the_blocks_of_a_page_run_as_printed(page, place, monkeypatch):
-    needed, stand_in = STAND_INS.get(name(page), ((), None))
-    for module in needed:
-        pytest.importorskip(module)
-    with stand_in(place, monkeypatch) if stand_in else nullcontext({}) as instead:
-        told = run_page(page, instead)
-    if stand_in is local_cluster:
-        collect_what_servers_left()
+def check_told(told):
+    """Check that every command of a page printed something, and every benchmark its verdict."""
     for line, text in told.items():
         assert text.strip(), f"{line} prints nothing"
         assert '"error"' not in text, line
@@ -320,7 +312,24 @@ def test_the_blocks_of_a_page_run_as_printed(page, place, monkeypatch):
             assert ("advantage" if "--curve" in line else "Verdict: ") in text
 
 
+OF_THEIR_OWN = ("README.md", "deploy.md")
+
+
 @pytest.mark.keras
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [page for page in RUNNING if page.name not in OF_THEIR_OWN], ids=name)
+def test_the_blocks_of_a_page_run_as_printed(page, place, monkeypatch):
+    needed, stand_in = STAND_INS.get(name(page), ((), None))
+    for module in needed:
+        pytest.importorskip(module)
+    with stand_in(place, monkeypatch) if stand_in else nullcontext({}) as instead:
+        check_told(run_page(page, instead))
+    if stand_in is local_cluster:
+        collect_what_servers_left()
+
+
+@pytest.mark.keras
+@pytest.mark.slow
 def test_the_readme_runs_as_printed_and_leaves_what_it_says(place):
     shutil.rmtree("run")
     told = run_page(ROOT / "README.md")
@@ -333,8 +342,10 @@ def test_the_readme_runs_as_printed_and_leaves_what_it_says(place):
 
 
 @pytest.mark.keras
-def test_predictions_of_the_deploying_page_are_complete(place):
+@pytest.mark.slow
+def test_the_blocks_of_the_deploying_page_run_and_its_predictions_are_complete(place):
     told = run_page(ROOT / "docs" / "start" / "deploy.md")
+    check_told(told)
     answers = [json.loads(line) for line in Path("answers.jsonl").read_text().splitlines()]
     assert len(answers) == 72 and {"file_name", "macro", "label", "probability"} <= set(answers[0])
     assert any(text.startswith("file_name,") and len(text.splitlines()) == 73 for text in told.values())

@@ -66,7 +66,7 @@ def evaluate(predictions: Predictions, settings: ComparisonSettings, linkage: np
             ]
             for name in predictions.methods
         },
-        "comparisons": [as_json(comparison) for comparison in comparisons],
+        "comparisons": _judged(predictions, comparisons),
         "best_flat": strongest,
         "verdict": strongest["sentence"],
         "controls": compare_controls(predictions, settings),
@@ -75,7 +75,7 @@ def evaluate(predictions: Predictions, settings: ComparisonSettings, linkage: np
             name: climb_metrics(predictions, name) for name in dict.fromkeys(("flat", settings.primary))
         },
         "hierarchical_scores": HIERARCHICAL_SCORES,
-    }
+    } | coarse_against_fine(predictions, settings)
 
 
 def compare_all(predictions: Predictions, settings: ComparisonSettings) -> list[Comparison]:
@@ -88,6 +88,19 @@ def compare_all(predictions: Predictions, settings: ComparisonSettings) -> list[
     pairs = [(known[name].baseline, name) for name in others if known[name].baseline in known]
     first = judge(predictions, settings, known[settings.primary].baseline, settings.primary)
     return [first, *family(predictions, settings, pairs)]
+
+
+def coarse_against_fine(predictions: Predictions, settings: ComparisonSettings) -> dict[str, Any]:
+    """Judge methods that learned from coarse labels too against the same ones on fine labels alone, as a family.
+
+    Returns
+    -------
+    dict
+        `coarse_labels`: the comparisons; empty without such methods.
+    """
+    known = predictions.methods
+    pairs = [(method.fine_alone, name) for name, method in known.items() if method.fine_alone in known]
+    return {"coarse_labels": [as_json(one) for one in family(predictions, settings, pairs)]} if pairs else {}
 
 
 def judge(predictions: Predictions, settings: ComparisonSettings, a: str, b: str) -> Comparison:
@@ -159,10 +172,19 @@ def against_best_flat(predictions: Predictions, settings: ComparisonSettings) ->
     return {
         "name": strongest,
         "val_accuracy": accuracies,
-        "comparisons": [as_json(comparison) for comparison in (first, *rest)],
+        "comparisons": _judged(predictions, (first, *rest)),
         "sentence": _unroutable(predictions)
         or claim(first, judge(predictions, settings, "flat", settings.primary)),
     }
+
+
+def _judged(predictions: Predictions, comparisons: Iterable[Comparison]) -> list[dict[str, Any]]:
+    """Return comparisons as JSON; those of methods that route have no verdict where there is nothing to route."""
+    why, facts = _unroutable(predictions), [as_json(comparison) for comparison in comparisons]
+    for one in facts:
+        if why and predictions.methods[one["b"]].role in ("two-stage", "hierarchy"):
+            one.update(verdict="not judged", sentence=why)
+    return facts
 
 
 def _unroutable(predictions: Predictions) -> str | None:

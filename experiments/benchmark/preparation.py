@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import cast
 
@@ -64,7 +65,7 @@ class PreparedData:
     vectors: np.ndarray | None = None
     coarse: CoarseImages | None = None
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Hash of names, labels, products, splits and bytes."""
         return self.manifest.fingerprint(self.sha256)

@@ -1,10 +1,12 @@
 """How often is a difference claimed between a design and itself with other training seeds.
 
     python -m experiments.lab.same_against_itself DATA FOLDER experiments/lab/results/NAME.json
+    python -m experiments.lab.same_against_itself --networks results.zip experiments/lab/results/NAME.json
 
 Trains a pool of flat heads that differ in their seeds alone, then deals them out again and again as two "methods" of K
 seeds each, judged on a random half of the test images. Every "better" or "worse" is a false claim. A stopped run goes
-on: trained heads stay in FOLDER.
+on: trained heads stay in FOLDER. With `--networks` the pool is the fine-tuned flat networks of an accelerator study
+(experiments/lab/accelerator_study): fewer of them, so draws have more models in common.
 """
 
 import argparse
@@ -79,28 +81,45 @@ def pool_of_heads(data: Path, folder: Path, n_models: int) -> np.ndarray:
     return np.stack([trainer.flat(seed).probs[test].argmax(1) == truth for seed in range(n_models)])
 
 
+def pool_of_networks(results: Path) -> np.ndarray:
+    """Return which test answers of an accelerator study's flat networks are right, (n_models, n_test)."""
+    from experiments.lab.accelerator_study.store import Results
+
+    found = Results(results)
+    images = found.arrays("images")
+    flats = sorted(name for name in found.names if name.startswith("flat-"))
+    tested, truth = images["is_test"], images["labels"][images["is_test"]]
+    return np.stack([found.arrays(name)["classes"][tested].argmax(1) == truth for name in flats])
+
+
 def main(arguments: list[str] | None = None) -> None:
-    """Train the pool, deal it out, and write the shares."""
+    """Train the pool, or read it, deal it out, and write the shares."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("data", type=Path)
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("data", type=Path, nargs="?")
+    parser.add_argument("folder", type=Path, nargs="?")
     parser.add_argument("result", type=Path)
+    parser.add_argument("--networks", type=Path, metavar="RESULTS", help="results of an accelerator study")
     parser.add_argument("--models", type=int, default=20)
     parser.add_argument("--draws", type=int, default=400)
     given = parser.parse_args(arguments)
-    correct = pool_of_heads(given.data, given.folder, given.models)
+    if given.networks is None and given.folder is None:
+        parser.error("Give DATA and FOLDER, or --networks.")
+    if given.networks is not None:
+        correct, source = pool_of_networks(given.networks), "--networks RESULTS RESULT"
+    else:
+        correct = pool_of_heads(given.data, given.folder, given.models)
+        source = f"DATA FOLDER RESULT --models {given.models}"
     accuracy = correct.mean(axis=1)
     found = {
-        "command": "python -m experiments.lab.same_against_itself DATA FOLDER RESULT "
-        f"--models {given.models} --draws {given.draws}",
+        "command": f"python -m experiments.lab.same_against_itself {source} --draws {given.draws}",
         "date": date.today().isoformat(),
-        "n_models": given.models,
+        "n_models": len(correct),
         "n_test": correct.shape[1],
         "accuracy_mean": round(float(accuracy.mean()), 4),
         "accuracy_sd": round(float(accuracy.std(ddof=1)), 4),
-        "draws": [false_claims(correct, k, given.draws) for k in SEEDS if 2 * k <= given.models],
+        "draws": [false_claims(correct, k, given.draws) for k in SEEDS if 2 * k <= len(correct)],
     }
     write_whole(given.result, json.dumps(found, indent=1) + "\n")
 

@@ -10,6 +10,7 @@ import os
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -278,12 +279,17 @@ class Trainer:
 def _made_with(head: str) -> dict[str, str]:
     """Name the code that a trained head depends on, so that another version trains it again."""
     definition = HEADS[head]
-    packages = {name: version(name) for name in ("tensorflow", "keras")}
+    packages = dict(_versions())
     if definition.variant is None:
         made_by = getattr(definition.fit, "__code__", None)
         code = hashlib.sha256(getattr(made_by, "co_code", b"")).hexdigest()[:16]
         return {"steps": str(CLOSED_FORM_VERSION), "head": f"{head} {code}", **packages}
     return {"steps": str(TRAINING_VERSION), "head": repr(definition.variant), **packages}
+
+
+@cache
+def _versions() -> tuple[tuple[str, str], ...]:
+    return tuple((name, version(name)) for name in ("tensorflow", "keras"))
 
 
 def _make(

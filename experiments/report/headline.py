@@ -25,6 +25,8 @@ def headline(comparison: ComparisonFacts, ours: str, theirs: str) -> str:
         return _opened(
             f"{ours} and {theirs} are equivalent within {size_in_points(comparison['margin'])}: {numbers}"
         )
+    if comparison["verdict"] == "not judged":
+        return comparison["sentence"]
     return f"No difference shown between {ours} and {theirs}: {numbers}"
 
 

@@ -5,10 +5,11 @@ network: a feature map (square root, unit length), a Dense layer, a softmax. So 
 prediction need nothing of their own for them.
 """
 
+import hashlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -159,16 +160,29 @@ class Background:
 
     features: np.ndarray
     targets: np.ndarray
-    known: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict, repr=False)
 
     def spread(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Return eigenvalues (dimension,) and eigenvectors, in columns, of the covariance inside all classes.
 
-        `name` is a feature map's. Computed once, for one background serves the heads of many macros.
+        `name` is a feature map's. Computed once for the same images: the heads of all macros have them in common.
         """
-        if name not in self.known:
-            self.known[name] = _eigen(_moments(self.features, self.targets, None, name)[1])
-        return self.known[name]
+        key = (self._digest, name)
+        if key not in _SPREADS:
+            if len(_SPREADS) >= KEPT_SPREADS:
+                _SPREADS.pop(next(iter(_SPREADS)))
+            _SPREADS[key] = _eigen(_moments(self.features, self.targets, None, name)[1])
+        return _SPREADS[key]
+
+    @cached_property
+    def _digest(self) -> bytes:
+        digest = hashlib.blake2b(repr((self.features.shape, self.features.dtype)).encode())
+        for rows in (self.features, self.targets):
+            digest.update(np.ascontiguousarray(rows).data)
+        return digest.digest()
+
+
+KEPT_SPREADS = 4
+_SPREADS: dict[tuple[bytes, str], tuple[np.ndarray, np.ndarray]] = {}
 
 
 def lda_grid(background: Background | None) -> list[dict[str, Any]]:

@@ -103,4 +103,10 @@ def test_a_benchmark_of_single_class_macros_gives_a_reason_in_place_of_a_verdict
         drawn_goods, tmp_path / "run", f"hierarchy.file={file}", "comparison.seeds=1", "training.epochs=2"
     )
     assert "No verdict on routing: each of the 8 macros holds a single class" in result.metrics["verdict"]
+    against = (*result.metrics["comparisons"], *result.metrics["best_flat"]["comparisons"])
+    routed = [
+        one for one in against if result.metrics["methods"][one["b"]]["role"] in ("two-stage", "hierarchy")
+    ]
+    assert routed and {one["verdict"] for one in routed} == {"not judged"}
+    assert {one["verdict"] for one in against if one not in routed}.isdisjoint({"not judged"})
     assert "No verdict on routing" in (tmp_path / "run" / "report.md").read_text(encoding="utf-8")
