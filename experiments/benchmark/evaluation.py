@@ -75,7 +75,7 @@ def evaluate(predictions: Predictions, settings: ComparisonSettings, linkage: np
             name: climb_metrics(predictions, name) for name in dict.fromkeys(("flat", settings.primary))
         },
         "hierarchical_scores": HIERARCHICAL_SCORES,
-    }
+    } | coarse_against_fine(predictions, settings)
 
 
 def compare_all(predictions: Predictions, settings: ComparisonSettings) -> list[Comparison]:
@@ -88,6 +88,19 @@ def compare_all(predictions: Predictions, settings: ComparisonSettings) -> list[
     pairs = [(known[name].baseline, name) for name in others if known[name].baseline in known]
     first = judge(predictions, settings, known[settings.primary].baseline, settings.primary)
     return [first, *family(predictions, settings, pairs)]
+
+
+def coarse_against_fine(predictions: Predictions, settings: ComparisonSettings) -> dict[str, Any]:
+    """Judge methods that learned from coarse labels too against the same ones on fine labels alone, as a family.
+
+    Returns
+    -------
+    dict
+        `coarse_labels`: the comparisons; empty without such methods.
+    """
+    known = predictions.methods
+    pairs = [(method.fine_alone, name) for name, method in known.items() if method.fine_alone in known]
+    return {"coarse_labels": [as_json(one) for one in family(predictions, settings, pairs)]} if pairs else {}
 
 
 def judge(predictions: Predictions, settings: ComparisonSettings, a: str, b: str) -> Comparison:

@@ -126,6 +126,11 @@ BENCHMARKS = (
         "training_speed:head_ratios",
     ),
     Benchmark(
+        "update",
+        "processor time of teaching a bundle one new class over training anew, with features cached for both",
+        "update_speed:update_ratios",
+    ),
+    Benchmark(
         "extraction",
         "rate of extracting features from JPEG files over the rate of the bare network fed from memory",
         "extraction_speed:extraction_ratios",

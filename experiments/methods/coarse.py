@@ -66,7 +66,7 @@ def _submodel_heads(context: Context, parameter: str) -> list[HeadJob]:
     "coarse",
     description="two-stage discriminants whose router also learns from images known by their macro alone",
     baseline="flat-coarse-lda",
-    brings=("flat-coarse", "flat-lda", "soft:lda"),
+    brings=("flat-coarse", "flat-lda", "flat-logistic", "soft:lda"),
     heads=_submodel_heads,
     parameter="RULE",
     optional_parameter=True,
@@ -111,11 +111,16 @@ def coarse(context: Context, parameter: str) -> MethodResult:
         searched=router.searched,
         deterministic=True,
         coarse=True,
+        fine_alone=f"{rule}:{HEAD}",
     )
 
 
 def _register_flat(
-    name: str, what: str, fit: Callable[..., Iterator[Any]], grid: Callable[[], Sequence[dict[str, Any]]]
+    name: str,
+    what: str,
+    fit: Callable[..., Iterator[Any]],
+    grid: Callable[[], Sequence[dict[str, Any]]],
+    fine_alone: str,
 ) -> None:
     def flat(context: Context) -> MethodResult:
         images, hierarchy = coarse_of(context), context.hierarchy
@@ -145,6 +150,7 @@ def _register_flat(
             searched=found.searched,
             deterministic=True,
             coarse=True,
+            fine_alone=fine_alone,
         )
 
     register_method(name, description=what, role="flat")(flat)
@@ -155,12 +161,14 @@ _register_flat(
     "flat: logistic regression by the summed likelihood, on images known by their macro alone too",
     fit_summed_logistic,
     summed_logistic_grid,
+    "flat-logistic",
 )
 _register_flat(
     "flat-coarse-lda",
     "flat: shrinkage discriminant by expectation-maximization, on images known by their macro alone too",
     fit_summed_lda,
     summed_lda_grid,
+    "flat-lda",
 )
 
 

@@ -90,6 +90,8 @@ class MethodResult:
         What fine-tuned networks were trained on and with, as their stage records it.
     coarse : bool
         Whether it also learned from images that are known by their macro alone.
+    fine_alone : str
+        The same method on images of known class alone, for one that learned from coarse labels too.
     sent : SentShares or None
         How many images passed the stronger of two networks; None where all images pass the same ones.
     """
@@ -111,6 +113,7 @@ class MethodResult:
     seconds: float | None = None
     protocol: Mapping[str, Any] | None = None
     coarse: bool = False
+    fine_alone: str = ""
     sent: SentShares | None = None
     name: str = ""
     role: str = ""

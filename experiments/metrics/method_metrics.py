@@ -118,10 +118,12 @@ def climb_metrics(predictions: Predictions, name: str) -> dict[str, Any]:
     """Return climb's accuracy against the share answered at class level, means over seeds; None where none is."""
     method, hierarchy = predictions.methods[name], predictions.hierarchy
     macro_truth = hierarchy.macro_of[predictions.truth]
-    curves = []
+    curves, apart = [], []
     for row, probs in enumerate(method.probs.astype(np.float64)):
         macro, best = _macro_probs(method, row, hierarchy), probs.argmax(1)
-        held = hierarchy.macro_of[best]
+        held, likeliest = hierarchy.macro_of[best], macro.argmax(1)
+        differ = held != likeliest
+        apart.append([differ.mean(), *((differ & (own == macro_truth)).mean() for own in (held, likeliest))])
         curves.append(
             climb_curve(
                 probs.max(1), best == predictions.truth, macro[np.arange(len(held)), held], held == macro_truth,
@@ -130,9 +132,12 @@ def climb_metrics(predictions: Predictions, name: str) -> dict[str, Any]:
         )  # fmt: skip
     keys = ("class_share", "macro_share", "class_accuracy", "accuracy")
     means = {key: np.mean([getattr(curve, key) for curve in curves], axis=0).tolist() for key in keys}
-    return {"threshold": list(CLIMB_THRESHOLDS)} | {
-        key: [None if np.isnan(value) else value for value in values] for key, values in means.items()
-    }
+    share, *right = np.mean(apart, axis=0).tolist()
+    holding, likeliest = (value / share if share else None for value in right)
+    return {
+        "threshold": list(CLIMB_THRESHOLDS),
+        "macros_apart": {"share": share, "holding_right": holding, "likeliest_right": likeliest},
+    } | {key: [None if np.isnan(value) else value for value in values] for key, values in means.items()}
 
 
 def _macro_probs(method: MethodResult, row: int, hierarchy: Hierarchy) -> np.ndarray:

@@ -264,6 +264,18 @@ class CalibratedStages(Scores):
     temperatures: list[StageTemperatures]
 
 
+class MacrosApart(TypedDict):
+    """Where the macro that holds the most probable class is not the most probable macro, means over seeds.
+
+    `share` of test images; among these, how often the one that holds the class and the likeliest one are right; null
+    without such images.
+    """
+
+    share: float
+    holding_right: float | None
+    likeliest_right: float | None
+
+
 class Climb(TypedDict):
     """climb over thresholds, means over seeds; null where nothing is answered."""
 
@@ -272,6 +284,7 @@ class Climb(TypedDict):
     macro_share: list[float]
     class_accuracy: list[float | None]
     accuracy: list[float | None]
+    macros_apart: NotRequired[MacrosApart]
 
 
 class PlanFacts(TypedDict):
@@ -432,8 +445,9 @@ class BenchmarkMetrics(TypedDict):
     `comparisons`: everybody but controls against their registered baselines, the primary first; all others are one
     family (`p_corrected`: step-down max-T, `p_holm` beside it). `verdict`: the sentence of `best_flat`.
     `error_budget`: by method and seed, on the run's macros. `calibrated_stages`: null if the primary rule has no
-    router and sub-models of its own. `climb`: of flat and the primary. `failed`: methods with the reason. `sweep`: if
-    it was asked for.
+    router and sub-models of its own. `climb`: of flat and the primary. `coarse_labels`: methods that learned from
+    images known by their macro alone, too, against the same ones without these. `failed`: methods with the reason.
+    `sweep`: if it was asked for.
     """
 
     schema: int
@@ -453,6 +467,7 @@ class BenchmarkMetrics(TypedDict):
     controls: Controls
     calibrated_stages: CalibratedStages | None
     climb: dict[str, Climb]
+    coarse_labels: NotRequired[list[ComparisonFacts]]
     hierarchical_scores: str
     plan: PlanFacts
     failed: dict[str, str]

@@ -30,6 +30,7 @@ def calibration_section(run: Run) -> Section:
         ),
         _risk_plot(run, pair),
         _climb_plot(run, run.metrics["climb"]),
+        *_apart_words(run, run.metrics["climb"]),
         _table(run),
     ]
     stages = run.metrics["calibrated_stages"]
@@ -127,6 +128,21 @@ def _climb_plot(run: Run, climb: dict[str, Any]) -> Plot:
         "climb: the class if probable enough, else the macro, else nothing; right at the level answered."
     )
     return Plot("climb", caption, drawing)
+
+
+def _apart_words(run: Run, climb: dict[str, Any]) -> list[Block]:
+    """Say how often the most probable macro holds another class than the most probable one, and which is right."""
+    apart = climb.get(run.primary, {}).get("macros_apart")
+    if apart is None or not apart["share"]:
+        return []
+    return [
+        Text(
+            f"climb answers the macro that holds the most probable class. For {100 * apart['share']:.1f} % of the test "
+            f"images the most probable macro is another one: among these the former is right for "
+            f"{100 * apart['holding_right']:.0f} %, the latter for {100 * apart['likeliest_right']:.0f} % "
+            f"({run.primary}, means over seeds)."
+        )
+    ]
 
 
 def _mean(values: Any) -> float | None:

@@ -113,7 +113,7 @@ def methods_section(run: Run) -> Section:
     if run.metrics["best_flat"]["name"] != FLAT:
         blocks.append(_differences("difference-from-flat", _against_flat(run), FLAT, run.primary))
     blocks.append(Bullets((*_meanings(run, [row[0] for row in rows]), *failed)))
-    blocks += _tests(run)
+    blocks += [*_tests(run), *coarse_table(run)]
     return Section("methods", "Methods", tuple(blocks))
 
 
@@ -184,6 +184,34 @@ def _tests(run: Run) -> list[Block]:
         f"{size_in_points(first['margin'])}. Smallest difference: what these images detect with 80 % power."
     )
     return [Table("tests", caption, columns, tuple(rows))]
+
+
+def coarse_table(run: Run) -> list[Block]:
+    """Return what images known by their macro alone are worth, to either side; empty without such images."""
+    compared = run.metrics.get("coarse_labels", [])
+    columns = (
+        Column("learned from coarse labels too"),
+        Column("from fine labels alone"),
+        Column("accuracy", "share"),
+        Column("accuracy alone", "share"),
+        Column("difference", "points"),
+        Column("low", "points"),
+        Column("high", "points"),
+        Column("p", "p"),
+        Column("verdict", "word"),
+    )
+    rows = tuple(
+        (
+            *(c["b"], c["a"], c["accuracy_b"], c["accuracy_a"], c["difference"]),
+            *(*c["interval"], c["p_corrected"], c["verdict"]),
+        )
+        for c in compared
+    )
+    caption = (
+        "What images are worth of which only the macro-category is known: each method beside the same one without "
+        "them; p is corrected for their number (step-down max-T)."
+    )
+    return [Table("coarse_labels", caption, columns, rows)] if rows else []
 
 
 def budget_section(run: Run) -> Section:

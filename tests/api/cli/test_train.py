@@ -63,6 +63,7 @@ def test_evaluate_gives_json(run):
     assert {row["class"] for row in content["classes"]} <= {"apple", "cherry", "lime", "moss", "sea", "sky"}
 
 
+@pytest.mark.slow
 def test_an_update_prints_before_and_after_and_the_next_step_shows_each_class(run, image_folder, tmp_path):
     from PIL import Image
 

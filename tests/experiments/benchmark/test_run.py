@@ -27,7 +27,7 @@ def whole(tmp_path_factory, drawn_goods, small_run):
     return small_run(drawn_goods, folder, *SHORT), folder
 
 
-def test_a_study_killed_ten_times_gives_the_same_metrics(
+def test_a_benchmark_killed_ten_times_gives_the_same_metrics(
     tmp_path, drawn_goods, small_run, whole, monkeypatch
 ):
     real, folder, kills = os.replace, tmp_path / "run", 0
@@ -156,7 +156,7 @@ def test_metrics_hold_no_time_and_costs_do(whole):
 
 
 @pytest.mark.slow
-def test_a_study_killed_by_the_system_gives_the_same_metrics(tmp_path, image_folder):
+def test_a_benchmark_killed_by_the_system_gives_the_same_metrics(tmp_path, image_folder):
     def start(folder):
         command = [sys.executable, "-m", "aisles", "benchmark", str(image_folder), "-o", str(folder)]
         command += ["--macros", "2", "--weights", "none", "--cache", str(tmp_path / "cache")]

@@ -117,6 +117,7 @@ def test_the_command_hands_options_over_and_fails_when_a_limit_is_not_kept(monke
     assert "NOT KEPT" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_engines_are_measured_beside_a_plain_script_and_agree(image_folder, tmp_path, monkeypatch):
     pytest.importorskip("tf2onnx")
     pytest.importorskip("onnxruntime")
@@ -128,6 +129,7 @@ def test_engines_are_measured_beside_a_plain_script_and_agree(image_folder, tmp_
     assert all(ratio.kept for ratio in ratios[2:])
 
 
+@pytest.mark.slow
 def test_growth_is_measured_in_processes_of_their_own():
     from experiments.lab.growth import grown, growth_ratios
 
@@ -137,3 +139,13 @@ def test_growth_is_measured_in_processes_of_their_own():
         assert 0 < one.cpu_ms_per_image < 10_000 and 100 < one.peak_mb < 10_000
     time_, memory = checked(growth_ratios(few=8, many=24, engines=("tensorflow",), input_size=(32, 32)), 2)
     assert (time_.limit, memory.limit) == (1.15, 1.1)
+
+
+def test_an_update_is_measured_beside_training_anew():
+    from experiments.lab.update_speed import update_ratios
+
+    changes = ("fine_tuning.frozen_epochs=3", "hierarchy.macros=4", "backbone.input_size=[32,32]")
+    ratios = update_ratios(None, 9, 10, 1, changes)
+    (ratio,) = checked(ratios, 1)
+    assert (ratio.limit, ratio.at_least) == (0.6, False)
+    assert 0 < ratio.value < 3

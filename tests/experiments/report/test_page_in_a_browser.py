@@ -53,7 +53,7 @@ def test_contents_stay_and_open_a_section_that_was_folded(opened, width):
     page = opened(width)
     page.locator("nav button").click()
     assert page.locator("#limits > ul, #limits > p").first.is_hidden()
-    assert page.locator("nav button").text_content() == "Unfold all"
+    page.locator("nav button", has_text="Unfold all").wait_for()
 
     page.locator('nav a[href="#limits"]').click()
     page.wait_for_timeout(100)

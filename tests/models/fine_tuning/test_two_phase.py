@@ -253,6 +253,7 @@ for name in sys.argv[3:]:
 """
 
 
+@pytest.mark.slow
 def test_killed_by_the_system_it_goes_on_bit_for_bit(tmp_path):
     def start(*names):
         command = [sys.executable, "-c", PROGRAM, str(Path(__file__).parent), str(tmp_path), *names]
@@ -275,7 +276,11 @@ def test_killed_by_the_system_it_goes_on_bit_for_bit(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "size", "layer"), [("inception_v3", 75, "mixed9"), ("vgg16", 32, "block5_conv1")]
+    ("name", "size", "layer"),
+    [
+        pytest.param("inception_v3", 75, "mixed9", marks=pytest.mark.slow),
+        ("vgg16", 32, "block5_conv1"),
+    ],
 )
 def test_the_study_networks_go_through_every_step(name, size, layer, tmp_path, monkeypatch):
     images = drawn_images(tmp_path / "images", 6, 1, size), drawn_images(tmp_path / "images", 3, 2, size)

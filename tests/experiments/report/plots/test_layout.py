@@ -171,7 +171,7 @@ BOXES = """() => [...document.querySelectorAll('svg')].filter(svg => svg.getClie
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("n", SIZES)
+@pytest.mark.parametrize("n", [*SIZES[:-1], pytest.param(SIZES[-1], marks=pytest.mark.slow)])
 def test_no_two_texts_meet_in_a_browser(browser, n, width):
     """A browser's boxes hold the room above and below letters, too: a quarter of a line may be shared.
 
