@@ -190,9 +190,7 @@ def sweep_section(run: Run) -> Section | None:
         Column("verdict", "word"),
         Column("forecast excess", "number"),
     )
-    caption = (
-        "All cuts are corrected together by Holm. Test images chose none: the run's cut was set beforehand."
-    )
+    caption = "All cuts are corrected together by step-down max-T. Test images chose none: the run's is pre-specified."
     blocks: list[Block] = [
         Plot("sweep", f"Accuracy of {run.primary} (means over seeds) against flat's.", drawing),
         Table("sweep", caption, columns, tuple(_cut_row(cut) for cut in cuts), sortable=True),
