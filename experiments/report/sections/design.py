@@ -56,7 +56,9 @@ def controls_section(run: Run) -> Section | None:
     rows = tuple(
         (c["a"], c["difference"], *c["interval"], c["p_corrected"], c["verdict"]) for c in comparisons
     )
-    blocks.append(Table("controls", "Other hierarchies are corrected together by step-down max-T.", columns, rows))
+    blocks.append(
+        Table("controls", "Other hierarchies are corrected together by step-down max-T.", columns, rows)
+    )
     return Section("controls", "Is it the hierarchy?", tuple(blocks))
 
 
