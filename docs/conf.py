@@ -32,6 +32,9 @@ autodoc_default_options = {"show-inheritance": False}
 add_module_names = False
 python_maximum_signature_line_length = 88
 
+linkcheck_timeout, linkcheck_retries = 30, 2
+linkcheck_ignore = [r"http://127\.0\.0\.1"]
+
 html_theme = "furo"
 html_title = f"aisles {version}"
 html_static_path = ["_static"]

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import click
 
+from aisles.experiments.stats.levels import ALPHA, MARGIN
+
 from .commands import Command, as_json
 
 PATH = click.Path(path_type=Path)
@@ -21,11 +23,11 @@ PATH = click.Path(path_type=Path)
     "--hierarchy", metavar="FILE|COLUMN", help="Macros: a JSON file, or a column with each image's macro."
 )
 @click.option(
-    "--margin", default=0.01, show_default=True, type=click.FloatRange(0, 1, min_open=True),
+    "--margin", default=MARGIN, show_default=True, type=click.FloatRange(0, 1, min_open=True),
     help="Largest difference in accuracy that doesn't matter.",
 )  # fmt: skip
 @click.option(
-    "--alpha", default=0.05, show_default=True, type=click.FloatRange(0, 0.5, min_open=True, max_open=True),
+    "--alpha", default=ALPHA, show_default=True, type=click.FloatRange(0, 0.5, min_open=True, max_open=True),
     help="Level of the tests.",
 )  # fmt: skip
 @click.option("--output", "-o", type=PATH, help="Folder for report, metrics and discordant images.")

@@ -19,12 +19,12 @@ from aisles.experiments.runs.schema import BenchmarkMetrics
 from aisles.experiments.runs.writer import run_folder, write_json
 from aisles.experiments.settings.benchmark import BenchmarkSettings
 from aisles.experiments.stats.verdict import holm, verdict_of
+from aisles.hierarchy.clustering import MOST_MACROS
 
 if TYPE_CHECKING:
     from aisles.experiments.benchmark.run import BenchmarkResult
 
 logger = logging.getLogger(__name__)
-MOST_MACROS = 12
 STEPS_OF_SIMILARITY = 10_000
 
 

@@ -127,7 +127,7 @@ def best_flat(predictions: Predictions) -> str:
     """Return the flat method, ensembles among them, that validation images prefer.
 
     The highest accuracy on validation images, mean over seeds; ties go to the higher likelihood. Methods that
-    fine-tune networks stand apart: they have flat rivals of their own.
+    fine-tune networks stand apart: they have flat baselines of their own.
     """
     flats = [
         name

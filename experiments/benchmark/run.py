@@ -233,7 +233,9 @@ class _Run:
     @cached_property
     def plan(self) -> dict[str, Any]:
         """What is compared and how, written down before any test image is predicted."""
-        return write_plan(self.output, self.settings.comparison, test_images_hash(self.prepared))
+        return write_plan(
+            self.output, self.settings.comparison, test_images_hash(self.prepared), self.prepared.fingerprint
+        )
 
     def run(self, sweep: bool) -> BenchmarkMetrics:
         plan = self.plan

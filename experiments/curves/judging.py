@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from aisles.experiments.stats.levels import ALPHA, MARGIN
 from aisles.experiments.stats.points import change_in_points, interval_in_points
 from aisles.experiments.stats.verdict import Comparison, apply_holm, as_json, compare
 
@@ -72,7 +73,7 @@ class Point:
 
 
 def judge_curve(
-    points: Sequence[Point], primary: str, *, margin: float = 0.01, alpha: float = 0.05
+    points: Sequence[Point], primary: str, *, margin: float = MARGIN, alpha: float = ALPHA
 ) -> dict[str, Any]:
     """Judge every two-stage method at every point against the best flat method of equal labels.
 

@@ -14,8 +14,9 @@ from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.tables import columns as table_columns
 from aisles.data_prep.io.tables import restored_table, rows
 from aisles.experiments.runs.schema import COMPARE, SCHEMA
+from aisles.experiments.stats.levels import ALPHA, MARGIN
 from aisles.experiments.stats.points import change_in_points, interval_in_points
-from aisles.experiments.stats.verdict import Comparison, as_json, compare_family
+from aisles.experiments.stats.verdict import FEW_PRODUCTS, Comparison, as_json, compare_family
 from aisles.experiments.stats.verdict import compare as judge_pair
 from aisles.hierarchy.hierarchy import Hierarchy
 
@@ -32,8 +33,6 @@ from .tables import (
     read_predictions,
     separator,
 )
-
-FEW_PRODUCTS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,8 +99,8 @@ def compare(
     product: Any = "product",
     seed: str = "seed",
     hierarchy: Hierarchy | Mapping[str, Sequence[str]] | str | Path | None = None,
-    margin: float = 0.01,
-    alpha: float = 0.05,
+    margin: float = MARGIN,
+    alpha: float = ALPHA,
     output: str | Path | None = None,
     images: str | Path | None = None,
 ) -> Judgement:
@@ -163,7 +162,7 @@ def compare(
 
 
 def judge(
-    systems: Systems, *, baseline: str | None = None, margin: float = 0.01, alpha: float = 0.05
+    systems: Systems, *, baseline: str | None = None, margin: float = MARGIN, alpha: float = ALPHA
 ) -> Judgement:
     """Judge joined systems against one of them; see `compare`."""
     given = list(systems.answers)
@@ -348,7 +347,7 @@ def _summary(judged: Judgement) -> list[str]:
         f"{f'{level:g} % interval':>18}{'p':>9}  verdict",
     ]
     for name, row in judged.table.iterrows():
-        spread = "" if n_seeds < 2 else f" ± {row['sd over seeds']:.3f}"
+        spread = "" if pd.isna(row["sd over seeds"]) else f" ± {row['sd over seeds']:.3f}"
         line = f"{name!s:<{width}}{row['accuracy']:>8.3f}{spread:<8}{row['macro-F1']:>10.3f}"
         if name != judged.baseline:
             change = change_in_points(row["difference"])

@@ -14,6 +14,7 @@ from aisles.experiments.runs.schema import (
     SystemFacts,
 )
 from aisles.experiments.stats.points import change_in_points, interval_in_points, signed, size_in_points
+from aisles.experiments.stats.verdict import FEW_PRODUCTS
 
 _SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -88,11 +89,15 @@ def result_sentence(metrics: Metrics) -> str:
     family = len(metrics["comparisons"])
     own = metrics["kind"] == COMPARE
     corrected = " corrected (step-down max-T)" if own and family > 1 else ""
+    seeds = " and training seeds" if first["n_seeds"] > 1 else ""
+    method = (
+        "" if seeds else "Student's t " if metrics["n_products"] < FEW_PRODUCTS else "percentile bootstrap "
+    )
     unit = "products" if metrics["n_products"] < metrics["n_test"] else "images"
     sentences = [
-        f"{said}: {change_in_points(first['difference'])} ({100 * (1 - first['alpha']):g}\\,\\% percentile bootstrap "
-        f"interval over {unit} {interval_in_points(first['interval'])};{corrected} "
-        f"two-sided sign-flip test over {unit}, "
+        f"{said}: {change_in_points(first['difference'])} ({100 * (1 - first['alpha']):g}\\,\\% {method}"
+        f"interval over {unit}{seeds} {interval_in_points(first['interval'])};{corrected} "
+        f"two-sided sign-flip test over {unit}{', and test over both,' if seeds else ','} "
         f"{_p(first['p_corrected'])}; {_counts(metrics)}).",
         f"With these images a difference of {100 * first['smallest_detectable']:.1f} points would be shown "
         f"{100 * first['power']:g} times in 100; the margin of equivalence was "

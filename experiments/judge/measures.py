@@ -9,7 +9,7 @@ import numpy as np
 from aisles.experiments.metrics import answers as metrics
 from aisles.experiments.metrics.hierarchical import ceilings, error_budget
 from aisles.experiments.metrics.probabilistic import answers_ece, aurc, brier, nll
-from aisles.experiments.stats.verdict import product_bootstrap
+from aisles.experiments.stats.verdict import accuracy_interval
 
 from .systems import ROWS_AT_ONCE, Systems
 
@@ -32,13 +32,13 @@ def system_metrics(systems: Systems, name: str, role: str, alpha: float) -> dict
     truth, given = systems.truth, systems.answers[name]
     accuracy = [metrics.accuracy(truth, row) for row in given]
     right = systems.correct(name).mean(axis=0)
-    interval = product_bootstrap(right, systems.products, level=1 - alpha)
+    interval = accuracy_interval(right, systems.products, alpha=alpha)
     probs = systems.probs.get(name)
     found = {
         "role": role,
         "accuracy": accuracy,
         "accuracy_mean": float(np.mean(accuracy)),
-        "accuracy_sd": float(np.std(accuracy, ddof=1)) if len(accuracy) > 1 else None,
+        "accuracy_sd": float(np.std(accuracy, ddof=1)) if (given != given[:1]).any() else None,
         "accuracy_interval": [interval.low, interval.high],
         "top5_accuracy": None
         if probs is None

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from aisles.experiments.stats.verdict import as_json, compare_family, product_bootstrap
+from aisles.experiments.stats.verdict import accuracy_interval, as_json, compare_family
 from aisles.models.backbones.definitions import JOIN
 
 from .each_change import Outcome, Pipeline, outcomes
@@ -49,7 +49,7 @@ def judged(found: Mapping[Pipeline, Outcome], products: np.ndarray) -> dict[str,
     correct = {pipeline.backbone: outcome.correct for pipeline, outcome in found.items()}
     rows = []
     for pipeline, outcome in found.items():
-        interval = product_bootstrap(outcome.correct.mean(axis=0), products)
+        interval = accuracy_interval(outcome.correct.mean(axis=0), products)
         rows.append(
             {
                 "backbone": pipeline.backbone,

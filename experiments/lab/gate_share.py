@@ -72,7 +72,7 @@ def _over(draws: list[dict[str, Any]]) -> dict[str, Any]:
     return {"dealings": len(draws), "accuracy": accuracy, "sent": shares}
 
 
-def study(data: Path, cache: Path | None, draws: int = DRAWS) -> dict[str, Any]:
+def measure(data: Path, cache: Path | None, draws: int = DRAWS) -> dict[str, Any]:
     """Measure the shares on the data set's own splits and on images dealt anew.
 
     Returns
@@ -118,7 +118,7 @@ def study(data: Path, cache: Path | None, draws: int = DRAWS) -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the study and write what was found."""
+    """Measure and write what was found."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -129,7 +129,7 @@ def main(arguments: list[str] | None = None) -> None:
     result = {
         "command": "python -m experiments.lab.gate_share DATA experiments/lab/results/gate-share.json",
         "date": date.today().isoformat(),
-        **study(given.data, given.cache),
+        **measure(given.data, given.cache),
     }
     write_whole(given.output, json.dumps(result, indent=1) + "\n")
 

@@ -84,7 +84,7 @@ def looked_at(data: Path, folder: Path, cache: Path | None) -> tuple[Context, np
     return given, squashed
 
 
-def study(data: Path, folder: Path, cache: Path | None) -> dict[str, Any]:
+def measure(data: Path, folder: Path, cache: Path | None) -> dict[str, Any]:
     """Judge every gate at every share.
 
     Returns
@@ -160,7 +160,7 @@ def study(data: Path, folder: Path, cache: Path | None) -> dict[str, Any]:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the study and write what was found."""
+    """Measure and write what was found."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -169,7 +169,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--cache", type=Path)
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        found = study(given.data, Path(folder), given.cache)
+        found = measure(given.data, Path(folder), given.cache)
     write_whole(given.output, json.dumps(found, indent=1) + "\n")
 
 

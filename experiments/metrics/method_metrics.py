@@ -8,7 +8,7 @@ import numpy as np
 
 from aisles.experiments.methods.registry import MethodResult
 from aisles.experiments.runs.predictions import Predictions
-from aisles.experiments.stats.verdict import product_bootstrap
+from aisles.experiments.stats.verdict import accuracy_interval
 from aisles.hierarchy.calibration import apply_temperature, held_temperature
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rule_functions import macro_from_flat
@@ -43,7 +43,7 @@ def method_metrics(
     truth, answers, probs = predictions.truth, predictions.answers(name), predictions.probs(name)
     method, hierarchy = predictions.methods[name], predictions.hierarchy
     accuracy = [metrics.accuracy(truth, row) for row in answers]
-    interval = product_bootstrap(predictions.correct(name).mean(axis=0), predictions.products)
+    interval = accuracy_interval(predictions.correct(name).mean(axis=0), predictions.products)
     varied = len(accuracy) > 1 and not method.deterministic
     return {
         "role": method.role,

@@ -31,7 +31,7 @@ PATH = r"(?<=')[^'\s]*/(?=[^'/\s]+')"
 """What stands before a quoted file's name."""
 
 
-def study_document(run: Run) -> Document:
+def run_document(run: Run) -> Document:
     """Put a run's report together; sections whose metrics the run lacks are left out and named under limits."""
     by_class, by_image = class_changes(run, run.primary), image_changes(run, run.primary)
     sections: list[Section | None] = [
@@ -72,12 +72,12 @@ def _verdict(run: Run) -> tuple[str, ...]:
     against_flat, best = run.metrics["comparisons"][0], run.metrics["best_flat"]
     role = run.metrics["methods"][run.primary]["role"]
     ours = "the two-stage classifier" if role == "two-stage" else run.primary
-    named = f"Two-stage: {run.primary}, named beforehand." if role == "two-stage" else ""
+    named = f"Two-stage: {run.primary}, {_planned(run)}." if role == "two-stage" else ""
     judged = next((c for c in best["comparisons"] if c["b"] == run.primary), None)
     if judged is None or best["name"] == FLAT:
         theirs = "the flat model" if against_flat["a"] == FLAT else against_flat["a"]
         return headline(against_flat, ours, theirs), evidence(against_flat), named
-    known = what_it_is(best["name"], run.metrics)
+    known = what_it_is(best["name"], run.metrics).removeprefix("flat: ")
     chosen = f"Best flat, chosen by validation images: {best['name']}" + (f" ({known})." if known else ".")
     second = f"Against {against_flat['a']} alone: {against_flat['verdict']}, {_points(against_flat['difference'])}."
     return (
@@ -85,6 +85,12 @@ def _verdict(run: Run) -> tuple[str, ...]:
         evidence(judged),
         f"{named} {chosen} {second}".strip(),
     )
+
+
+def _planned(run: Run) -> str:
+    """Return whether the plan stood before any test image was predicted; `limits_section` says more."""
+    changed = run.metrics["plan"]["earlier"]
+    return "not pre-specified: the plan was changed after a run had begun" if changed else "pre-specified"
 
 
 def _points(difference: float) -> str:

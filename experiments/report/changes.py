@@ -69,7 +69,7 @@ class ImageChanges:
 
     @property
     def broken_seeds(self) -> np.ndarray:
-        """In how many seeds each image is lost."""
+        """In how many seeds each image is broken."""
         return self.only_flat.sum(axis=0)
 
     def corrected(self, most: int) -> list[int]:
@@ -77,7 +77,7 @@ class ImageChanges:
         return _foremost(self.corrected_seeds, self.gain, most)
 
     def broken(self, most: int) -> list[int]:
-        """Return the images lost in most seeds, those with the largest fall first among equals."""
+        """Return the images broken in most seeds, those with the largest fall first among equals."""
         return _foremost(self.broken_seeds, -self.gain, most)
 
 

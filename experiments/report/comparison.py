@@ -92,7 +92,8 @@ def comparison_document(compared: RunComparison) -> Document:
     facts = [
         evidence(facts_of(c)) if said and i == 0 else _facts_of(c) for i, c in enumerate(compared.comparisons)
     ]
-    facts.append(f"p-values are Holm-corrected for {len(compared.comparisons)} comparisons.")
+    if len(compared.comparisons) > 1:
+        facts.append("p-values are corrected by Holm.")
     drawn = [as_json(comparison) for comparison in compared.comparisons]
     caption = (
         f"Accuracy less that of the same kind of method in {compared.names[0]}, the largest difference on top. Lines: "
@@ -138,7 +139,7 @@ def _verdict(compared: RunComparison) -> str:
     """Return in one sentence what became of the primary methods."""
     primaries = compared.comparisons[::2]
     if len(primaries) == 1:
-        return headline(facts_of(primaries[0]), primaries[0].b, primaries[0].a)
+        return headline(facts_of(primaries[0]), _in_words(primaries[0].b), _in_words(primaries[0].a))
     verdicts = [comparison.verdict for comparison in primaries]
     words = {word: verdicts.count(word) for word in ("better", "worse", "equivalent", "no difference shown")}
     said = ", ".join(f"{count} {word}" for word, count in words.items() if count)
@@ -147,7 +148,13 @@ def _verdict(compared: RunComparison) -> str:
 
 def _facts_of(comparison: Comparison) -> str:
     found = facts_of(comparison)
-    return f"{headline(found, comparison.b, comparison.a)} {evidence(found)}"
+    return f"{headline(found, _in_words(comparison.b), _in_words(comparison.a))} {evidence(found)}"
+
+
+def _in_words(name: str) -> str:
+    """Write "run: method" as it is said in a sentence."""
+    run, _, method = name.rpartition(": ")
+    return f"{method} of {run}"
 
 
 def facts_of(comparison: Comparison) -> ComparisonFacts:

@@ -13,7 +13,7 @@ from aisles.experiments.report.render.html import html_page
 from aisles.experiments.report.render.markdown import markdown_page
 from aisles.experiments.runs.reader import read_run
 
-from .assembly import study_document
+from .assembly import run_document
 
 logger = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def write_report(run_folder: str | Path, output: str | Path | None = None) -> Re
         If the folder is no finished run.
     """
     run = read_run(run_folder)
-    return write_document(study_document(run), Path(output or run_folder), "report")
+    return write_document(run_document(run), Path(output or run_folder), "report")
 
 
 def write_document(document: Document, folder: Path, name: str) -> ReportFiles:

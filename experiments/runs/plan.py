@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 FILE = "plan.json"
 
 
-def write_plan(folder: Path, settings: "ComparisonSettings", test_images: str) -> dict[str, Any]:
+def write_plan(folder: Path, settings: "ComparisonSettings", test_images: str, images: str) -> dict[str, Any]:
     """Write the plan of a run, unless the same one stands there; a changed plan keeps the earlier ones.
 
     Parameters
@@ -24,20 +24,26 @@ def write_plan(folder: Path, settings: "ComparisonSettings", test_images: str) -
     settings : ComparisonSettings
     test_images : str
         Hash of the test images, as `metrics.json` holds it.
+    images : str
+        Hash of all images with their classes, products and splits.
 
     Returns
     -------
     dict
-        `primary`, `margin`, `alpha`, `seeds`, `methods`, `test_images`, `earlier`: plans that this one replaced after
-        a run had begun, the first one first; and `sha256` of the plan without these two.
+        `primary`, its `baseline`, `margin`, `alpha`, `seeds`, `methods`, `test_images`, `images`, `earlier`: plans that
+        this one replaced after a run had begun, the first one first; and `sha256` of the plan without these two.
     """
+    from aisles.experiments.methods.registry import find_method
+
     plan: dict[str, Any] = {
         "primary": settings.primary,
+        "baseline": find_method(settings.primary).baseline,
         "margin": settings.margin,
         "alpha": settings.alpha,
         "seeds": settings.seeds,
         "methods": list(settings.everyone),
         "test_images": test_images,
+        "images": images,
     }
     plan |= {"sha256": hashlib.sha256(json.dumps(plan, sort_keys=True).encode()).hexdigest(), "earlier": []}
     before = read_plan(folder)
@@ -64,9 +70,9 @@ def in_words(plan: dict[str, Any]) -> str:
     """Return in words whether the comparison was pre-specified."""
     if not plan["earlier"]:
         return (
-            f"Pre-specified: {plan['primary']} against its baseline, margin {size_in_points(plan['margin'])}, alpha "
-            f"{plan['alpha']:g}, {plan['seeds']} seeds and the methods were written to plan.json before any test image "
-            "was predicted."
+            f"Pre-specified: {plan['primary']} against {plan['baseline']}, margin {size_in_points(plan['margin'])}, "
+            f"alpha {plan['alpha']:g}, {plan['seeds']} seeds and the methods were written to plan.json before any test "
+            "image was predicted."
         )
     changed = sorted(
         {key for old in plan["earlier"] for key in old if key != "sha256" and old[key] != plan.get(key)}

@@ -291,11 +291,13 @@ class PlanFacts(TypedDict):
     """What was written to `plan.json`, the plans that it replaced, and in words whether it was pre-specified."""
 
     primary: str
+    baseline: str
     margin: float
     alpha: float
     seeds: int
     methods: list[str]
     test_images: str
+    images: str
     sha256: str
     earlier: list[dict[str, Any]]
     in_words: str

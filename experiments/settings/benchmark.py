@@ -4,6 +4,7 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from aisles.experiments.stats.levels import ALPHA, MARGIN
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rules import parse_rule
 from aisles.models.backbones.definitions import check_backbone
@@ -191,9 +192,9 @@ class ComparisonSettings(Section):
     )
     seeds: int = Field(default=3, ge=1, description="How many training seeds.")
     margin: float = Field(
-        default=0.01, gt=0, lt=1, description="Differences of accuracy below this count as equivalent."
+        default=MARGIN, gt=0, lt=1, description="Differences of accuracy below this count as equivalent."
     )
-    alpha: float = Field(default=0.05, gt=0, lt=0.5, description="Level of tests and intervals.")
+    alpha: float = Field(default=ALPHA, gt=0, lt=0.5, description="Level of tests and intervals.")
     primary: str = Field(
         default="soft", description="The routing rule that the verdict is about, pre-specified."
     )

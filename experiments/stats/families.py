@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from .levels import ALPHA
 from .resampling import product_sums
 from .training_noise import Noise
 
@@ -24,7 +25,7 @@ def max_t(
     noises: Sequence[Noise],
     products: npt.ArrayLike | None = None,
     *,
-    alpha: float = 0.05,
+    alpha: float = ALPHA,
     n_resamples: int = 2_000,
     seed: int = 0,
 ) -> tuple[npt.NDArray[np.float64], float]:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import optimize, stats
 
+from .levels import ALPHA, MARGIN
 from .resampling import Interval, check_share, product_sums
 
 
@@ -99,8 +100,8 @@ def tost(
     differences: npt.ArrayLike,
     products: npt.ArrayLike | None = None,
     *,
-    margin: float = 0.01,
-    alpha: float = 0.05,
+    margin: float = MARGIN,
+    alpha: float = ALPHA,
     more: float = 0.0,
     df: int = 0,
 ) -> Equivalence:
@@ -193,7 +194,7 @@ def wilson(successes: float, n: float, *, level: float = 0.95) -> Interval:
 
 
 def minimum_detectable_difference(
-    n: float, discordant_share: float, *, alpha: float = 0.05, power: float = 0.8
+    n: float, discordant_share: float, *, alpha: float = ALPHA, power: float = 0.8
 ) -> float:
     """Return the smallest difference in accuracy that n paired images show with the given power.
 

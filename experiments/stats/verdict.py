@@ -22,6 +22,7 @@ from aisles.experiments.metrics.probabilistic import (
 )
 
 from .families import max_t
+from .levels import ALPHA, MARGIN
 from .points import change_in_points, interval_in_points, size_in_points
 from .resampling import Interval, cluster_sign_flip, paired_bootstrap, product_bootstrap, product_sums
 from .significance import (
@@ -42,6 +43,7 @@ __all__ = [
     "Interval",
     "McNemar",
     "RiskCoverage",
+    "accuracy_interval",
     "apply_holm",
     "as_json",
     "aurc",
@@ -186,8 +188,8 @@ def compare(
     products: npt.ArrayLike | None = None,
     *,
     names: tuple[str, str] = ("a", "b"),
-    margin: float = 0.01,
-    alpha: float = 0.05,
+    margin: float = MARGIN,
+    alpha: float = ALPHA,
     power: float = 0.8,
     n_resamples: int = 5_000,
     seed: int = 0,
@@ -277,8 +279,8 @@ def compare_family(
     correct: Mapping[str, npt.ArrayLike],
     products: npt.ArrayLike | None = None,
     *,
-    margin: float = 0.01,
-    alpha: float = 0.05,
+    margin: float = MARGIN,
+    alpha: float = ALPHA,
     power: float = 0.8,
     n_resamples: int = 5_000,
     seed: int = 0,
@@ -350,6 +352,31 @@ def compare_family(
             )
         )
     return tuple(judged)
+
+
+def accuracy_interval(
+    correct: npt.ArrayLike, products: npt.ArrayLike | None = None, *, alpha: float = ALPHA
+) -> Interval:
+    """Return the mean over images with an interval of level 1 - alpha that counts products.
+
+    A percentile bootstrap, or Student's t with fewer than 20 products, where that one is too short.
+
+    Parameters
+    ----------
+    correct : array-like of shape (n_images,)
+        Correctness, or correctness averaged over seeds; in [0, 1].
+    products : array-like of shape (n_images,), optional
+        The product of each image. Without it every image is its own product.
+    alpha : float
+
+    Returns
+    -------
+    Interval
+        Inside [0, 1].
+    """
+    mean = np.asarray(correct, dtype=np.float64)
+    low, high = _interval(mean, noise_of(mean, products), products, alpha, 5_000, 0)
+    return Interval(float(mean.mean()), max(low, 0.0), min(high, 1.0), 1 - alpha)
 
 
 def apply_holm(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:

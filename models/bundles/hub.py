@@ -4,6 +4,7 @@
 """
 
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -80,7 +81,7 @@ def push_bundle(
     read_bundle(bundle)
     if hub.constants.is_offline_mode():
         raise DataError("HF_HUB_OFFLINE is set, so nothing can be pushed. Unset it.")
-    with tempfile.TemporaryDirectory(prefix="aisles-push-") as place, _explained(hub, repo):
+    with tempfile.TemporaryDirectory(prefix="aisles-push-") as place, _explained(hub, repo), _bars(hub):
         sealed, _ = rewrite(bundle, Path(place) / "bundle", lambda content, part: None)
         api = hub.HfApi(endpoint=endpoint, library_name="aisles")
         made = api.create_repo(repo, private=private, exist_ok=True, repo_type="model")
@@ -125,7 +126,7 @@ def pull_bundle(
     hub = _hub()
     output = Path(repo.rpartition("/")[2]) if output is None else Path(output)
     check_place(output)
-    with _explained(hub, repo):
+    with _explained(hub, repo), _bars(hub):
         fetched = hub.snapshot_download(
             repo, revision=revision, allow_patterns=list(FILES), library_name="aisles", endpoint=endpoint
         )
@@ -149,11 +150,25 @@ def _hub() -> Any:
         import huggingface_hub
         import huggingface_hub.constants
         import huggingface_hub.errors
+        import huggingface_hub.utils
     except ImportError as error:
         raise ImportError(
             f"The Hub needs the extra hub ({error}). Install it: python -m pip install '.[hub]'."
         ) from error
     return huggingface_hub
+
+
+@contextmanager
+def _bars(hub: Any) -> Iterator[None]:
+    """Let the Hub's progress bars be drawn on a terminal only: in a log they are a mess."""
+    if sys.stderr.isatty() or hub.utils.are_progress_bars_disabled():
+        yield
+        return
+    hub.utils.disable_progress_bars()
+    try:
+        yield
+    finally:
+        hub.utils.enable_progress_bars()
 
 
 @contextmanager

@@ -71,7 +71,7 @@ def drawn_goods(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def full_run(tmp_path_factory, drawn_goods, small_run) -> Path:
     """Run a run with everybody in it, and a sweep."""
-    folder = tmp_path_factory.mktemp("study") / "run"
+    folder = tmp_path_factory.mktemp("compared") / "run"
     names = json.dumps(EVERYBODY)
     small_run(drawn_goods, folder, f"comparison.methods={names}", "sweep.macros=[2, 3, 4]", sweep=True)
     return folder

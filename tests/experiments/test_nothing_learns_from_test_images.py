@@ -54,7 +54,7 @@ def test_the_hierarchy_is_the_same(runs, name):
     assert (runs[0] / name).read_bytes() == (runs[1] / name).read_bytes()
 
 
-def test_what_the_forecast_promises_is_the_same(runs):
+def test_what_the_forecast_says_is_the_same(runs):
     first, second = (json.loads((run / "forecast.json").read_text()) for run in runs)
     assert first == second
 
@@ -105,7 +105,7 @@ def _temperatures(run):
 
 
 @pytest.mark.parametrize(("kind", "method"), [("flat", "flat"), ("two-stage", "soft"), ("two-stage", "hie")])
-def test_a_bundle_answers_what_the_study_wrote_down(runs, kind, method):
+def test_a_bundle_answers_what_the_run_wrote_down(runs, kind, method):
     import aisles
 
     rows = pd.read_csv(runs[0] / "predictions.csv", dtype={"file_name": str})

@@ -104,7 +104,7 @@ def benchmark(tmp_path_factory):
             "training.epochs=15", "training.learning_rate=0.01", "hierarchy.bootstraps=1",
         ],
     )  # fmt: skip
-    folder = tmp_path_factory.mktemp("study") / "run"
+    folder = tmp_path_factory.mktemp("compared") / "run"
     run_benchmark(root, folder, settings, cache=folder.parent / "cache", backbone=backbone, jobs=1)
     return folder, root, backbone
 

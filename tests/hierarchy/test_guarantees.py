@@ -70,7 +70,7 @@ def test_macro_answers_count_as_right_when_the_macro_holds_the_class_even_in_ove
     assert found.threshold == pytest.approx(0.51), "one step lower it would guess classes"
 
 
-def test_a_model_that_cannot_keep_the_promise_falls_silent(caplog):
+def test_a_model_that_cannot_keep_the_guarantee_falls_silent(caplog):
     macro_probs, probs, _ = simulated(500, 6)
     wrong = (probs.argmax(axis=1) + 3) % 6
     found = climb_guarantee(probs, macro_probs, SHOP, wrong, 0.95)
@@ -96,7 +96,7 @@ def test_fallback_hands_levels_on_worked_out_by_hand():
 
 @pytest.mark.parametrize("method", SET_METHODS)
 @pytest.mark.parametrize("overconfidence", [1.0, 3.0])
-def test_sets_hold_the_true_class_as_often_as_promised(method, overconfidence):
+def test_sets_hold_the_true_class_as_often_as_stated(method, overconfidence):
     _, probs, labels = simulated(20_000, 3, overconfidence)
     held = []
     for seed in range(40):
@@ -142,7 +142,7 @@ def test_just_enough_images_are_enough():
         fit_prediction_sets(probs[:18], labels[:18], 0.95)
 
 
-def test_a_promise_that_so_few_images_cannot_carry_is_refused():
+def test_a_guarantee_that_so_few_images_cannot_carry_is_refused():
     macro_probs, probs = np.tile(np.eye(3)[0], (77, 1)), np.tile(np.eye(6)[0], (77, 1))
     labels = np.zeros(77, dtype=int)
     assert climb_guarantee(probs, macro_probs, SHOP, labels, 0.95).threshold == 0

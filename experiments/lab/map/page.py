@@ -20,42 +20,52 @@ Measured = tuple[DataSet, Planned, Mapping[str, Any], float | None]
 ALPHA = 0.05
 
 
+KEPT = ("a", "difference", "interval", "p_value", "p_corrected", "verdict")
+"""What `curves.json` holds of a comparison."""
+
+
 def write_map(found: Sequence[Measured], folder: Path, command: str) -> Document:
-    """Write `map.html`, `map.md`, tables, plots, and `curves.json` with all numbers."""
+    """Write `map.html`, `map.md`, tables, plots, and `curves.json`, from the same rounded numbers."""
+    found = [(data, planned, _rounded(facts), seconds) for data, planned, facts, seconds in found]
     document = map_document(found, command, date.today().isoformat())
     write_document(document, folder, "map")
-    keep = (
-        "axis",
-        "description",
-        "draws",
-        "data",
-        "primary",
-        "points",
-        "ends",
-        "ends_against_fine",
-        "missing",
-    )
-    curves = [
-        {
-            "data_set": data.name,
-            "curve": planned.name,
-            "seconds": None if seconds is None else round(seconds, 1),
-        }
-        | {key: facts[key] for key in keep}
-        for data, planned, facts, seconds in found
-    ]
-    text = json.dumps([_rounded(curve) for curve in curves], separators=(",", ":"))
-    write_whole(folder / "curves.json", text + "\n")
+    curves = [_short(*each) for each in found]
+    write_whole(folder / "curves.json", json.dumps(curves, separators=(",", ":")) + "\n")
     return document
 
 
+def _short(
+    data: DataSet, planned: Planned, facts: Mapping[str, Any], seconds: float | None
+) -> dict[str, Any]:
+    """Return a curve without what only a whole run needs."""
+    points = []
+    for point in facts["points"]:
+        methods = {
+            name: {
+                key: {k: value[k] for k in KEPT} if isinstance(value, Mapping) else value
+                for key, value in method.items()
+                if key in ("accuracy", "sd", "comparison", "against_fine")
+            }
+            for name, method in point["methods"].items()
+        }
+        points.append(point | {"methods": methods})
+    keep = ("axis", "draws", "data", "primary", "missing")
+    return {
+        "data_set": data.name,
+        "curve": planned.name,
+        "seconds": None if seconds is None else round(seconds, 1),
+        **{key: facts[key] for key in keep},
+        "points": points,
+    }
+
+
 def _rounded(value: Any) -> Any:
-    """Round numbers to 5 digits; leave out what only a whole run needs."""
+    """Round numbers to 4 significant digits."""
     if isinstance(value, Mapping):
-        return {k: _rounded(v) for k, v in value.items() if k not in ("mcnemar", "difference_per_seed")}
+        return {key: _rounded(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_rounded(v) for v in value]
-    return round(value, 5) if isinstance(value, float) else value
+        return [_rounded(each) for each in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
 
 
 def map_document(found: Sequence[Measured], command: str, day: str) -> Document:
@@ -73,7 +83,7 @@ def map_document(found: Sequence[Measured], command: str, day: str) -> Document:
         facts=(
             f"{_sets(len(sets))}, {len(found)} curves, {len(judged)} points, {draws} draws per point where "
             f"something is drawn (seeds 0 to {draws - 1}); {sum(known) / 60:.0f} processor minutes for the "
-            f"{len(known)} curves that are complete; {day}.",
+            f"{len(known)} curves that ran in one go; {day}.",
         ),
         opening=(
             Bullets(tuple(s for name in names for s in regions[name])),
@@ -179,6 +189,8 @@ def _quiet(planned: Planned, quiet: Sequence[tuple[str, Sequence[Mapping[str, An
     listed = values[0] if len(values) == 1 else f"{', '.join(values[:-1])} or {values[-1]}"
     n = len({row["data"] for row in rows})
     where = "the one data set" if n == 1 else f"any of {_sets(n)}"
+    if len(rows) < n * len(values):
+        where += ", each at some of these values"
     condition = planned.condition.format(value=listed)
     return [f"{condition}: no difference from the best flat method is shown on {where}, {_most(rows)}."]
 
@@ -300,6 +312,8 @@ def protocol(found: Sequence[Measured], command: str) -> tuple[str, ...]:
         "corrected by Holm over all points of the map, is below 0.05, and its curve's own verdict says so.",
         f"On {', '.join(stand_in) or 'no data set'} nobody brings macros: they were learned from all training images "
         "with their classes, which favors two-stage where few labels are said to be known.",
+        "What is the same in several curves (no noise, all classes, brought macros) is a point in each: numbers "
+        "of points are no numbers of independent findings.",
         "Points of one data set share test images, and the data sets were chosen because they are at hand: they are "
         "no sample of all data sets.",
         f"Command: {command}",

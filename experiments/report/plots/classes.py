@@ -89,7 +89,7 @@ def _tree(
         y = top + _LINE * (row + 0.5)
         _leaf(drawing, run, index, (tags_at, names_at, y), room)
         hint = (
-            f"{run.classes[index]}: {changes.corrected[index]:.1f} corrected, {changes.broken[index]:.1f} lost "
+            f"{run.classes[index]}: {changes.corrected[index]:.1f} corrected, {changes.broken[index]:.1f} broken "
             f"of {changes.support[index]}"
         )
         _change(drawing, float(changes.net[index]), hint, x, y)

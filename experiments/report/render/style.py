@@ -76,11 +76,11 @@ table{border-collapse:separate;border-spacing:0;font-size:.88rem;line-height:1.3
 main>p.facts,details p.facts{margin:1rem 0 .5rem}
 th,td{padding:.3rem .6rem;text-align:left;vertical-align:top;border-top:1px solid var(--rule)}
 th{font-weight:500}thead th{font-weight:600;vertical-align:bottom;border-top:0;overflow-wrap:normal}
-tbody th{min-width:7rem;max-width:22rem}td.t{min-width:6.5rem;max-width:22rem}
+tbody th{min-width:7rem;max-width:22rem;overflow-wrap:break-word}td.t{min-width:6.5rem;max-width:22rem}
 td.w{white-space:nowrap;overflow-wrap:normal}
 tr>th:first-child{position:sticky;left:0;background:var(--paper)}
-@media screen and (max-width:30rem){th,td{padding:.3rem .45rem}td.w{white-space:normal}
-tbody th{min-width:5.2rem;max-width:9.5rem}}
+@media screen and (max-width:30rem){th,td{padding:.3rem .35rem}td.w{white-space:normal}
+tbody th{min-width:6.2rem;max-width:9.5rem;overflow-wrap:anywhere}}
 .n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
 th.n{white-space:normal}
 th button{font:inherit;color:inherit;background:none;border:0;padding:0;text-align:inherit;cursor:pointer}

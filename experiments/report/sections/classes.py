@@ -16,6 +16,7 @@ from aisles.experiments.report.render.document import (
     Section,
     Table,
     Text,
+    shown,
     signed,
 )
 from aisles.experiments.runs.reader import FLAT, Run
@@ -176,7 +177,7 @@ def classes_section(run: Run, changes: ClassChanges | None = None) -> Section:
 
 def _class_row(run: Run, changes: ClassChanges, i: int) -> tuple:
     instead = int(changes.confused_with[i])
-    confused = "" if instead < 0 else f"{run.classes[instead]} ({changes.confused[i]:.3g})"
+    confused = "" if instead < 0 else f"{run.classes[instead]} ({shown(changes.confused[i], 'count')})"
     return (
         run.classes[i],
         macro_tag(int(run.macro_of[i])),

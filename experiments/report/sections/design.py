@@ -56,7 +56,9 @@ def controls_section(run: Run) -> Section | None:
     rows = tuple(
         (c["a"], c["difference"], *c["interval"], c["p_corrected"], c["verdict"]) for c in comparisons
     )
-    blocks.append(Table("controls", "Other hierarchies are corrected together by Holm.", columns, rows))
+    blocks.append(
+        Table("controls", "Other hierarchies are corrected together by step-down max-T.", columns, rows)
+    )
     return Section("controls", "Is it the hierarchy?", tuple(blocks))
 
 
@@ -190,9 +192,7 @@ def sweep_section(run: Run) -> Section | None:
         Column("verdict", "word"),
         Column("forecast excess", "number"),
     )
-    caption = (
-        "All cuts are corrected together by Holm. Test images chose none: the run's cut was set beforehand."
-    )
+    caption = "All cuts are corrected together by step-down max-T. Test images chose none: the run's is pre-specified."
     blocks: list[Block] = [
         Plot("sweep", f"Accuracy of {run.primary} (means over seeds) against flat's.", drawing),
         Table("sweep", caption, columns, tuple(_cut_row(cut) for cut in cuts), sortable=True),

@@ -34,7 +34,7 @@ def galleries_section(run: Run, changes: ImageChanges | None = None, most: int =
     blocks: list[Block] = [Text(_counts(run, changes))]
     for word, seeds, rows in (
         ("Corrected", changes.only_other, changes.corrected(most)),
-        ("Lost", changes.only_flat, changes.broken(most)),
+        ("Broken", changes.only_flat, changes.broken(most)),
     ):
         who = f"only {run.primary} is right" if word == "Corrected" else "only flat is right"
         if not rows:
@@ -49,7 +49,7 @@ def galleries_section(run: Run, changes: ImageChanges | None = None, most: int =
             "in most seeds and by the largest probability. Probabilities are those of the first seed in which they do."
         )
         blocks.append(Gallery(caption, cards))
-    return Section("galleries", "Corrected and lost photographs", tuple(blocks))
+    return Section("galleries", "Corrected and broken photographs", tuple(blocks))
 
 
 def thumbnail(path: Path | None, side: int = SIDE, quality: int = QUALITY) -> bytes | None:
@@ -70,12 +70,12 @@ def thumbnail(path: Path | None, side: int = SIDE, quality: int = QUALITY) -> by
 def _counts(run: Run, changes: ImageChanges) -> str:
     if changes.n_seeds == 1:
         corrected, broken = int(changes.corrected_seeds.sum()), int(changes.broken_seeds.sum())
-        return f"{corrected} of {len(run.truth)} test images are corrected, {broken} are lost."
+        return f"{corrected} of {len(run.truth)} test images are corrected, {broken} are broken."
     always_corrected = int((changes.corrected_seeds == changes.n_seeds).sum())
     always_broken = int((changes.broken_seeds == changes.n_seeds).sum())
     return (
         f"{int((changes.corrected_seeds > 0).sum())} of {len(run.truth)} test images are corrected in at least one of "
-        f"{changes.n_seeds} seeds, {always_corrected} in all; {int((changes.broken_seeds > 0).sum())} are lost in at "
+        f"{changes.n_seeds} seeds, {always_corrected} in all; {int((changes.broken_seeds > 0).sum())} are broken in at "
         f"least one, {always_broken} in all."
     )
 

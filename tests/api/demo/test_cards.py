@@ -86,11 +86,11 @@ def test_spanish_says_the_same():
 
 
 @pytest.mark.parametrize("kind", ["few", "unchecked"])
-def test_right_is_never_promised_where_nothing_was_checked(kind):
+def test_right_is_never_guaranteed_where_nothing_was_checked(kind):
     guarantee = Guarantee(0.95, 0.95, kind, n_images=20, n_needed=77)
     for level in ("class", "macro", "none"):
         assert "such answers are right" not in sentence(answer(level), guarantee, EN)
-    assert guarantee_text(guarantee, EN).startswith("Nothing is promised")
+    assert guarantee_text(guarantee, EN).startswith("Nothing is guaranteed")
 
 
 def test_the_guarantee_tells_its_counts_and_its_confidence():

@@ -120,7 +120,7 @@ def test_without_images_the_slider_is_a_threshold_and_says_so():
     assert (guarantee.kind, guarantee.threshold) == ("unchecked", 0.8)
 
 
-def test_what_the_bundle_guarantees_is_promised_at_its_own_level_and_rule_only():
+def test_what_the_bundle_guarantees_is_offered_at_its_own_level_and_rule_only():
     levels = Levels(GOODS, stored=ClimbGuarantee(0.9, 0.05, 0.77, 300, 200, 190))
     assert levels.start == 0.9
     guarantee = levels.at(0.9, "soft")

@@ -86,7 +86,7 @@ def test_what_was_said_of_calibration_images_is_remembered(demo, run, monkeypatc
     np.testing.assert_array_equal(found[0].router, demo.levels.stages.router)
 
 
-def test_a_restriction_promises_on_images_that_it_allows(demo):
+def test_a_restriction_guarantees_on_images_that_it_allows(demo):
     macro = demo.networks.hierarchy.macros[0]
     members = demo.networks.hierarchy.members[0]
     truth = np.array(demo.networks.hierarchy.classes)[demo.levels.truth]

@@ -74,7 +74,7 @@ def test_a_folder_with_something_in_it_is_refused(demo, run, tmp_path):
     assert files(tmp_path) == {"mine.txt"}
 
 
-def test_what_is_opened_again_answers_and_promises_alike(space, demo):
+def test_what_is_opened_again_answers_and_guarantees_alike(space, demo):
     from aisles.demo.space import open_space
 
     again = open_space(space)

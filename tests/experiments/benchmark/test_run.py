@@ -79,12 +79,12 @@ def test_nothing_is_trained_twice(drawn_goods, small_run, whole):
     assert (whole[1] / "metrics.json").read_bytes() == before
 
 
-def test_another_study_in_the_folder_is_not_overwritten_unawares(drawn_goods, small_run, whole):
+def test_another_run_in_the_folder_is_not_overwritten_unawares(drawn_goods, small_run, whole):
     with pytest.raises(ValueError, match="training.epochs: 3 -> 4.*--replace"):
         small_run(drawn_goods, whole[1], "comparison.seeds=1", "training.epochs=4")
 
 
-def test_resuming_needs_a_study(tmp_path, drawn_goods, small_run):
+def test_resuming_needs_a_run(tmp_path, drawn_goods, small_run):
     with pytest.raises(ValueError, match="no run to go on with"):
         small_run(drawn_goods, tmp_path / "run", resume=True)
 
@@ -99,6 +99,15 @@ def test_a_method_that_fails_is_a_row_with_its_reason(tmp_path, drawn_goods, sma
     assert all(f"{name}" in text and "failed: " in text for name in failed)
 
 
+def test_under_the_verdict_its_two_methods_are_put_in_words(whole):
+    result = whole[0]
+    lines = summary(result).splitlines()
+    verdict = next(i for i, line in enumerate(lines) if line.startswith("Verdict: "))
+    baseline = result.metrics["best_flat"]["comparisons"][0]["a"]
+    assert lines[verdict + 1].startswith("soft: router times sub-model, over all macros; ")
+    assert f"; {baseline}: " in lines[verdict + 1] and ": flat:" not in lines[verdict + 1]
+
+
 def test_classes_without_test_images_are_named_beside_the_averages(whole, drawn_goods):
     result = whole[0]
     assert "No test image shows" not in summary(result)
@@ -108,7 +117,7 @@ def test_classes_without_test_images_are_named_beside_the_averages(whole, drawn_
     assert f"No test image shows {content['classes'][1]} (1 of 8 classes): F1 is 0" in text
 
 
-def test_heads_trained_on_other_terms_are_found(whole):
+def test_heads_trained_by_another_protocol_are_found(whole):
     _, folder = whole
     stage = folder / "models" / "seed-0" / "flat" / "step.json"
     kept = stage.read_text()

@@ -260,6 +260,11 @@ def test_one_system_without_seeds_stands_beside_every_seed():
     several = pd.concat([answers(seed=seed, accuracy=0.9).assign(seed=seed) for seed in (2, 3)])
     judged = compare(flat, several, names=["flat", "two"])
     assert judged.comparisons[0].n_seeds == 2 and "one set of answers" in judged.metrics["notes"][0]
+    assert judged.metrics["methods"]["flat"]["accuracy_sd"] is None
+    rows = {
+        line.split()[0]: line for line in judged.summary().splitlines() if line.startswith(("flat ", "two "))
+    }
+    assert "±" in rows["two"] and "±" not in rows["flat"]  # answers that repeat themselves have no spread
     with pytest.raises(DataError, match="equally many seeds"):
         compare(pd.concat([answers(seed=s).assign(seed=s) for s in range(3)]), several)
 

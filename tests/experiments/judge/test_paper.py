@@ -14,7 +14,7 @@ from aisles.data_prep.io.errors import DataError
 from aisles.experiments.judge.across import combine_runs
 from aisles.experiments.judge.citations import citations, known_sources
 from aisles.experiments.judge.judgement import compare
-from aisles.experiments.judge.latex import result_table, write_latex
+from aisles.experiments.judge.latex import result_sentence, result_table, write_latex
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +71,22 @@ def test_latex_has_the_numbers_of_metrics_json_and_balanced_braces(runs):
     assert r"two\_stage" in text and not re.search(r"(?<!\\)_", text)
     assert text.count("{") == text.count("}") and r"\begin{tabular}{lrrrrl}" in text
     assert all(line.count("&") == 5 for line in text.splitlines() if line.endswith(r"\\"))
+
+
+def test_latex_names_the_interval_and_the_test_that_were_used():
+    rng = np.random.default_rng(5)
+    truth = rng.choice(["A", "B", "C"], 400)
+    tables = [
+        np.stack([np.where(rng.random(400) < share, truth, "A") for _ in range(3)]) for share in (0.7, 0.8)
+    ]
+    several = result_sentence(compare(*tables, truth=truth, names=["flat", "two"]).metrics)
+    assert "% interval over images and training seeds" in several and "bootstrap" not in several
+    assert "sign-flip test over images, and test over both," in several
+    products = np.arange(400) // 40
+    few = result_sentence(
+        compare(tables[0][0], tables[1][0], truth=truth, product=products, names=["flat", "two"]).metrics
+    )
+    assert "Student's t interval over products " in few and "sign-flip test over products, " in few
 
 
 def test_latex_escapes_what_a_name_may_hold(runs):

@@ -81,13 +81,19 @@ def test_validation_images_choose_the_best_flat_method_and_the_design_that_stand
 
 
 def test_the_note_counts_what_is_shown_and_lists_every_method():
-    rows = judged([by_hand({"hace": 0.7}, {"hace": 0.8}), by_hand({}, {"hace": 0.8}, "other")])
+    chosen = {"hace": 0.8, "flat-lda": 0.5}
+    rows = judged([by_hand({"hace": 0.7, "flat-knn": 0.6}, chosen), by_hand({}, {"hace": 0.8}, "other")])
     found = {"rows": rows, "seeds": 5, "equal_cost": EQUAL_COST, "command": "python -m experiments.lab.designs",
              "date": "2026-01-01", "processor_minutes": 1.0}  # fmt: skip
     text = note(found)
     assert "shown better than the best flat method in 1 and worse in 0 of 2 conditions (2 data sets" in text
     for name in (*FLATS, *EQUAL_COST):
         assert text.count(f"| {name} |") >= 2
+    assert "choose flat-lda as the best flat method and hace as the design" in text
+    assert (
+        "On test images, which choose nothing, " in text
+        and "flat-knn is right more often than flat-lda" in text
+    )
     others = 2 * 3 * len(EQUAL_COST) - 2
     assert (
         f"Of the {others} other comparisons" in text and "experiments.lab.designs; 2026-01-01; 1 proc" in text

@@ -10,7 +10,7 @@ from aisles.hierarchy.rule_functions import soft
 from experiments.lab.guarantee_coverage import measure_coverage
 
 
-def test_promises_are_kept_on_average_over_deals():
+def test_guarantees_are_kept_on_average_over_deals():
     hierarchy = Hierarchy(("a", "b"), (("x", "y"), ("z", "w")))
     rng = np.random.default_rng(0)
     macro = rng.dirichlet([0.2, 0.2], 1200)

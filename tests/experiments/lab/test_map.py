@@ -1,12 +1,17 @@
 """The map's sentences and its page, from judgements made by hand."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from aisles.experiments.stats.points import change_in_points
 from experiments.lab.map import page
-from experiments.lab.map.data import DIGITS, GROCERY, _dealt, _keel, _learned, reduced
+from experiments.lab.map.data import DIGITS, GROCERY, DataSet, _dealt, _keel, _learned, reduced
 from experiments.lab.map.plan import PLAN, Planned
 
+RESULTS = Path(__file__).parents[3] / "experiments" / "lab" / "results" / "map"
 FEW = Planned("few", "Few labels", "With {value} labels", "1,5,all")
 
 
@@ -133,3 +138,50 @@ def test_a_stopped_curve_is_judged_at_the_values_that_are_whole(tmp_path):
     assert facts is not None and [row["value"] for row in facts["points"]] == [1]
     assert facts["missing"] == [2, 5, 10, 20, "all"] and facts["ends"]["soft:lda"]["better"] == [1]
     assert facts["data"]["images"] == {"train": 8, "val": 4, "test": 8} and facts["data"]["macros"] == 2
+
+
+def test_neighboring_values_that_not_every_set_has_are_said_so():
+    nothing = compared(0.0, -0.01, 0.02, 0.9, "no difference shown")
+    found = [
+        (GROCERY, FEW, curve((10, nothing), (30, nothing)), 1.0),
+        (DIGITS, FEW, curve((5, nothing)), 1.0),
+    ]
+    (told,) = page.region_sentences(FEW, page.judgements(found))
+    assert (
+        "With 10, 30 or 5 labels: " in told and "any of 2 data sets, each at some of these values, " in told
+    )
+
+
+def committed():
+    """Return the committed curves as the page takes them."""
+    planned = {each.name: each for each in PLAN}
+    for curve in json.loads((RESULTS / "curves.json").read_text()):
+        yield DataSet(curve["data_set"], "", "", True), planned[curve["curve"]], curve, curve["seconds"]
+
+
+def test_the_committed_page_says_what_the_committed_curves_show():
+    text = (RESULTS / "map.md").read_text().replace("\\", "")
+    judged = page.judgements(list(committed()))
+    told = [sentence for planned in PLAN for sentence in page.region_sentences(planned, judged)]
+    assert page.verdict(judged) in text
+    assert len(told) > 10 and all(sentence in text for sentence in told)
+
+
+def test_a_bound_on_the_committed_page_is_the_largest_upper_end_where_nothing_is_shown():
+    judged = page.judgements(list(committed()))
+    for planned in PLAN:
+        before, _, after = planned.condition.partition("{value}")
+        mine = [row for row in judged if row["planned"].name == planned.name]
+        seen = []
+        for sentence in page.region_sentences(planned, judged):
+            values = (
+                sentence.removeprefix(before).partition(after or ":")[0].replace(" or ", ", ").split(", ")
+            )
+            rows = [row for row in mine if row["value"] in values]
+            seen += rows
+            shown = [row for row in rows if row["shown"]]
+            quiet = [row["c"]["interval"][1] for row in rows if not row["shown"]]
+            assert not quiet or f"at most {change_in_points(max(quiet))} (upper end" in sentence
+            for row in shown:
+                assert f"{row['data'].name} {change_in_points(row['c']['difference'])} (" in sentence
+        assert len(seen) == len(mine)

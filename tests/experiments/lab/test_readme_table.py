@@ -92,7 +92,7 @@ def test_the_committed_result_tells_how_a_design_was_found_and_judges_against_th
         assert f"- {comparison['sentence']}\n" in said
 
 
-def test_the_committed_study_has_one_oracle_router_for_the_same_sub_models():
+def test_the_committed_run_has_one_oracle_router_for_the_same_sub_models():
     path = Path(__file__).parents[3] / "experiments" / "lab" / "results" / "grocery.json"
     methods = json.loads(path.read_text(encoding="utf-8"))["methods"]
     oracles = {

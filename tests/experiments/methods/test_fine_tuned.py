@@ -168,7 +168,7 @@ def test_hard_passes_the_router_and_one_sub_model_if_the_macro_has_one():
     assert passes_of(parse_rule("soft"), macro, hierarchy, 2) == 2
 
 
-def test_networks_of_other_terms_are_refused():
+def test_networks_of_another_protocol_are_refused():
     jobs = ((SimpleNamespace(name="seed-0/flat"),),)
     made = {"data": "d", "features": "f", "training": "t", "seed": 0}
     trainer = SimpleNamespace(made_from=lambda job: made)
@@ -212,7 +212,7 @@ def test_settings_that_no_training_can_have_are_refused_before_anything_starts(c
     ("change", "matters"),
     [("data.note=x", False), ("fine_tuning.tuned_epochs=9", False), ("training.epochs=9", True)],
 )
-def test_what_no_method_uses_makes_no_other_study(change, matters):
+def test_what_no_method_uses_makes_no_other_run(change, matters):
     assert bool(explained_difference(read_settings(), read_settings(None, [change]))) is matters
 
 

@@ -33,7 +33,7 @@ def manifest(tmp_path):
     return read_manifest(tmp_path / "metadata.csv")
 
 
-def test_the_study_s_own_column_and_equal_groupings_are_not_independent(manifest):
+def test_the_runs_own_column_and_equal_groupings_are_not_independent(manifest):
     settings = HierarchySettings(column="aisle")
     own = column_hierarchy(manifest, "aisle")
     found = independent_hierarchy(manifest, settings, own)

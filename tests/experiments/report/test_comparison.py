@@ -111,10 +111,10 @@ def test_the_headline_is_one_sentence_about_the_primary_methods(make_run):
 
     assert (
         two.verdict
-        == "No difference shown between b: soft and a: soft: 81.2 % against 81.2 % correct, 0.0 points."
+        == "No difference shown between soft of b and soft of a: 81.2 % against 81.2 % correct, 0.0 points."
     )
     assert (
         three.verdict == "Of the primary methods of 2 runs, judged against that of c: 2 no difference shown."
     )
     assert two.facts[0].startswith("95 % interval ") and two.verdict not in two.facts[0]
-    assert "No difference shown between b: flat and a: flat" in two.facts[1]
+    assert "No difference shown between flat of b and flat of a" in two.facts[1]

@@ -92,6 +92,15 @@ def test_against_a_stronger_flat_method_the_first_sentence_is_about_that_one(mak
     assert page.index("f-difference-from-flat") > page.index('<details open id="methods"')
 
 
+def test_a_plan_that_was_changed_is_not_called_pre_specified(make_run):
+    kept = write_report(make_run("kept")).html.read_text("utf-8")
+    changed = write_report(make_run("changed", plan={"earlier": [{"primary": "hard"}]})).html.read_text(
+        "utf-8"
+    )
+    assert "Two-stage: soft, pre-specified." in kept
+    assert "Two-stage: soft, not pre-specified: the plan was changed after a run had begun." in changed
+
+
 def test_every_tag_is_closed_and_every_id_unique(page):
     outline = Outline(page)
 
@@ -191,7 +200,7 @@ def test_the_table_of_methods_shows_their_metrics(page):
 
 
 def test_galleries_show_both_systems_probabilities(page):
-    corrected = page[page.index("Corrected: only soft is right") : page.index("Lost: only flat is right")]
+    corrected = page[page.index("Corrected: only soft is right") : page.index("Broken: only flat is right")]
 
     assert corrected.count('<li class="card">') == 3 and "in 2 of 2 seeds" in corrected
     assert "<dt>flat</dt><dd>cherry 70\u00a0%, true class 10\u00a0%</dd>" in corrected

@@ -36,9 +36,7 @@ def run(finished, tmp_path):
     return shutil.copytree(finished, tmp_path / "run")
 
 
-def test_a_replacement_that_fails_leaves_nothing_of_the_study_before(
-    run, drawn_goods, small_run, monkeypatch
-):
+def test_a_replacement_that_fails_leaves_nothing_of_the_run_before(run, drawn_goods, small_run, monkeypatch):
     def failing(*_):
         raise ValueError("training failed")
 
@@ -49,14 +47,16 @@ def test_a_replacement_that_fails_leaves_nothing_of_the_study_before(
     assert not [name for name in RESULTS if (run / name).exists()]
 
 
-def test_costs_are_those_of_the_study_that_replaced_another(run, drawn_goods, small_run):
+def test_costs_are_those_of_the_run_that_replaced_another(run, drawn_goods, small_run):
     small_run(drawn_goods, run, "comparison.seeds=1", "training.epochs=4", replace=True)
     told = json.loads((run / "costs.json").read_text())["stages"]
     measured = {name: json.loads((run / "models" / name / "budget.json").read_text()) for name in told}
     assert told == {name: budget["seconds"] for name, budget in measured.items()}
 
 
-def test_a_rerun_of_the_same_study_keeps_its_results_until_the_end(run, drawn_goods, small_run, monkeypatch):
+def test_a_rerun_of_the_same_settings_keeps_its_results_until_the_end(
+    run, drawn_goods, small_run, monkeypatch
+):
     before = (run / "metrics.json").read_bytes()
     monkeypatch.setattr("aisles.experiments.benchmark.run.evaluate", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
@@ -77,7 +77,7 @@ def test_other_images_under_the_same_names_are_other_test_images(finished, drawn
     assert len({facts["fingerprint"] for facts in told.values()}) == 3
 
 
-def test_settings_that_cant_be_read_are_another_study(run, drawn_goods, small_run):
+def test_settings_that_cant_be_read_are_another_run(run, drawn_goods, small_run):
     (run / "settings.toml").write_text('{"training": {"epoc')
     with pytest.raises(ValueError, match="settings.toml, which can't be read.*--replace"):
         small_run(drawn_goods, run, *SHORT)
@@ -122,7 +122,7 @@ def test_a_backbone_of_ones_own_is_used_as_it_is_and_no_other_is_named(tmp_path,
         audit_run(tmp_path / "run")
 
 
-def test_another_backbone_of_ones_own_is_another_study(run, drawn_goods, small_run):
+def test_another_backbone_of_ones_own_is_another_run(run, drawn_goods, small_run):
     other = in_precision(small_run.backbone, "bfloat16")
     with pytest.raises(ValueError, match="differs in.*backbone: tiny"):
         small_run(drawn_goods, run, *SHORT, backbone=other)

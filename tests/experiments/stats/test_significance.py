@@ -102,7 +102,7 @@ def test_wilson_agrees_with_statsmodels(successes, more, level):
     assert ours.low <= ours.estimate <= ours.high
 
 
-def test_detectable_difference_is_shown_as_often_as_promised():
+def test_detectable_difference_is_shown_as_often_as_stated():
     n, share = 2485, 0.0664
     difference = minimum_detectable_difference(n, share)
     assert difference == pytest.approx(0.0144, abs=2e-4)

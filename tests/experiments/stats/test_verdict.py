@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from aisles.experiments.stats import verdict as statistics
-from aisles.experiments.stats.verdict import apply_holm, compare
+from aisles.experiments.stats.verdict import accuracy_interval, apply_holm, compare, product_bootstrap
 
 
 def pair(both, only_a, only_b, neither):
@@ -64,7 +65,7 @@ def test_one_seed_and_single_images_give_the_exact_mcnemar_p():
     st.randoms(use_true_random=False),
 )
 @settings(max_examples=30)
-def test_difference_is_corrected_less_lost_and_swapping_mirrors_it(a, random):
+def test_difference_is_corrected_less_broken_and_swapping_mirrors_it(a, random):
     b = np.array([random.random() < 0.5 for _ in range(a.size)]).reshape(a.shape)
     products = np.arange(24) // 3
     forth = compare(a, b, products, n_resamples=200)
@@ -168,3 +169,19 @@ def test_the_smallest_difference_stated_is_found_in_80_of_100_worlds(n_images, d
     stated = np.mean([compare(*world(0.04), n_resamples=100).smallest_detectable for _ in range(40)])
     found = [compare(*world(stated), n_resamples=1000).verdict == "better" for _ in range(1500)]
     assert abs(np.mean(found) - 0.8) < 0.04  # three standard errors, and a little
+
+
+def test_an_accuracy_over_few_products_has_students_interval():
+    shares = np.array([0.4, 0.6, 0.8, 0.6])  # of four products with five images each
+    correct = np.concatenate([np.arange(5) < 5 * share for share in shares])
+    found = accuracy_interval(correct, np.repeat(np.arange(4), 5))
+    half = stats.t.isf(0.025, 3) * shares.std(ddof=1) / np.sqrt(4)
+    assert (found.estimate, found.low, found.high) == pytest.approx((0.6, 0.6 - half, 0.6 + half))
+    sure = accuracy_interval(np.arange(20) < 19, np.repeat(np.arange(4), 5), alpha=0.1)
+    assert sure.high == 1.0 and sure.level == 0.9  # 0.95 + 2.35 * 0.05 would be more than all
+
+
+def test_an_accuracy_over_many_products_has_the_bootstraps_interval():
+    correct, products = np.arange(100) < 70, np.repeat(np.arange(20), 5)
+    found, drawn = accuracy_interval(correct, products), product_bootstrap(correct, products)
+    assert (found.low, found.high) == (drawn.low, drawn.high) and found.estimate == pytest.approx(0.7)

@@ -82,7 +82,7 @@ def test_a_bundle_of_a_mad_temperature_is_refused(bundle, temperature):
         load_bundle(folder)
 
 
-def test_overlapping_hierarchies_promises_and_trees_are_kept(overlapping, make_two_stage, images, tmp_path):
+def test_overlapping_hierarchies_guarantees_and_trees_are_kept(overlapping, make_two_stage, images, tmp_path):
     classifier = make_two_stage(overlapping)
     labels = [p.label for p in classifier.predict(images)] * 4
     classifier.set_confidence(0.5, list(images) * 4, labels)

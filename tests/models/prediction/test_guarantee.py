@@ -117,7 +117,7 @@ def test_hierarchical_sets_need_a_hierarchy(hierarchy, make_tables):
         flat.predict_sets(images, hierarchical=True)
 
 
-def test_promises_need_known_labels_one_a_image_and_enough_images(overconfident):
+def test_guarantees_need_known_labels_one_a_image_and_enough_images(overconfident):
     made, labels = overconfident
     with pytest.raises(ValueError, match="tartan"):
         made.classifier.set_confidence(0.9, made.images, ["tartan"] * 250)
@@ -184,14 +184,14 @@ def test_a_guarantee_refuses_images_that_were_learned_from_however_they_are_give
     assert classifier.set_confidence(0.7, files[10:], labels[10:60]).confidence.sets.n_images == 50
 
 
-def test_new_temperatures_void_an_old_promise(overconfident):
+def test_new_temperatures_void_an_old_guarantee(overconfident):
     made, labels = overconfident
     made.classifier.set_confidence(0.7, made.images, labels)
     assert made.classifier.confidence is not None
     assert made.classifier.calibrate(made.images, labels).confidence is None
 
 
-def test_a_flat_model_promises_too(hierarchy, make_tables):
+def test_a_flat_model_guarantees_too(hierarchy, make_tables):
     probs = make_tables(hierarchy, 250, 0)[2]
     rng = np.random.default_rng(0)
     names = np.array(sorted(hierarchy.classes))

@@ -115,7 +115,7 @@ def test_a_method_that_failed_is_told_with_its_reason(page):
     assert "backbone:vgg16 failed: WeightsMissingError: no &lt;weights&gt; file" in section(page, "methods")
 
 
-def test_the_study_is_set_against_random_and_other_macros(page):
+def test_the_run_is_set_against_random_and_other_macros(page):
     part = section(page, "controls")
 
     assert (
