@@ -78,7 +78,7 @@ def main(context: click.Context, quiet: bool) -> None:
     "--curve",
     metavar="[AXIS=]VALUES",
     help="Only the curve: 1,2,5,all fine labels per class, or classes=, noise-inside=, noise-across=, imbalance=, "
-    "macros=, or any number among the settings.",
+    "sources=, source-distance=, macros=, or any number among the settings.",
 )
 @click.option(
     "--draws",

@@ -306,6 +306,37 @@ def source_distance(world: World, value: Value, generator: np.random.Generator) 
     return replace(world, features=moved.astype(world.features.dtype))
 
 
+def from_sources(world: World, value: Value, generator: np.random.Generator) -> World:
+    """Learn from images of the sources that test images have (`same`), or of the other ones (`other`).
+
+    Either way every class keeps as many training and as many validation images, drawn at random, so that the source
+    alone differs.
+
+    Raises
+    ------
+    ValueError
+        If the manifest's column `source` doesn't give every class training images of both kinds.
+    """
+    manifest = world.prepared.manifest
+    labels, splits = world.labels, manifest.splits
+    named = manifest.table.get("source")
+    sources = np.full(len(labels), "") if named is None else named.to_numpy().astype(str)
+    same = np.isin(sources, np.unique(sources[splits == "test"]))
+    order, keep = generator.permutation(len(labels)), splits == "test"
+    for label in np.unique(labels):
+        for split in ("train", "val"):
+            rows = order[(labels[order] == label) & (splits[order] == split)]
+            kinds = {"same": rows[same[rows]], "other": rows[~same[rows]]}
+            n = min(len(each) for each in kinds.values())
+            if split == "train" and not n:
+                raise ValueError(
+                    "The axis sources needs, of every class, training images from sources of test images and from "
+                    f"others, told apart by the manifest's column `source`. Without one of both: {str(label)!r}."
+                )
+            keep[kinds[str(value)][:n]] = True
+    return world.keep(keep)
+
+
 def macros_from(world: World, value: Value, generator: np.random.Generator) -> World:
     """Take the macros that are learned, those that a person brings, or random ones of the same sizes as these.
 
@@ -359,6 +390,12 @@ register_axis(
     Axis(
         "source-distance", "planted distance of the training from the test source, in spreads inside classes",
         source_distance, lambda value: value != 0, numbers=(0, np.inf),
+    )
+)  # fmt: skip
+register_axis(
+    Axis(
+        "sources", "sources of training images, beside those of test images", from_sources, lambda _value: True,
+        ("same", "other"), (1, 0),
     )
 )  # fmt: skip
 register_axis(

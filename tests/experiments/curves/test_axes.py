@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -161,3 +163,26 @@ def test_another_source_moves_all_learning_images_by_one_shift_in_spreads_inside
     inside = [world.features[training & (labels == name), 0].var() for name in CLASSES]
     np.testing.assert_allclose(near[learning][0], draw * np.sqrt(np.mean(inside)), rtol=1e-4)
     assert (at(world, "source-distance", 0).features == world.features).all()
+
+
+def with_sources(world, sources):
+    manifest = world.prepared.manifest.with_columns(source=sources)
+    return replace(world, prepared=replace(world.prepared, manifest=manifest))
+
+
+def test_training_images_come_from_the_sources_of_test_images_or_from_others_as_many_of_each_class(world):
+    places = np.tile(np.arange(20), 6)  # of each class 12 training, 4 validation, 4 test images
+    sources = np.where((places < 5) | (places >= 15), "shop", np.where(places < 9, "web", "phone"))
+    given = with_sources(world, sources)
+    for value, wanted in (("same", {"shop"}), ("other", {"web", "phone"})):
+        kept = at(given, "sources", value)
+        manifest = kept.prepared.manifest
+        learning = manifest.splits != "test"
+        assert set(manifest.table["source"][learning]) <= wanted and held_out(kept) == held_out(world)
+        for split, n in (("train", 5), ("val", 1)):  # the smaller of 5 and 7, of 1 and 3
+            rows = kept.prepared.rows(split)
+            assert np.unique(kept.labels[rows], return_counts=True)[1].tolist() == [n] * 6
+    with pytest.raises(ValueError, match="column `source`. Without one of both: 'A'"):
+        at(world, "sources", "same")
+    with pytest.raises(ValueError, match="The axis sources takes same or other. Received: '3'"):
+        read_curve("sources=same,3")
