@@ -51,6 +51,7 @@ def summary(result: BenchmarkResult) -> str:
         *more,
         "",
         f"Verdict: {metrics['verdict']}",
+        *_meant(metrics),
         metrics["plan"]["in_words"],
         "",
         f"Look at {_typed(result.folder / 'report.html')}; every number is in "
@@ -58,6 +59,14 @@ def summary(result: BenchmarkResult) -> str:
         *([f"Predict: aisles predict {_typed(bundle)} IMAGE..."] if bundle.exists() else []),
     ]
     return "\n".join(lines)
+
+
+def _meant(metrics: BenchmarkMetrics) -> list[str]:
+    """Say what the two methods of the verdict are, where that is known."""
+    judged = [*metrics["best_flat"]["comparisons"], *metrics["comparisons"]][0]
+    named = ((name, metrics["methods"][name]["what"]) for name in (judged["b"], judged["a"]))
+    said = "; ".join(f"{name}: {what.removeprefix('flat: ').rstrip('.')}" for name, what in named if what)
+    return [f"{said}."] if said else []
 
 
 def _best_flat(best: BestFlat) -> list[str]:

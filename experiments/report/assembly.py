@@ -77,7 +77,7 @@ def _verdict(run: Run) -> tuple[str, ...]:
     if judged is None or best["name"] == FLAT:
         theirs = "the flat model" if against_flat["a"] == FLAT else against_flat["a"]
         return headline(against_flat, ours, theirs), evidence(against_flat), named
-    known = what_it_is(best["name"], run.metrics)
+    known = what_it_is(best["name"], run.metrics).removeprefix("flat: ")
     chosen = f"Best flat, chosen by validation images: {best['name']}" + (f" ({known})." if known else ".")
     second = f"Against {against_flat['a']} alone: {against_flat['verdict']}, {_points(against_flat['difference'])}."
     return (

@@ -99,6 +99,15 @@ def test_a_method_that_fails_is_a_row_with_its_reason(tmp_path, drawn_goods, sma
     assert all(f"{name}" in text and "failed: " in text for name in failed)
 
 
+def test_under_the_verdict_its_two_methods_are_put_in_words(whole):
+    result = whole[0]
+    lines = summary(result).splitlines()
+    verdict = next(i for i, line in enumerate(lines) if line.startswith("Verdict: "))
+    baseline = result.metrics["best_flat"]["comparisons"][0]["a"]
+    assert lines[verdict + 1].startswith("soft: router times sub-model, over all macros; ")
+    assert f"; {baseline}: " in lines[verdict + 1] and ": flat:" not in lines[verdict + 1]
+
+
 def test_classes_without_test_images_are_named_beside_the_averages(whole, drawn_goods):
     result = whole[0]
     assert "No test image shows" not in summary(result)
