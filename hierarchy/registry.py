@@ -33,7 +33,7 @@ class Registry(Mapping[str, Registration], Generic[Registration]):
     kind : str
         What one registration is called in messages: `routing rule`, `method`.
     kinds : str
-        The same in the plural, with dashes: `routing-rules`. Entry points stand in the group `aisles.<kinds>`.
+        The same in the plural: `rules`, `methods`. Entry points stand in the group `aisles.<kinds>`.
     ours : callable, optional
         Imports the modules that register what comes with the package; called before the first look-up.
     """

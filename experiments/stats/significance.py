@@ -158,20 +158,15 @@ def tost(
     )
 
 
-def wilson(successes: float, n: float, *, level: float = 0.95) -> Interval:
-    """Return Wilson's score interval for a proportion of independent images.
+def wilson(successes: int, n: int, *, level: float = 0.95) -> Interval:
+    """Return Wilson's score interval for a proportion of independent images, as `scipy.stats.binomtest` does.
 
     Parameters
     ----------
-    successes, n : float
+    successes, n : int
         0 <= successes <= n, n > 0.
     level : float
         Between 0 and 1, exclusive.
-
-    Returns
-    -------
-    Interval
-        Centre (p + z^2 / 2n) / (1 + z^2 / n), half-width z sqrt(p (1 - p) / n + z^2 / 4n^2) / (1 + z^2 / n).
 
     Raises
     ------
@@ -185,12 +180,9 @@ def wilson(successes: float, n: float, *, level: float = 0.95) -> Interval:
     check_share("level", level)
     if n <= 0 or not 0 <= successes <= n:
         raise ValueError(f"`successes` must be between 0 and `n`, n > 0. Received: {successes} of {n}.")
-    z = float(stats.norm.ppf((1 + level) / 2))
-    share, weight = successes / n, 1 + z**2 / n
-    center = (share + z**2 / (2 * n)) / weight
-    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2)) / weight
-    low, high = max(0.0, min(share, center - half)), min(1.0, max(share, center + half))
-    return Interval(share, float(low), float(high), level)
+    found = stats.binomtest(successes, n).proportion_ci(level, method="wilson")
+    share = successes / n  # which rounding may put outside
+    return Interval(share, min(share, float(found.low)), max(share, float(found.high)), level)
 
 
 def minimum_detectable_difference(
