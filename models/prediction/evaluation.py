@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import precision_recall_fscore_support
 
+from aisles.hierarchy.distributions import among_top
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rule_functions import ClimbAnswers
 
@@ -69,7 +70,6 @@ def summarize(
 ) -> Evaluation:
     """Compute the metrics; `truth` holds indices into `classes`, one a row of `probs`."""
     best = probs.argmax(1)
-    rank = (probs > probs[np.arange(len(truth)), truth][:, None]).sum(1)
     seen = np.union1d(truth, best)
     parts: Any = precision_recall_fscore_support(truth, best, labels=seen, average=None, zero_division=ZERO)
     rows = zip(seen, *parts, strict=True)
@@ -84,7 +84,7 @@ def summarize(
         n_images=len(truth),
         rule=rule,
         accuracy=float(right.mean()),
-        top5_accuracy=float((rank < 5).mean()),
+        top5_accuracy=float(among_top(truth, probs, 5).mean()),
         balanced_accuracy=float(np.mean(parts[1][parts[3] > 0])),
         macro_f1=float(np.mean(parts[2])),
         log_loss=float(-np.log(np.maximum(probs[np.arange(len(truth)), truth], 1e-12)).mean()),

@@ -36,3 +36,11 @@ def test_macro_f1_has_one_definition_here_in_comparisons_and_in_scikit_learn(see
     assert found.answers_on_absent == (answered > truth.max()).sum()
     with pytest.warns(UserWarning, match="classes not in y_true"):
         assert found.balanced_accuracy == pytest.approx(balanced_accuracy_score(truth, answered))
+
+
+def test_top_5_of_hard_leaves_out_the_classes_of_other_macros():
+    classes = np.array(list("abcdefg"))
+    probs = np.array([[0.0, 0.7, 0.3, 0.0, 0.0, 0.0, 0.0]] * 4)
+    truth = np.array([1, 2, 0, 6])  # of the last two hard says that they are impossible
+    found = summarize(truth, probs, None, None, classes, None, "hard")
+    assert found.top5_accuracy == 0.5 == benchmark.top_k_accuracy(truth, probs, 5)
