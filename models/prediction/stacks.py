@@ -101,7 +101,9 @@ class Stack:
 
         if not isinstance(backbone, Backbone) or backbone.engine == "onnx":
             spec = tf.TensorSpec((None, backbone.dimension), tf.float32)
-            on_features = tf.function(outputs_of, input_signature=[spec], autograph=False)
+            # Traced here: of threads that wait for a first call TensorFlow warns, as if each had traced.
+            traced = tf.function(outputs_of, input_signature=[spec], autograph=False)
+            on_features = traced.get_concrete_function()
             features_of = backbone.runner()
             return _Loaded(
                 lambda *pixels: on_features(tf.convert_to_tensor(features_of(*pixels))).numpy(),

@@ -5,13 +5,14 @@ import os
 import pickle
 import threading
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from importlib import import_module
 
 import numpy as np
 import pytest
 
 from aisles.data_prep.io.errors import UnreadableImage
 from aisles.models.bundles.bundle import BundleError, load_bundle, save_bundle
-from aisles.models.prediction import processes
+from aisles.models.prediction import processes, stacks
 from aisles.models.prediction.stored import Residents
 from aisles.models.prediction.two_stage import FlatClassifier
 
@@ -49,6 +50,42 @@ def test_eight_threads_load_each_network_once_and_answer_alike(bundle, images):
     assert classifier.residents.loads == 3  # router and two sub-models; the third macro has a single class
     for probs in found:
         np.testing.assert_array_equal(probs, expected)
+
+
+def test_threads_trace_each_head_on_onnxruntime_once_and_raise_no_alarm(
+    bundle, images, monkeypatch, tmp_path
+):
+    pytest.importorskip("tf2onnx")
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setenv("AISLES_CACHE", str(tmp_path))
+    called, start = [], threading.Barrier(8)
+
+    class Counted:
+        def __init__(self, head):
+            self.head = head
+
+        def __call__(self, features, **options):
+            called.append(1)
+            return self.head(features, **options)
+
+    monkeypatch.setattr(stacks, "_checked", lambda head, model, backbone: Counted(head))
+    warned = []
+    logs = import_module("tensorflow.python.platform.tf_logging")
+    monkeypatch.setattr(logs, "warning", lambda *said, **_: warned.append(said))
+    classifier = load_bundle(bundle, engine="onnx")
+
+    def work(_):
+        start.wait()
+        return classifier.predict_proba(images)
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(work, range(8)))
+    assert (
+        len(called) == classifier.residents.loads == 3
+    )  # a head is called when it is traced, and never after
+    assert not warned  # TensorFlow takes threads that wait for one tracing for several tracings
+    for probs in found:
+        np.testing.assert_allclose(probs, found[0], atol=1e-6)
 
 
 def test_threads_never_hold_more_than_the_limit():
