@@ -55,7 +55,7 @@ def benchmark(
     jobs : int, optional
         Processes that train heads; by default as many as there are processors, where it pays.
     scheduler : str, optional
-        A Dask cluster that trains the heads in their place.
+        A Dask cluster that extracts features and trains in their place.
     sweep : bool
         Whether to try the cuts that `sweep.macros` names, too.
     resume : bool

@@ -28,6 +28,10 @@ BOUNDS = (0.25, 20.0)  # few validation images, all right, would ask for ever mo
 """The lowest and the highest temperature that is fitted."""
 LOWEST, HIGHEST = 0.01, 1000.0
 """The lowest and the highest temperature that is applied; beyond them probabilities are rounded away."""
+CELLS, FEWEST_ROWS = 10_000_000, 1000
+"""Of a larger table so many numbers in evenly spaced rows, or 1,000 rows, are enough for one temperature."""
+AT_ONCE = 2**22
+"""Numbers that are scaled at once: none depends on it."""
 _LOG_FLOOR = float(np.log(1e-12))
 
 
@@ -108,15 +112,15 @@ def fit_temperature(log_probs: ArrayLike, labels: ArrayLike) -> float:
     Returns
     -------
     float
-        The temperature; 1 where it makes no difference (a single column, or uniform rows).
+        The temperature, of large tables (`CELLS`) from evenly spaced rows; 1 where it makes no difference (a single
+        column, or uniform rows).
 
     Raises
     ------
     ValueError
         If there are no rows, or shapes or labels don't fit.
     """
-    log_probs, labels = _log_table(log_probs, "log_probs", None), np.asarray(labels)
-    _check_labels(labels, len(log_probs), log_probs.shape[1])
+    log_probs, labels = _enough(log_probs, labels)
     if np.ptp(log_probs, axis=1).max() == 0:
         return 1.0
 
@@ -144,8 +148,7 @@ def held_temperature(log_probs: ArrayLike, labels: ArrayLike) -> float:
     The one-standard-error rule: Breiman, Friedman, Olshen and Stone, Classification and Regression Trees (1984),
     section 3.4.3.
     """
-    log_probs, labels = _log_table(log_probs, "log_probs", None), np.asarray(labels)
-    _check_labels(labels, len(log_probs), log_probs.shape[1])
+    log_probs, labels = _enough(log_probs, labels)
 
     def gains(log_t: float, rows: np.ndarray) -> np.ndarray:
         return _losses(log_probs[rows], labels[rows]) - _losses(log_probs[rows] / np.exp(log_t), labels[rows])
@@ -154,6 +157,23 @@ def held_temperature(log_probs: ArrayLike, labels: ArrayLike) -> float:
         return float(np.log(fit_temperature(log_probs[rows], labels[rows])))
 
     return fit_temperature(log_probs, labels) if _holds(len(labels), fit, gains) else 1.0
+
+
+def enough_rows(n_rows: int, n_columns: int) -> slice | np.ndarray:
+    """Return which rows of a table are enough for a temperature: all, or evenly spaced ones of a large table."""
+    enough = max(CELLS // max(n_columns, 1), FEWEST_ROWS)
+    return slice(None) if n_rows <= enough else np.linspace(0, n_rows - 1, enough).astype(int)
+
+
+def _enough(log_probs: ArrayLike, labels: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Check log probabilities and labels; of large tables give evenly spaced rows, as many as one number needs."""
+    log_probs, labels = np.asarray(log_probs), np.asarray(labels)
+    if log_probs.ndim == 2 and labels.shape == log_probs.shape[:1]:
+        some = enough_rows(*log_probs.shape)
+        log_probs, labels = log_probs[some], labels[some]
+    log_probs = _log_table(log_probs, "log_probs", None)
+    _check_labels(labels, len(log_probs), log_probs.shape[1])
+    return log_probs, labels
 
 
 def _holds(
@@ -297,7 +317,14 @@ def _minimum(loss: Callable[[float], float]) -> float:
 
 def _scaled(probs: np.ndarray, temperatures: np.ndarray, block: np.ndarray) -> np.ndarray:
     """Scale each column by its temperature, and each block to sum to 1; blocks at T = 1 stay as they are."""
-    probs = np.ascontiguousarray(probs)
+    size, scaled = max(AT_ONCE // probs.shape[1], 1), np.empty(probs.shape)
+    for start in range(0, len(probs), size):
+        part = np.ascontiguousarray(probs[start : start + size])
+        scaled[start : start + size] = _scaled_part(part, temperatures, block)
+    return scaled
+
+
+def _scaled_part(probs: np.ndarray, temperatures: np.ndarray, block: np.ndarray) -> np.ndarray:
     highest = np.zeros((len(probs), int(block.max()) + 1))
     np.maximum.at(highest.T, block, probs.T)
     with np.errstate(divide="ignore"):

@@ -14,6 +14,8 @@ from scipy.spatial.distance import squareform
 from .hierarchy import Hierarchy
 
 _NAMED = 2
+MANY = 2000
+"""Classes above which leaves are not put in order, and distances not kept in files: both grow too fast."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,9 +57,11 @@ class ClassTree:
         """Classes from left to right in the tree, as indices into `classes`: similar ones side by side.
 
         Optimal leaf ordering (Bar-Joseph et al., Bioinformatics 2001), which takes seconds for a thousand classes, so
-        only those who draw the tree or name its macros ask for it.
+        only those who draw the tree or name its macros ask for it; of more than `MANY` classes as the merges have them.
         """
-        ordered = scipy_hierarchy.optimal_leaf_ordering(self.linkage, self.distances)
+        ordered = self.linkage
+        if len(self.classes) <= MANY:
+            ordered = scipy_hierarchy.optimal_leaf_ordering(self.linkage, self.distances)
         return tuple(scipy_hierarchy.leaves_list(ordered).tolist())
 
     @property
@@ -135,21 +139,21 @@ class ClassTree:
         return ClassTree(tuple(called[i] for i in order), linkage, distances, self.method, self.metric)
 
     def to_json(self) -> str:
-        """Write as JSON text that `from_json` reads back to the last bit."""
+        """Write as JSON text that `from_json` reads back to the last bit; distances of at most `MANY` classes."""
         return json.dumps(
             {
                 "method": self.method,
                 "metric": self.metric,
                 "classes": self.classes,
                 "linkage": self.linkage.tolist(),
-                "distances": self.distances.tolist(),
+                "distances": self.distances.tolist() if len(self.classes) <= MANY else None,
             },
             ensure_ascii=False,
         )
 
     @classmethod
     def from_json(cls, text: str) -> ClassTree:
-        """Read the text that `to_json` writes.
+        """Read the text that `to_json` writes; where it has no distances, those in the tree stand in their place.
 
         Raises
         ------
@@ -158,7 +162,9 @@ class ClassTree:
         """
         try:
             content = json.loads(text)
-            linkage, distances = (np.array(content[key], dtype=float) for key in ("linkage", "distances"))
+            linkage, written = np.array(content["linkage"], dtype=float), content["distances"]
+            missing = written is None and len(content["classes"]) > MANY
+            distances = scipy_hierarchy.cophenet(linkage) if missing else np.array(written, dtype=float)
             names = (str(content[key]) for key in ("method", "metric"))
             return cls(tuple(map(str, content["classes"])), linkage, distances, *names)
         except (ValueError, KeyError, TypeError) as error:

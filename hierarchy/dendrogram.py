@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import numpy as np
 
-from .class_tree import ClassTree
+from .class_tree import MANY, ClassTree
 from .hierarchy import Hierarchy
 
 if TYPE_CHECKING:
@@ -34,8 +34,9 @@ def draw_dendrogram(
     """Draw the tree with its root on the left, one line a class, branches in the color of their macro.
 
     Branches that join several macros are gray. Numbers tie branches to the legend, so that color is not the
-    only cue; from the thirteenth macro on colors repeat. The cut is a dashed line where the hierarchy is
-    a cut of this tree. Under one version of matplotlib the same input gives the same SVG, byte for byte.
+    only cue; from the thirteenth macro on colors repeat. Of more than `class_tree.MANY` classes, macros are
+    drawn in their place. The cut is a dashed line where the hierarchy is a cut of this tree. Under one version
+    of matplotlib the same input gives the same SVG, byte for byte.
 
     Parameters
     ----------
@@ -63,8 +64,29 @@ def draw_dendrogram(
         targets = tuple(Path(f"{path}{suffix}") for suffix in (".svg", ".png"))
     else:
         targets = tuple(Path(item) for item in path)
+    if len(tree.classes) > MANY:
+        tree, hierarchy = of_macros(tree, hierarchy)
     _save(_figure(tree, hierarchy), targets)
     return targets
+
+
+def of_macros(tree: ClassTree, hierarchy: Hierarchy) -> tuple[ClassTree, Hierarchy]:
+    """Return a tree whose leaves are the macros, by the mean distance of their classes, and these as its hierarchy."""
+    from scipy.cluster.hierarchy import linkage
+    from scipy.spatial.distance import squareform
+
+    order = np.argsort(hierarchy.macro_of, kind="stable")
+    starts = np.searchsorted(hierarchy.macro_of[order], np.arange(hierarchy.n_macros))
+    sums = np.add.reduceat(squareform(tree.distances)[:, order], starts, axis=1)
+    sums = np.add.reduceat(sums[order], starts, axis=0)
+    sizes = np.array(hierarchy.sizes)
+    means = sums / np.outer(sizes, sizes)
+    np.fill_diagonal(means, 0.0)
+    named = [f"{name} ({size} classes)" for name, size in zip(hierarchy.macros, sizes.tolist(), strict=True)]
+    by_name = np.argsort(named)
+    distances = squareform((means + means.T)[np.ix_(by_name, by_name)] / 2, checks=False)
+    macros = ClassTree(tuple(sorted(named)), linkage(distances, "average"), distances, "average", tree.metric)
+    return macros, Hierarchy(tuple(named), tuple((name,) for name in named))
 
 
 def macro_color(macro: int) -> str:

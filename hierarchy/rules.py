@@ -5,7 +5,7 @@ One table, `RULES`, that prediction, benchmark, settings, commands, report and e
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,8 @@ from .registry import Registry
 
 BOTH = ("macro_probs", "within_probs")
 DISTRIBUTIONS = (*BOTH, "flat_probs")
+CELLS = 2**22
+"""Probabilities that `in_parts` computes at once."""
 
 
 @dataclass(frozen=True)
@@ -241,6 +243,29 @@ def route(
         )
     parameter = () if rule.parameter is None or rule.definition.several_levels else (rule.parameter,)
     return rule.definition.combine(*(given[name] for name in rule.needs), hierarchy, *parameter)
+
+
+def in_parts(rule: RoutingRule, hierarchy: Hierarchy, tables: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Compute what `route` does in parts of the images, which takes less memory; no answer depends on it.
+
+    Parameters
+    ----------
+    rule : RoutingRule
+    hierarchy : Hierarchy
+    tables : mapping of str to ndarray
+        The distributions that `route` takes, by name.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of shape (n, n_classes), of the type of the tables.
+    """
+    n, dtype = len(next(iter(tables.values()))), np.result_type(*tables.values())
+    found, size = np.empty((n, hierarchy.n_classes), dtype), max(CELLS // hierarchy.n_classes, 1)
+    for start in range(0, n, size):
+        part = {name: table[start : start + size] for name, table in tables.items()}
+        found[start : start + size] = route(rule, hierarchy=hierarchy, **part)
+    return found
 
 
 def rule_names(several_levels: bool = False) -> tuple[str, ...]:

@@ -72,7 +72,7 @@ def main(context: click.Context, quiet: bool) -> None:
 @click.option("--resume", is_flag=True, help="Go on with the benchmark in RUN; refuse to begin one.")
 @click.option("--replace", is_flag=True, help="Replace what other settings or images gave in RUN.")
 @click.option(
-    "--scheduler", metavar="ADDRESS", help="Train heads on this Dask cluster, e.g. tcp://10.0.0.5:8786."
+    "--scheduler", metavar="ADDRESS", help="Extract and train on this Dask cluster, e.g. tcp://10.0.0.5:8786."
 )
 @click.option(
     "--curve",

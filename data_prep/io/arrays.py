@@ -1,9 +1,11 @@
 """Arrays in `.npz` files that others may have written: never unpickled, and no larger in memory than in the file."""
 
 import io
+import struct
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +19,14 @@ SMALL = 256 * 2**20
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
-def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
-    """Read all arrays of an `.npz` file.
+def read_arrays(path: str | Path, names: Collection[str] | None = None) -> dict[str, np.ndarray]:
+    """Read the arrays of an `.npz` file.
 
     Parameters
     ----------
     path : path
+    names : collection of str, optional
+        Which arrays to read, of those that are there; all by default.
 
     Returns
     -------
@@ -43,7 +47,9 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
             with zipfile.ZipFile(file) as archive:
                 _check_total(archive, path)
                 members = [member for member in archive.infolist() if member.filename.endswith(".npy")]
-                return {member.filename[:-4]: _array(archive, member) for member in members}
+                found = {member.filename[:-4]: member for member in members}
+                wanted = found if names is None else [name for name in found if name in names]
+                return {name: _array(archive, found[name]) for name in wanted}
         except DataError:
             raise
         except (
@@ -53,6 +59,37 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
             raise DataError(
                 f"{path} is damaged, or not an .npz file: {error or type(error).__name__}. Write it again."
             ) from error
+
+
+def mapped_array(path: str | Path, name: str) -> np.ndarray | None:
+    """Return an array of an `.npz` file as it lies there, read as parts of it are looked at.
+
+    Returns
+    -------
+    ndarray or None
+        None if there is no such array, or it is packed. Its checksum is not compared.
+
+    Raises
+    ------
+    DataError, OSError
+        As `read_arrays`.
+    """
+    path = Path(path)
+    with path.open("rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                member = archive.NameToInfo.get(f"{name}.npy")
+            if member is None or member.compress_type != zipfile.ZIP_STORED:
+                return None
+            file.seek(member.header_offset)
+            lengths = struct.unpack("<HH", file.read(30)[26:])  # of name and extra field in the local header
+            file.seek(sum(lengths), 1)
+            shape, fortran, dtype = _HEADERS[npy.read_magic(file)](file)
+            if dtype.hasobject:
+                raise ValueError(f"{name} holds Python objects, which are never loaded")
+            return np.memmap(file, dtype, "r", file.tell(), shape, "F" if fortran else "C")
+        except (zipfile.BadZipFile, struct.error, LookupError, ValueError, TypeError) as error:
+            raise DataError(f"{path} is damaged, or not an .npz file: {error}. Write it again.") from error
 
 
 def _check_total(archive: zipfile.ZipFile, path: Path) -> None:

@@ -63,8 +63,25 @@ class Plan:
     listings: list[tuple[Product, int, str]]
 
 
-def plan_catalogue(products_per_type: int, seed: int) -> Plan:
-    """Decide on every product, image and trap; nothing is drawn yet."""
+def plan_catalogue(
+    products_per_type: int, seed: int, *, n_listings: int | None = None, drawn_products: int | None = None
+) -> Plan:
+    """Decide on every product, image and trap; nothing is drawn yet.
+
+    Parameters
+    ----------
+    products_per_type, seed : int
+        See `catalogue.write_sample`.
+    n_listings : int, optional
+        How many listings there are; those that are too many are left out, from the last types.
+    drawn_products : int, optional
+        Of how many products of each type images have files; all images of the others have the trap `no_file`.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer listings than asked for.
+    """
     rng = np.random.default_rng([seed, 7])
     products: list[Product] = []
     for number, (synthetic, count) in enumerate(_counts(products_per_type)):
@@ -74,6 +91,13 @@ def plan_catalogue(products_per_type: int, seed: int) -> Plan:
     _lay_id_traps(products)
     listings = [(p, domain, p.synthetic.name) for p in products for domain in range(p.n_domains)]
     two_types = next(p for p in products[::-1] if p.synthetic.name == "TABLE" and not _trapped(p))
+    if n_listings is not None:
+        if len(listings) + 1 < n_listings:
+            raise ValueError(
+                f"{products_per_type} products per type give {len(listings) + 1} listings, fewer than {n_listings}. "
+                "Raise `products_per_type`."
+            )
+        listings = listings[: n_listings - 1]
     listings.append((two_types, 1, "DESK"))
     for product, _, kind in listings:
         for image in _images(product):
@@ -81,6 +105,9 @@ def plan_catalogue(products_per_type: int, seed: int) -> Plan:
             image.items += [product.item_id] if product.item_id not in image.items else []
     _mark(two_types, "item_of_two_types")
     images = {p.image_id: p for product in products for p in _images(product)}
+    for image in images.values():
+        if drawn_products is not None and image.product[2] >= drawn_products:
+            image.traps.add("no_file")
     return Plan(products, list(images.values()), listings)
 
 

@@ -21,7 +21,7 @@ from aisles.experiments.settings.benchmark import ComparisonSettings
 from aisles.experiments.stats.points import change_in_points
 from aisles.experiments.stats.verdict import Comparison, as_json, compare, compare_family
 from aisles.hierarchy.calibration import fit_composed_temperatures
-from aisles.hierarchy.rules import parse_rule, route
+from aisles.hierarchy.rules import in_parts, parse_rule
 
 from .controls import compare_controls
 
@@ -220,12 +220,11 @@ def calibrated_stages(predictions: Predictions, primary: str) -> dict[str, Any] 
             predictions.val_truth,
             held=True,
         )
-        probs = route(
-            rule,
-            hierarchy=hierarchy,
-            macro_probs=temperatures.apply_router(normalized(predictions.router[row])),
-            within_probs=temperatures.apply_submodels(predictions.within[row], hierarchy),
-        )
+        tables = {
+            "macro_probs": temperatures.apply_router(normalized(predictions.router[row])),
+            "within_probs": temperatures.apply_submodels(predictions.within[row], hierarchy),
+        }
+        probs = in_parts(rule, hierarchy, tables)
         add_calibration(calibrated, probs, predictions.truth)
         calibrated["accuracy"].append(metrics.accuracy(predictions.truth, probs.argmax(1)))
         calibrated["temperatures"].append(asdict(temperatures))

@@ -23,15 +23,17 @@ from aisles.data_prep.images.screening import (
 from aisles.data_prep.images.spelling import one_form
 from aisles.data_prep.images.splitting import crossing_products, ensure_splits
 from aisles.data_prep.io.errors import DataError
+from aisles.data_prep.io.workers import places
 from aisles.experiments.settings.benchmark import BackboneSettings, DataSettings, HierarchySettings
 from aisles.hierarchy.class_tree import ClassTree
 from aisles.hierarchy.clustering import ClusteringContext, choose_n_macros, cluster, cluster_classes
 from aisles.hierarchy.embeddings import class_embeddings
 from aisles.hierarchy.hierarchy import Hierarchy
-from aisles.models.backbones.registry import Backbone, build_backbone, in_engine, in_precision
+from aisles.models.backbones.registry import Backbone
 from aisles.models.features import extract
 
 from .coarse_images import CoarseImages, learnable, scan_coarse, with_vectors
+from .extraction import built, extract_by_workers
 from .given_features import GivenFeatures
 
 logger = logging.getLogger(__name__)
@@ -215,14 +217,10 @@ def prepare_features(
     if prepared.vectors is not None:
         return cast(Backbone, GivenFeatures()), prepared.vectors
     if backbone is None:
-        built = build_backbone(
-            settings.name,
-            weights=settings.weights,
-            input_size=settings.input_size,
-            color=settings.color,
-            fit=settings.fit,
-        )
-        backbone = in_engine(in_precision(built, settings.precision), settings.engine)
+        backbone = built(settings)
+        if jobs := places():
+            manifest = prepared.manifest
+            extract_by_workers(backbone, settings, manifest.paths, list(prepared.sha256), cache, jobs)
     assert backbone is not None
     features = extract(
         backbone,

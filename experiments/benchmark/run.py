@@ -1,5 +1,6 @@
 """One benchmark: flat against two-stage on one manifest, from photographs to a verdict and saved models."""
 
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,12 +15,14 @@ from aisles.data_prep.images.features_table import FeaturesTable, is_features_ta
 from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.files import features_cache, write_whole
 from aisles.data_prep.io.step_cache import fingerprint, step
+from aisles.data_prep.io.workers import engine
 from aisles.experiments.judge.methods_table import methods_table
 from aisles.experiments.methods.head_jobs import Trainer, flat_job, router_job, two_stage_jobs
 from aisles.experiments.methods.protocol import check_same_protocol, collect
-from aisles.experiments.methods.registry import FLAT, Context, MethodResult, taking_part
+from aisles.experiments.methods.registry import FLAT, Context, Method, MethodResult, taking_part
 from aisles.experiments.metrics.hierarchy_quality import agreement, hierarchy_quality
 from aisles.experiments.report.writing import write_report
+from aisles.experiments.runs.large_tables import on_disk, table_on_disk
 from aisles.experiments.runs.plan import in_words, write_plan
 from aisles.experiments.runs.predictions import Predictions
 from aisles.experiments.runs.provenance import check_resumable, environment
@@ -59,7 +62,6 @@ from .preparation import (
     without_validation,
 )
 from .sweep import sweep_cuts
-from .workers import engine
 
 LINKAGES = ("ward", "average", "complete")
 FORECAST_MACROS = tuple(range(2, 13))
@@ -129,7 +131,7 @@ def run_benchmark(
     jobs : int, optional
         Processes that train heads; by default as many as there are processors, where it pays.
     scheduler : str, optional
-        A Dask cluster that trains the heads in their place; see `experiments.engine`.
+        A Dask cluster that extracts features and trains in their place; see `data_prep.io.workers`.
     sweep : bool
         Whether to try the cuts that `settings.sweep` names, too.
     resume : bool
@@ -151,7 +153,8 @@ def run_benchmark(
     settings, output = settings or BenchmarkSettings(), Path(output).absolute()
     if not isinstance(data, FeaturesTable):
         check_apart(Path(data), output)
-    with run_folder(output):
+    with run_folder(output), engine(scheduler) as places:
+        jobs = places or jobs
         if not isinstance(data, FeaturesTable) and not is_features_table(data):
             features_cache(cache)  # what can't be written is said before images are read
         prepared = prepare_data(data, settings.data, settings.hierarchy.column)
@@ -192,9 +195,8 @@ def run_benchmark(
             named=backbone is None and prepared.vectors is None,
             command=command,
         )
-        with engine(scheduler) as places:
-            run = _Run(output, settings, prepared, network, features, found, cache, places or jobs, command)
-            metrics = run.run(sweep)
+        run = _Run(output, settings, prepared, network, features, found, cache, jobs, command)
+        metrics = run.run(sweep)
         write_report(output)
     return BenchmarkResult(output, metrics)
 
@@ -266,6 +268,8 @@ class _Run:
         if self.prepared.vectors is None:  # what has no network can't predict from images
             self.save_bundles(predictions)
         write_json(self.output / "environment.json", environment() | {"command": self.command})
+        del predictions
+        shutil.rmtree(self.large_tables, ignore_errors=True)
         return cast(BenchmarkMetrics, write_metrics(self.output, metrics))
 
     @cached_property
@@ -326,7 +330,7 @@ class _Run:
         own = [job for seed in self.context.seeds for job in two_stage_jobs(self.found.hierarchy, seed)]
         self.trainer.train([*own, *(job for jobs in heads.values() for job in jobs)])
         known = [method for method in methods if method.name not in unknown]
-        found, failed = collect(known, lambda method: method.fit(self.context), must)
+        found, failed = collect(known, self._fit, must)
         tables = {
             key: self._stages(key, self.rows[split])
             for key, split in (("probs", "test"), ("val_probs", "val"))
@@ -348,12 +352,21 @@ class _Run:
         )
         return predictions, unknown | failed
 
+    def _fit(self, method: Method) -> MethodResult:
+        return on_disk(method.fit(self.context), self.large_tables, method.name)
+
+    @property
+    def large_tables(self) -> Path:
+        """Where large tables lie while they are judged."""
+        return self.output / "models" / "large-tables"
+
     def _stages(self, key: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return what router and sub-models of the run's hierarchy say, (n_seeds, n, n_macros) and (.., n_slots)."""
         hierarchy, seeds = self.found.hierarchy, self.context.seeds
         router = [getattr(self.trainer.fitted(router_job(hierarchy, seed)), key)[rows] for seed in seeds]
-        within = [self.trainer.within(hierarchy, seed, key)[rows] for seed in seeds]
-        return np.stack(router).astype(np.float32), np.stack(within).astype(np.float32)
+        within = [self.trainer.within(hierarchy, seed, rows, key) for seed in seeds]
+        inside = table_on_disk(np.stack(within), self.large_tables, f"within-{key}")
+        return np.stack(router).astype(np.float32), inside
 
     def cost(self, method: MethodResult) -> dict[str, float]:
         return method_cost(method, self.trainer, self.backbone.n_parameters)
@@ -413,7 +426,7 @@ class _Run:
             tables = [
                 {
                     "macro_probs": self.trainer.fitted(router_job(hierarchy, seed)).probs[test],
-                    "within_probs": self.trainer.within(hierarchy, seed)[test],
+                    "within_probs": self.trainer.within(hierarchy, seed, test),
                     "flat_probs": predictions.probs("flat")[seed],
                 }
                 for seed in seeds

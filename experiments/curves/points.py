@@ -15,11 +15,13 @@ from aisles.experiments.methods.head_jobs import (
     Budget,
     HeadJob,
     Trainer,
+    asked_rows,
     submodel_job,
     with_head,
 )
 from aisles.experiments.methods.registry import Context, find_method
 from aisles.models.heads.closed_form import Background
+from aisles.models.heads.predicted_rows import Table, of_rows
 from aisles.models.heads.registry import HEADS
 from aisles.models.heads.tuning import Parts, tune
 
@@ -31,8 +33,8 @@ class FittedHead:
     """What a head says of every image; see `models.heads.fitting.FittedModel`."""
 
     labels: tuple[str, ...]
-    val_probs: np.ndarray
-    probs: np.ndarray
+    val_probs: Table
+    probs: Table
     n_train: int
     searched: int = 1
     parameters: int = 0
@@ -78,7 +80,7 @@ class MemoryTrainer(Trainer):
             found = fit_labels(
                 features, job.image_labels(classes), splits, job.labels, head=definition.name,
                 training=self.settings, refit=self.settings.refit, seed=job.seed, name=job.name,
-                products=products, classes=classes,
+                products=products, asked=asked_rows(splits),
             )  # fmt: skip
             return FittedHead(job.labels, found.val_probs, found.probs, found.n_train)
         place = {label: i for i, label in enumerate(job.labels)}
@@ -87,11 +89,13 @@ class MemoryTrainer(Trainer):
         train, val = (np.flatnonzero(known & (splits == split)) for split in ("train", "val"))
         n_everyone = int((splits == "train").sum())
         background = self._background(classes, splits) if len(train) < n_everyone else None
-        parts = Parts(features, targets, train, val, products, background)
+        asked = asked_rows(splits)
+        parts = Parts(features, targets, train, val, products, background, asked)
         tuned = tune(definition, parts, len(job.labels), refit=self.settings.refit, seed=job.seed)
         learned = len(train) + (len(val) if self.settings.refit else 0)
         parameters = getattr(tuned.model, "parameters", 0)
-        return FittedHead(job.labels, tuned.val_probs, tuned.probs, learned, tuned.searched, parameters)
+        val_probs, probs = of_rows(asked[0], tuned.val_probs), of_rows(asked[1], tuned.probs)
+        return FittedHead(job.labels, val_probs, probs, learned, tuned.searched, parameters)
 
     def _background(self, classes: np.ndarray, splits: np.ndarray) -> Background:
         if "train" not in self.backgrounds:

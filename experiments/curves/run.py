@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import pandas as pd
 
@@ -15,6 +14,7 @@ from aisles.data_prep.images.features_table import is_features_table
 from aisles.data_prep.io.files import features_cache
 from aisles.data_prep.io.progress import progress
 from aisles.data_prep.io.step_cache import is_made, step
+from aisles.data_prep.io.workers import engine, spread
 from aisles.experiments.benchmark.preparation import (
     PreparedData,
     check_hierarchy,
@@ -23,7 +23,6 @@ from aisles.experiments.benchmark.preparation import (
     prepare_data,
     prepare_features,
 )
-from aisles.experiments.benchmark.workers import engine
 from aisles.experiments.methods.registry import find_method
 from aisles.experiments.runs.provenance import environment
 from aisles.experiments.runs.writer import check_apart, log_counts, run_folder, write_json
@@ -99,7 +98,7 @@ def run_curve(
     jobs : int, optional
         Points that are measured at once; by default as many as there are processors.
     scheduler : str, optional
-        A Dask cluster that measures the points.
+        A Dask cluster that extracts features and measures the points.
     command : str, optional
         What was typed.
 
@@ -117,7 +116,7 @@ def run_curve(
     if draws < 1:
         raise ValueError(f"A point needs at least one draw. Received: draws={draws}.")
     check_apart(Path(data), output)
-    with run_folder(output):
+    with run_folder(output), engine(scheduler) as places:
         if not is_features_table(data):
             features_cache(cache)  # what can't be written is said before images are read
         prepared = prepare_data(data, settings.data, settings.hierarchy.column)
@@ -134,8 +133,7 @@ def run_curve(
             "settings": world.settings.model_dump(mode="json"),
             "methods": list(methods),
         }
-        with engine(scheduler) as places:
-            points = _measured(world, axis, values, methods, draws, key, output / "points", places or jobs)
+        points = _measured(world, axis, values, methods, draws, key, output / "points", places or jobs)
         facts = {
             "axis": axis.name,
             "description": axis.description,
@@ -214,11 +212,8 @@ def _measured(
     missing = [at for at in places if not is_made(places[at], inputs[at])]
     if missing:
         logger.info("Measuring %d points; %d are there already.", len(missing), len(places) - len(missing))
-        calls = (
-            joblib.delayed(_measure_one)(world, axis, at, methods, places[at], inputs[at]) for at in missing
-        )
-        found: Any = joblib.Parallel(n_jobs=jobs or -1, return_as="generator_unordered")(calls)
-        for _ in progress(found, "Measuring", len(missing), "points"):
+        calls = ((world, axis, at, methods, places[at], inputs[at]) for at in missing)
+        for _ in progress(spread(_measure_one, calls, jobs or -1), "Measuring", len(missing), "points"):
             pass
     return [
         Point(value, [load_draw(place) for (at, _), place in places.items() if at == value])

@@ -141,7 +141,8 @@ def outcomes(
             right = np.stack([model.probs[rows["test"]].argmax(1) == truth[rows["test"]] for model in fitted])
             val, of_val = rows["val"], truth[rows["val"]]
             known = [model.val_probs[val].argmax(1) == of_val for model in fitted]
-            likely = [np.log(np.maximum(model.val_probs[val, of_val], 1e-12)).mean() for model in fitted]
+            of_truth = [model.val_probs[val][np.arange(len(val)), of_val] for model in fitted]
+            likely = [np.log(np.maximum(probs, 1e-12)).mean() for probs in of_truth]
             found[pipeline] = Outcome(
                 np.repeat(right, n_seeds // len(right), axis=0),
                 float(np.mean(known)),

@@ -19,6 +19,7 @@ import resource
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -29,14 +30,14 @@ from aisles.data_prep.io.files import write_whole
 
 METHODS = ("flat-lda", "flat-knn", "soft:lda", "implied:lda")
 CHANGES = (
-    'comparison.methods=["flat-lda","flat-knn","soft:lda","hard:lda","implied:lda","hie:lda"]',
-    "comparison.seeds=1", "hierarchy.column=macro", "training.epochs=2", "training.batch_size=512",
-    "training.refit=false",
+    'comparison.methods=["flat-lda","soft:lda","implied:lda"]',
+    "comparison.seeds=1", "hierarchy.column=macro", "hierarchy.bootstraps=5",
+    "training.epochs=2", "training.batch_size=512", "training.refit=false",
 )  # fmt: skip
 
 
 def planted_table(
-    path: Path, n_classes: int, n_images: int, *, dimension: int = 128, per_macro: int = 25, seed: int = 0
+    path: Path, n_classes: int, n_images: int, *, dimension: int = 128, per_macro: int = 0, seed: int = 0
 ) -> Path:
     """Write a features table: classes normal around their macro's center.
 
@@ -47,25 +48,67 @@ def planted_table(
     n_classes, n_images : int
         n_images is rounded down to a multiple of n_classes.
     dimension, per_macro, seed : int
-        Of the features; classes of a macro.
+        Of the features; classes of a macro, by default as many as there are macros.
     """
     rng, each = np.random.default_rng(seed), n_images // n_classes
-    n_macros = max(n_classes // per_macro, 2)
+    n_macros = max(n_classes // per_macro if per_macro else round(n_classes**0.5), 2)
     macro = np.arange(n_classes) % n_macros
     centers = 1.5 * rng.normal(size=(n_macros, dimension))[macro] + 0.6 * rng.normal(
         size=(n_classes, dimension)
     )
     label = np.repeat(np.arange(n_classes), each)
     features = (centers[label] + 1.5 * rng.normal(size=(len(label), dimension))).astype(np.float32)
-    share = np.tile(np.arange(each) / each, n_classes)
+    share = np.tile((np.arange(each) + 0.5) / each, n_classes)
     np.savez(
         path,
         features=features,
         label=np.array([f"class {c:05d}" for c in range(n_classes)])[label],
         macro=np.array([f"macro {m:04d}" for m in range(n_macros)])[macro[label]],
-        split=np.where(share < 0.64, "train", np.where(share < 0.8, "val", "test")),
+        split=np.where(share < 0.8, "train", np.where(share < 0.9, "val", "test")),
     )
     return path
+
+
+@dataclass
+class Memory:
+    """Watches a process and all that it started.
+
+    Attributes
+    ----------
+    peak : int
+        Most bytes that they held at once and that can't be read again from a file: what a machine must have.
+    """
+
+    peak: int = 0
+
+    def watch(self, process: subprocess.Popen) -> None:
+        """Look twice a second until it ends."""
+        while process.poll() is None:
+            self.peak = max(self.peak, sum(held_bytes(pid) for pid in family(process.pid)))
+            time.sleep(0.5)
+
+
+def family(pid: int) -> list[int]:
+    """Return a process and all that descend from it; Linux."""
+    parents = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(folder.name)] = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+        except (OSError, ValueError):  # it ended
+            continue
+    found = [pid]
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return found
+
+
+def held_bytes(pid: int) -> int:
+    """Return a process's resident memory that is no file's; 0 if it ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return 0
+    return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith(("RssAnon", "RssShmem")))
 
 
 def measured(n_classes: int, n_images: int, work: Path, changes: tuple[str, ...] = CHANGES) -> dict[str, Any]:
@@ -74,8 +117,10 @@ def measured(n_classes: int, n_images: int, work: Path, changes: tuple[str, ...]
     Returns
     -------
     dict
-        `classes`, `images`, `wall_seconds`, `processor_seconds`, `gigabytes` (largest resident set of the process or
-        of one of its children), `report_megabytes`, `accuracy` by method.
+        `classes`, `images`, `wall_seconds`, `processor_seconds`, `gigabytes` (what all processes together held at
+        once), `gigabytes_resident` (of the largest process, pages of files that the system may drop among them),
+        `gigabytes_on_disk` (the run folder), `report_megabytes`, `load` (mean number of processes that wanted a
+        processor in the last minutes), `accuracy` by method.
     """
     work.mkdir(parents=True, exist_ok=True)
     table = planted_table(work / f"{n_classes}x{n_images}.npz", n_classes, n_images)
@@ -84,7 +129,11 @@ def measured(n_classes: int, n_images: int, work: Path, changes: tuple[str, ...]
     command = [sys.executable, "-c", code, "benchmark", str(table), "--output", str(run)]
     command += [part for change in changes for part in ("--set", change)]
     before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, stdout=subprocess.DEVNULL)
+    memory = Memory()
+    memory.watch(process)
+    if process.wait():
+        raise subprocess.CalledProcessError(process.returncode, command)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     metrics = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     return {
@@ -92,7 +141,10 @@ def measured(n_classes: int, n_images: int, work: Path, changes: tuple[str, ...]
         "images": n_images,
         "wall_seconds": round(time.perf_counter() - start, 1),
         "processor_seconds": round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 1),
-        "gigabytes": round(after.ru_maxrss / 1e6, 2),
+        "gigabytes": round(memory.peak / 1e9, 2),
+        "gigabytes_resident": round(after.ru_maxrss / 1e6, 2),
+        "gigabytes_on_disk": round(sum(p.stat().st_size for p in run.rglob("*") if p.is_file()) / 1e9, 2),
+        "load": round(os.getloadavg()[2], 1),
         "report_megabytes": round((run / "report.html").stat().st_size / 1e6, 2),
         "accuracy": {name: round(m["accuracy"][0], 4) for name, m in metrics["methods"].items()},
     }

@@ -116,7 +116,7 @@ def _stages(
     from aisles.experiments.methods.head_jobs import router_job, with_head
 
     router = trainer.fitted(with_head(router_job(hierarchy, seed), head))
-    return [getattr(router, key)[rows], trainer.within(hierarchy, seed, key, head)[rows]]
+    return [getattr(router, key)[rows], trainer.within(hierarchy, seed, rows, key, head)]
 
 
 def note(result: Mapping[str, Any]) -> str:

@@ -92,7 +92,7 @@ def coarse(context: Context, parameter: str) -> MethodResult:
         rows = context.rows(split)
         given: dict[str, Any] = {"macro_probs": getattr(router, key)[rows]}
         if "within_probs" in rule.needs:
-            given["within_probs"] = context.trainer.within(hierarchy, 0, key, HEAD)[rows]
+            given["within_probs"] = context.trainer.within(hierarchy, 0, rows, key, HEAD)
         if "flat_probs" in rule.needs:
             given["flat_probs"] = getattr(context.trainer.flat(0, head=HEAD), key)[rows]
         tables.append((route(rule, hierarchy=hierarchy, **given), given["macro_probs"]))

@@ -20,6 +20,7 @@ import pandas as pd
 from aisles.data_prep.io.step_cache import made_from, read_facts, step
 from aisles.hierarchy.rules import parse_rule, route
 from aisles.models.fine_tuning.sharing import ClassifierTrainer, ImageTable
+from aisles.models.fine_tuning.subprocess import train_ahead
 from aisles.models.prediction.label_model import LabelModel
 from aisles.models.prediction.two_stage import FlatClassifier, TwoStageClassifier
 
@@ -110,6 +111,8 @@ class FineTuning:
             if name in ENSEMBLES
             else map(partial(self._answers, name), self.context.seeds)
         )
+        if name not in ENSEMBLES and TWO_STAGE.get(name) != ("separate", "imagenet"):
+            train_ahead([self.trainer(seed).flat_task() for seed in self.context.seeds])
         costs = []
         for tables, cost in answers:
             for key, table in tables.items():
@@ -137,6 +140,7 @@ class FineTuning:
         cost = self.method(two_stage).cost or {}
         n_members = max(2, ceil(cost["backbone_passes"]))
         n_seeds = len(self.context.seeds)
+        train_ahead([self.trainer(seed).flat_task() for seed in range(n_seeds + n_members - 1)])
         members = [self._answers(member, seed) for seed in range(n_seeds + n_members - 1)]
         for seed in self.context.seeds:
             tables, costs = zip(*members[seed : seed + n_members], strict=True)

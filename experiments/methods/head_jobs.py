@@ -8,14 +8,13 @@ import json
 import logging
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-import joblib
 import numpy as np
 import pandas as pd
 
@@ -23,6 +22,7 @@ from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.files import write_whole
 from aisles.data_prep.io.progress import progress
 from aisles.data_prep.io.step_cache import is_made, made_from, read_facts, step
+from aisles.data_prep.io.workers import spread
 from aisles.experiments.settings.benchmark import TrainingSettings
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.models.heads.registry import HEADS
@@ -30,17 +30,20 @@ from aisles.models.tensorflow_loading import load_in_worker
 
 if TYPE_CHECKING:
     from aisles.experiments.benchmark.preparation import PreparedData
+    from aisles.models.heads.closed_form import Background
     from aisles.models.heads.fitting import FittedModel, FittedTwoStage
     from aisles.models.heads.training import History
     from aisles.models.prediction.label_model import LabelModel
 
 logger = logging.getLogger(__name__)
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 """Raised whenever the training itself changes what comes out."""
-CLOSED_FORM_VERSION = 2
+CLOSED_FORM_VERSION = 3
 """The same for heads whose settings validation images choose."""
 WORTH_WORKERS = 12
 """Heads from which on starting other processes pays."""
+TOGETHER = 16
+"""Heads that one worker makes in a row at most."""
 
 
 @dataclass(frozen=True)
@@ -192,16 +195,18 @@ class Trainer:
             return
         logger.info("Training %d heads; %d are there already.", len(missing), len(wanted) - len(missing))
         workers = self._workers(len(missing))
-        call = joblib.delayed(_make)
         calls = (
-            call(self.folder, job, self.inputs(job), self._images(), self.settings, workers > 1)
-            for job in missing
+            (
+                self.folder,
+                [(job, self.inputs(job)) for job in some],
+                self._images(),
+                self.settings,
+                workers > 1,
+            )
+            for some in dealt(missing, workers)
         )
-        outcomes = cast(
-            Iterable[tuple[str, str | None]],
-            joblib.Parallel(n_jobs=workers, return_as="generator_unordered")(calls),
-        )
-        for name, reason in progress(outcomes, "Training", len(missing), "heads"):
+        each = (outcome for some in spread(_make, calls, workers) for outcome in some)
+        for name, reason in progress(each, "Training", len(missing), "heads"):
             if reason:
                 self.failures[name] = reason
                 logger.warning("%s failed: %s", name, reason)
@@ -233,10 +238,22 @@ class Trainer:
         router = self.fitted(with_head(router_job(hierarchy, seed), head))
         return FittedTwoStage(hierarchy, router, tuple(submodels))
 
-    def within(self, hierarchy: Hierarchy, seed: int, attribute: str = "probs", head: str = "") -> np.ndarray:
-        """Put the sub-models' distributions side by side, (n_images, n_slots); the router is not needed."""
-        submodels = [self._submodel(members, seed, head) for members in hierarchy.members]
-        return np.concatenate([getattr(model, attribute) for model in submodels], axis=1)
+    def within(
+        self,
+        hierarchy: Hierarchy,
+        seed: int,
+        rows: np.ndarray,
+        attribute: str = "probs",
+        head: str = "",
+    ) -> np.ndarray:
+        """Put the sub-models' distributions of some images side by side, float32 of shape (n_rows, n_slots).
+
+        The router is not needed.
+        """
+        found = np.empty((len(rows), hierarchy.n_slots), np.float32)
+        for members, block in zip(hierarchy.members, hierarchy.blocks, strict=True):
+            found[:, block] = getattr(self._submodel(members, seed, head), attribute)[rows]
+        return found
 
     def head(self, job: HeadJob) -> "LabelModel":
         """Return a trained head in memory, without a backbone: it predicts from features."""
@@ -287,6 +304,19 @@ def _made_with(head: str) -> dict[str, str]:
     return {"steps": str(TRAINING_VERSION), "head": repr(definition.variant), **packages}
 
 
+def dealt(jobs: Sequence[HeadJob], workers: int) -> list[Sequence[HeadJob]]:
+    """Divide jobs into parts for workers: the largest first and alone, the others in parts of at most `TOGETHER`.
+
+    One worker reads the images and computes what is common to heads once for a part.
+    """
+    ordered = sorted(jobs, key=lambda job: -len(job.label_of))
+    whole = len(ordered[0].label_of)
+    large: list[Sequence[HeadJob]] = [[job] for job in ordered if len(job.label_of) == whole]
+    small = ordered[len(large) :]
+    size = min(max(len(small) // (4 * workers), 1), TOGETHER)
+    return large + [small[start : start + size] for start in range(0, len(small), size)]
+
+
 @cache
 def _versions() -> tuple[tuple[str, str], ...]:
     return tuple((name, version(name)) for name in ("tensorflow", "keras"))
@@ -294,23 +324,39 @@ def _versions() -> tuple[tuple[str, str], ...]:
 
 def _make(
     folder: Path,
+    jobs: Sequence[tuple[HeadJob, Mapping[str, Any]]],
+    images: tuple,
+    settings: TrainingSettings,
+    worker: bool,
+) -> list[tuple[str, str | None]]:
+    """Train heads, each as a step; give their names and, where one failed, the reason. Runs in any process."""
+    from aisles.models.heads.fitting import everyone
+
+    if worker:  # more threads would give the same numbers
+        load_in_worker()
+    features, classes, splits, _ = images
+    background = everyone(features, classes, splits)
+    return [_make_one(folder, job, inputs, images, settings, background) for job, inputs in jobs]
+
+
+def _make_one(
+    folder: Path,
     job: HeadJob,
     inputs: Mapping[str, Any],
     images: tuple,
     settings: TrainingSettings,
-    worker: bool,
+    background: "Background",
 ) -> tuple[str, str | None]:
-    """Train one head as a step; give its name and, if it failed, the reason. Runs in any process."""
-    if worker:  # more threads would give the same numbers
-        load_in_worker()
     try:
-        step(folder / job.name, inputs, lambda part: _write_head(part, job, images, settings))
+        step(folder / job.name, inputs, lambda part: _write_head(part, job, images, settings, background))
     except Exception as error:
         return job.name, f"{type(error).__name__}: {error}"
     return job.name, None
 
 
-def _write_head(part: Path, job: HeadJob, images: tuple, settings: TrainingSettings) -> None:
+def _write_head(
+    part: Path, job: HeadJob, images: tuple, settings: TrainingSettings, background: "Background"
+) -> None:
     from aisles.models.heads.fitting import fit_labels, save_fitted
 
     features, classes, splits, products = images
@@ -326,7 +372,8 @@ def _write_head(part: Path, job: HeadJob, images: tuple, settings: TrainingSetti
         seed=job.seed,
         name=job.name,
         products=products,
-        classes=classes,
+        background=background,
+        asked=asked_rows(splits),
     )
     seconds = time.perf_counter() - start
     if fitted.head is None:
@@ -339,6 +386,11 @@ def _write_head(part: Path, job: HeadJob, images: tuple, settings: TrainingSetti
         return
     curves = {k: v for k, v in asdict(fitted.history).items() if k != "best_epoch"}
     pd.DataFrame(curves).to_csv(part / "history.csv", index_label="epoch")
+
+
+def asked_rows(splits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows of validation and of test images: those that a benchmark asks heads about."""
+    return np.flatnonzero(splits == "val"), np.flatnonzero(splits == "test")
 
 
 def _budget(

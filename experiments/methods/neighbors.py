@@ -119,7 +119,7 @@ def neighbors(context: Context, parameter: str) -> MethodResult:
         raise ValueError(f"{rule} asks no sub-model that could be mixed. Write neighbors:soft.")
     rows = {"probs": context.rows("test"), "val_probs": context.rows("val")}
     given = {key: tables_of(context, 0, hierarchy, rule.needs, key, rows[key], HEAD) for key in rows}
-    near = {key: context.trainer.within(hierarchy, 0, key, NEIGHBORS)[rows[key]] for key in rows}
+    near = {key: context.trainer.within(hierarchy, 0, rows[key], key, NEIGHBORS) for key in rows}
     truth = context.targets[rows["val_probs"]]
     pairs = {key: (given[key]["within_probs"], near[key]) for key in rows}
     val, test, _ = mixed_inside(hierarchy, pairs["val_probs"], pairs["probs"], truth, arithmetic)

@@ -8,7 +8,7 @@ import numpy as np
 
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rule_functions import macro_from_flat
-from aisles.hierarchy.rules import RoutingRule, parse_rule, route
+from aisles.hierarchy.rules import RoutingRule, in_parts, parse_rule
 from aisles.models.heads.registry import HEADS
 
 from .head_jobs import HeadJob, flat_job, router_job, two_stage_jobs, with_head
@@ -54,7 +54,7 @@ def routed(context: Context, rule: RoutingRule, hierarchy: Hierarchy, head: str 
         ]
         for key, split in parts
     ]
-    test, val = (_as_float32([route(rule, hierarchy=hierarchy, **t) for t in some]) for some in tables)
+    test, val = (_as_float32([in_parts(rule, hierarchy, t) for t in some]) for some in tables)
     macro, val_macro = (_as_float32([_macro_probs(t, hierarchy) for t in some]) for some in tables)
     return MethodResult(
         test,
@@ -185,7 +185,7 @@ def tables_of(
         router = with_head(router_job(hierarchy, seed), head)
         tables["macro_probs"] = getattr(trainer.fitted(router), key)[rows]
     if "within_probs" in needs:
-        tables["within_probs"] = trainer.within(hierarchy, seed, key, head)[rows]
+        tables["within_probs"] = trainer.within(hierarchy, seed, rows, key, head)
     return tables
 
 
@@ -202,4 +202,4 @@ def _inside(tables: dict[str, np.ndarray], hierarchy: Hierarchy) -> np.ndarray:
 
 
 def _as_float32(tables: list[np.ndarray]) -> np.ndarray:
-    return np.stack(tables).astype(np.float32)
+    return np.stack(tables).astype(np.float32, copy=False)

@@ -13,6 +13,7 @@ import numpy as np
 from aisles.hierarchy.calibration import fit_composed_temperatures, held_temperature
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rules import RoutingRule
+from aisles.models.heads.predicted_rows import PredictedRows
 
 from .head_jobs import HeadJob
 from .registry import Context
@@ -29,7 +30,8 @@ def flat_classifier(context: Context, jobs: Sequence[HeadJob]) -> "FlatClassifie
     from aisles.models.prediction.two_stage import FlatClassifier
 
     fitted = [context.trainer.fitted(job) for job in jobs]
-    val_probs = np.mean([model.val_probs for model in fitted], axis=0)
+    val = context.rows("val")
+    val_probs = PredictedRows(val, np.mean([model.val_probs[val] for model in fitted], axis=0))
     one = replace(fitted[0], head=averaged([model.network() for model in fitted]), val_probs=val_probs)
     return FlatClassifier(_flat_model(context, one), context.hierarchy)
 
@@ -43,7 +45,7 @@ def routed_classifier(
     two_stage, val = context.trainer.two_stage(hierarchy, 0, head), context.rows("val")
     temperatures = fit_composed_temperatures(
         log_of(two_stage.router.val_probs[val]),
-        log_of(two_stage.within("val_probs")[val]),
+        log_of(two_stage.within(val, "val_probs")),
         hierarchy,
         context.targets[val],
         held=True,

@@ -278,7 +278,7 @@ def second_look(context: Context, parameter: str) -> MethodResult:
         rows = context.rows(split)
         cheap = getattr(first, key)[rows]
         macro = macro_from_flat(cheap, hierarchy)
-        inside = context.trainer.within(hierarchy, 0, key, HEAD)[rows][:, order]
+        inside = context.trainer.within(hierarchy, 0, rows, key, HEAD)[:, order]
         there = macro_of[None, :] == macro.argmax(1)[:, None]
         second[split] = np.where(there, macro.max(1)[:, None] * inside, cheap)
         macros[split] = np.repeat(macro[None], len(context.seeds), axis=0).astype(np.float32)

@@ -43,9 +43,8 @@ def _heads(context: Context) -> list[HeadJob]:
 def _inside(context: Context, key: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return flat's distribution, and inside macros flat's and the specialists', (n_images, n_slots)."""
     hierarchy = context.hierarchy
-    flat = np.asarray(getattr(context.trainer.fitted(with_head(flat_job(context.classes, 0), HEAD)), key))[
-        rows
-    ]
+    fitted = context.trainer.fitted(with_head(flat_job(context.classes, 0), HEAD))
+    flat = np.asarray(getattr(fitted, key)[rows])
     first = np.maximum(flat[:, hierarchy.slot_class], 1e-12)
     second = first.copy()
     for members, block in zip(hierarchy.members, hierarchy.blocks, strict=True):

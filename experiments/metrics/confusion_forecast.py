@@ -96,7 +96,8 @@ def forecast(confusion_mass: npt.ArrayLike, macro_of: npt.ArrayLike) -> Forecast
             f"Received: {mass.shape}."
         )
     total, right = mass.sum(), np.trace(mass)
-    same_macro = mass[groups[:, None] == groups].sum()
+    members = [np.flatnonzero(groups == macro) for macro in range(groups.max() + 1)]
+    same_macro = sum(mass[np.ix_(inside, inside)].sum() for inside in members)
     sizes = np.bincount(groups)
     pairs = n * (n - 1)
     return Forecast(

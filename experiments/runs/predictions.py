@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import repeat
 from pathlib import Path
@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from aisles.data_prep.io.escaping import file_name_safe, formula_safe
-from aisles.data_prep.io.files import write_whole
+from aisles.data_prep.io.files import whole_file, write_whole
 from aisles.data_prep.io.tables import quoting_for
 from aisles.experiments.methods.registry import MethodResult
 from aisles.hierarchy.hierarchy import Hierarchy
+from aisles.models.heads.predicted_rows import LARGE
 
 DIGITS = 9
 TABLE, ARCHIVES = "predictions.csv", "probabilities"
@@ -54,6 +55,7 @@ class Predictions:
     within: np.ndarray
     val_within: np.ndarray
     independent: tuple[str, Hierarchy] | None = None
+    _answers: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
 
     @cached_property
     def truth(self) -> np.ndarray:
@@ -71,7 +73,9 @@ class Predictions:
 
     def answers(self, method: str) -> np.ndarray:
         """Return the answered classes as indices, of shape (n_seeds, n_test); ties go to the first class."""
-        return self.probs(method).argmax(2)
+        if method not in self._answers:
+            self._answers[method] = self.probs(method).argmax(2)
+        return self._answers[method]
 
     def correct(self, method: str) -> np.ndarray:
         """Return which answers are right, of shape (n_seeds, n_test)."""
@@ -91,9 +95,10 @@ class Predictions:
         write_whole(folder / TABLE, self._table())
         (folder / ARCHIVES).mkdir(exist_ok=True)
         for name, method in self.methods.items():
-            write_whole(folder / ARCHIVES / archive_name(name), self._archive(method))
+            with whole_file(folder / ARCHIVES / archive_name(name)) as part:
+                self._write_archive(method, part)
 
-    def _archive(self, method: MethodResult) -> bytes:
+    def _write_archive(self, method: MethodResult, path: Path) -> None:
         arrays: dict[str, Any] = {
             "file_name": self.file_names.astype(str), "product": self.products.astype(str),
             "probs": method.probs, "val_probs": method.val_probs, "truth": self.truth,
@@ -107,9 +112,9 @@ class Predictions:
             arrays["inside"] = method.inside
         if method.hierarchy is not None:
             arrays["macro_of"] = method.hierarchy.macro_of
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, **arrays)
-        return buffer.getvalue()
+        large = sum(array.nbytes for array in arrays.values()) > LARGE
+        with path.open("wb") as file:  # packing takes minutes where there is much of it, and gains little
+            (np.savez if large else np.savez_compressed)(file, **arrays)
 
     def _table(self) -> str:
         buffer = io.StringIO()

@@ -13,12 +13,13 @@ import pandas as pd
 
 from aisles.data_prep.images.columns import shortened
 from aisles.data_prep.io.archive import split_tar_path
-from aisles.data_prep.io.arrays import read_arrays
+from aisles.data_prep.io.arrays import mapped_array, read_arrays
 from aisles.data_prep.io.errors import DataError
 from aisles.data_prep.io.tables import restored_table
 from aisles.data_prep.io.tables import rows as table_rows
 from aisles.hierarchy.class_tree import ClassTree
 from aisles.hierarchy.hierarchy import Hierarchy
+from aisles.models.heads.predicted_rows import LARGE
 
 from .predictions import ARCHIVES, TABLE, archive_name
 from .schema import (
@@ -61,7 +62,7 @@ class Run:
     answers_by : mapping of str to ndarray of int of shape (n_seeds, n_test)
         Each method's answers as indices into `classes`.
     classes_by : mapping of str to ndarray of shape (n_seeds, n_test, n_classes)
-        Every method's class distributions.
+        Every method's class distributions; large ones are read as parts of them are looked at.
     router_by : mapping of str to ndarray of shape (n_seeds, n_test, n_macros)
         Of the methods that have a router over the run's macros.
     """
@@ -212,20 +213,22 @@ def _distributions(
     for name, parts in groups.items():
         path = folder / ARCHIVES / archive_name(name)
         try:
-            arrays = read_arrays(path)
+            large = mapped_array(path, "probs") if path.stat().st_size > LARGE else None
+            arrays = read_arrays(path, ("macro_probs",) if large is not None else ("probs", "macro_probs"))
         except OSError as error:
             raise DataError(
                 f"{folder} lacks the probabilities of {name!r}: {error}. Run the benchmark again."
             ) from error
         shape = (len(parts), len(next(iter(parts.values()))))
-        probs, macro_probs = arrays.get("probs"), arrays.get("macro_probs")
+        probs = large if large is not None else arrays.get("probs")
+        macro_probs = arrays.get("macro_probs")
         if probs is None or probs.shape != (*shape, hierarchy.n_classes) or not np.isfinite(probs).all():
             found = None if probs is None else probs.shape
             raise DataError(
                 f"{path} must hold `probs` of shape {(*shape, hierarchy.n_classes)}, as predictions.csv has images and "
                 f"seeds. Received: {found}. Run the benchmark again."
             )
-        classes_by[name] = probs.astype(np.float64)
+        classes_by[name] = probs if isinstance(probs, np.memmap) else probs.astype(np.float64)
         if macro_probs is not None and macro_probs.shape == (*shape, hierarchy.n_macros):
             router_by[name] = macro_probs.astype(np.float64)
     return classes_by, router_by

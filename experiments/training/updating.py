@@ -24,7 +24,7 @@ from aisles.models.bundles.editing import note_change, rewrite
 from aisles.models.features import extract
 from aisles.models.fine_tuning.two_phase import head_training
 from aisles.models.heads.building import head_like
-from aisles.models.heads.fitting import fit_labels, macro_labels
+from aisles.models.heads.fitting import everyone, fit_labels, macro_labels
 from aisles.models.prediction.evaluation import Evaluation
 from aisles.models.prediction.feature_batch import HeadOutputs
 from aisles.models.prediction.flat_model import log_of
@@ -349,8 +349,9 @@ class _Fitter:
         manifest, rows = self.images.manifest, self.images.learned
         splits = manifest.splits[rows]
         logger.info("Training %s: %d labels.", name, len(labels))
+        features = self.features.of(like)[rows]
         fitted = fit_labels(
-            self.features.of(like)[rows],
+            features,
             image_labels,
             splits,
             labels,
@@ -359,7 +360,7 @@ class _Fitter:
             seed=self.settings.classifier.seed,
             name=name,
             products=manifest.products[rows],
-            classes=self.labels,
+            background=everyone(features, self.labels, splits),
         )
         place = {label: i for i, label in enumerate(labels)}
         val = [i for i, label in enumerate(image_labels) if splits[i] == "val" and label in place]

@@ -30,7 +30,7 @@ from .curves import Epoch, draw_curves, epochs_of, write_curves
 from .loop import LabeledImages
 from .result import TrainedModel
 from .settings import FineTuningSettings
-from .subprocess import train_in_subprocess
+from .subprocess import NetworkTask, train_ahead
 from .tensorboard import write_event_log
 from .two_phase import EVENTS, head_training
 
@@ -171,22 +171,28 @@ class ClassifierTrainer:
         flat = self.fine_tuned_flat() if start == "flat" else None
         network = flat.backbone if flat else self._stored_start()
 
-        def train(labels: tuple[str, ...], image_labels: np.ndarray, name: str) -> LabelModel:
-            if len(labels) == 1:
-                return LabelModel(labels)
-            return self._in_subprocess(network, labels, image_labels, f"{name}-from-{start}").classifier
+        def task(labels: tuple[str, ...], image_labels: np.ndarray, name: str) -> NetworkTask:
+            return self._task(network, labels, image_labels, f"{name}-from-{start}")
 
+        def train(labels: tuple[str, ...], image_labels: np.ndarray, name: str) -> LabelModel:
+            return (
+                LabelModel(labels) if len(labels) == 1 else task(labels, image_labels, name).done().classifier
+            )
+
+        train_ahead([task(*model) for model in self._models(hierarchy) if len(model[0]) > 1])
         return self._assemble(hierarchy, rule, flat and flat.classifier, train)
 
     def _assemble(
         self, hierarchy: Hierarchy, rule: str, flat: LabelModel | None, train
     ) -> TwoStageClassifier:
-        labels = self.images.labels
-        router = train(hierarchy.macros, macro_labels(hierarchy, labels), "router")
-        submodels = [
-            train(members, labels, f"submodel-{i:02d}") for i, members in enumerate(hierarchy.members)
-        ]
+        router, *submodels = [train(*model) for model in self._models(hierarchy)]
         return TwoStageClassifier(router, submodels, hierarchy, flat=flat, rule=rule)
+
+    def _models(self, hierarchy: Hierarchy) -> list[tuple[tuple[str, ...], np.ndarray, str]]:
+        """Return labels, each image's label and name of the router and of all sub-models."""
+        labels = self.images.labels
+        submodels = [(members, labels, f"submodel-{i:02d}") for i, members in enumerate(hierarchy.members)]
+        return [(hierarchy.macros, macro_labels(hierarchy, labels), "router"), *submodels]
 
     def _head_on(self, backbone: Backbone, sharing: str, labels, image_labels, name: str) -> LabelModel:
         """Train a head on the features of training and validation images."""
@@ -227,11 +233,18 @@ class ClassifierTrainer:
         if self.training.tensorboard:
             write_event_log(folder / EVENTS, epochs)
 
+    def flat_task(self) -> NetworkTask:
+        """Return the task of fine-tuning the flat model, for workers."""
+        return self._task(self._stored_start(), self.images.classes, self.images.labels, "flat")
+
     def _in_subprocess(self, start: StoredBackbone, labels, image_labels, name: str) -> TrainedModel:
+        return self._task(start, labels, image_labels, name).done()
+
+    def _task(self, start: StoredBackbone, labels, image_labels, name: str) -> NetworkTask:
         train = self.images.of_split("train", labels, image_labels)
         # A small sub-model may lack validation images of its own; its training loss must then tell when to stop.
         val = self.images.of_split("val", labels, image_labels)
-        return train_in_subprocess(
+        return NetworkTask(
             start,
             train,
             val if len(val) else train,

@@ -12,8 +12,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,9 @@ import numpy as np
 
 from aisles.data_prep.images.fitting import Fitting
 from aisles.data_prep.io.files import write_whole
+from aisles.data_prep.io.workers import places, spread
 from aisles.models.prediction.stored import StoredBackbone, StoredNetwork
+from aisles.models.tensorflow_loading import load_in_worker
 
 from .loop import LabeledImages
 from .result import TrainedModel, load_trained
@@ -98,6 +100,49 @@ def train_in_subprocess(
         )
     write_whole(done, key)
     return trained
+
+
+@dataclass(frozen=True)
+class NetworkTask:
+    """What `train_in_subprocess` is given, to be done anywhere that sees the same files."""
+
+    start: StoredBackbone
+    train: LabeledImages
+    val: LabeledImages
+    labels: tuple[str, ...]
+    training: FineTuningSettings
+    folder: Path
+    seed: int = 0
+    cache: str | Path | None = None
+
+    def done(self) -> TrainedModel:
+        """Train it unless that is done, and return it."""
+        return train_in_subprocess(
+            self.start,
+            self.train,
+            self.val,
+            self.labels,
+            self.training,
+            self.folder,
+            seed=self.seed,
+            cache=self.cache,
+        )
+
+
+def train_ahead(tasks: Sequence[NetworkTask]) -> None:
+    """Have a cluster's workers train networks that do not wait for each other; without a cluster, do nothing.
+
+    Each lies in its folder afterwards, where `NetworkTask.done` finds it.
+    """
+    if jobs := places():
+        for _ in spread(_finish, [(task,) for task in tasks], min(jobs, len(tasks))):
+            pass
+
+
+def _finish(task: NetworkTask) -> None:
+    """Train one network. Runs in any process."""
+    load_in_worker()
+    task.done()
 
 
 def _as_json(images: LabeledImages) -> dict[str, list]:

