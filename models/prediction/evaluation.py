@@ -13,6 +13,10 @@ from aisles.hierarchy.rule_functions import ClimbAnswers
 ZERO: Any = 0  # scikit-learn's annotation knows only 'warn'
 
 
+SMALLEST = float(np.finfo(np.float64).eps)
+"""What smaller probabilities count as in the log loss, as in scikit-learn's `log_loss` and in benchmarks."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Metrics of one classifier under one rule on n images.
@@ -87,7 +91,7 @@ def summarize(
         top5_accuracy=float(among_top(truth, probs, 5).mean()),
         balanced_accuracy=float(np.mean(parts[1][parts[3] > 0])),
         macro_f1=float(np.mean(parts[2])),
-        log_loss=float(-np.log(np.maximum(probs[np.arange(len(truth)), truth], 1e-12)).mean()),
+        log_loss=float(-np.log(np.maximum(probs[np.arange(len(truth)), truth], SMALLEST)).mean()),
         macro_accuracy=None if macro_right is None else float(macro_right.mean()),
         accuracy_where_macro_right=_share(right, macro_right),
         answered={level: float((levels == level).mean()) for level in ("class", "macro", "none")},
