@@ -69,3 +69,24 @@ def sum_columns(values: np.ndarray, target: np.ndarray, n_targets: int) -> np.nd
 def row_sums(values: np.ndarray) -> np.ndarray:
     """Sum each row, of shape (n, 1)."""
     return sum_columns(values, np.zeros(values.shape[1], dtype=np.intp), 1)
+
+
+def among_top(truth: np.ndarray, scores: np.ndarray, k: int) -> np.ndarray:
+    """Return whose true class is among the k most probable, and is not impossible, as bool (n,).
+
+    Parameters
+    ----------
+    truth
+        Columns of `scores`, of shape (n,).
+    scores
+        Probabilities or any score, of shape (n, n_columns). On equal scores the column that comes first wins, as with
+        argmax. Where all scores of a row are 0 or more, a true class of exactly 0 is never among them: it would fill up
+        the k in alphabetical order.
+    k
+        At least 1; from n_columns on the answer is true.
+    """
+    of_truth = scores[np.arange(len(truth)), truth][:, None]
+    earlier = np.arange(scores.shape[1]) < truth[:, None]
+    ahead = (scores > of_truth) | ((scores == of_truth) & earlier)
+    impossible = (of_truth[:, 0] == 0) & (scores >= 0).all(axis=1) & (k < scores.shape[1])
+    return (ahead.sum(axis=1) < k) & ~impossible

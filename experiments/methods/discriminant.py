@@ -69,6 +69,7 @@ def discriminant_tables(
         "features": feature_key,
         "members": hierarchy.members,
         "by": SHRINKAGES,
+        "precision": "float64",
     }
 
     def make(part: Path) -> None:
@@ -85,7 +86,7 @@ def discriminant_tables(
     with threadpool_limits(1):
         step(folder, inputs, make)
     with np.load(folder / "tables.npz", allow_pickle=False) as arrays:
-        return DiscriminantTables(arrays["val"].astype(np.float64), arrays["test"].astype(np.float64))
+        return DiscriminantTables(arrays["val"], arrays["test"])
 
 
 def _heads(context: Context) -> list[HeadJob]:
@@ -327,7 +328,7 @@ def _mixed(macro_probs: np.ndarray, within: np.ndarray, hierarchy: Hierarchy) ->
 
 
 def _tables(features: np.ndarray, labels: np.ndarray, train, asked, hierarchy: Hierarchy) -> np.ndarray:
-    tables = np.ones((len(SHRINKAGES), len(asked), hierarchy.n_slots), np.float32)
+    tables = np.ones((len(SHRINKAGES), len(asked), hierarchy.n_slots))  # float32 would end at 1e-45
     for members, block in zip(hierarchy.members, hierarchy.blocks, strict=True):
         rows = train[np.isin(labels[train], members)]
         if len(members) > 1:

@@ -12,6 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.metrics import f1_score, precision_recall_fscore_support, recall_score
 
+from aisles.hierarchy.distributions import among_top
+
 ZERO: Any = 0.0
 """What scikit-learn gives where nothing can be divided by; its type there names only text."""
 
@@ -130,11 +132,7 @@ def top_k_accuracy(truth: npt.ArrayLike, probs: npt.ArrayLike, k: int = 5) -> fl
     if k < 1:
         raise ValueError(f"`k` must be at least 1. Received: k={k}.")
     true, scores = checked_scores(truth, probs)
-    of_truth = scores[np.arange(len(true)), true][:, None]
-    earlier = np.arange(scores.shape[1]) < true[:, None]
-    ahead = (scores > of_truth) | ((scores == of_truth) & earlier)
-    impossible = (of_truth[:, 0] == 0) & (scores >= 0).all(axis=1) & (k < scores.shape[1])
-    return float(((ahead.sum(axis=1) < k) & ~impossible).mean())
+    return float(among_top(true, scores, k).mean())
 
 
 def balanced_accuracy(truth: npt.ArrayLike, answers: npt.ArrayLike) -> float:

@@ -6,10 +6,15 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import precision_recall_fscore_support
 
+from aisles.hierarchy.distributions import among_top
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rule_functions import ClimbAnswers
 
 ZERO: Any = 0  # scikit-learn's annotation knows only 'warn'
+
+
+SMALLEST = float(np.finfo(np.float64).eps)
+"""What smaller probabilities count as in the log loss, as in scikit-learn's `log_loss` and in benchmarks."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +74,6 @@ def summarize(
 ) -> Evaluation:
     """Compute the metrics; `truth` holds indices into `classes`, one a row of `probs`."""
     best = probs.argmax(1)
-    rank = (probs > probs[np.arange(len(truth)), truth][:, None]).sum(1)
     seen = np.union1d(truth, best)
     parts: Any = precision_recall_fscore_support(truth, best, labels=seen, average=None, zero_division=ZERO)
     rows = zip(seen, *parts, strict=True)
@@ -84,10 +88,10 @@ def summarize(
         n_images=len(truth),
         rule=rule,
         accuracy=float(right.mean()),
-        top5_accuracy=float((rank < 5).mean()),
+        top5_accuracy=float(among_top(truth, probs, 5).mean()),
         balanced_accuracy=float(np.mean(parts[1][parts[3] > 0])),
         macro_f1=float(np.mean(parts[2])),
-        log_loss=float(-np.log(np.maximum(probs[np.arange(len(truth)), truth], 1e-12)).mean()),
+        log_loss=float(-np.log(np.maximum(probs[np.arange(len(truth)), truth], SMALLEST)).mean()),
         macro_accuracy=None if macro_right is None else float(macro_right.mean()),
         accuracy_where_macro_right=_share(right, macro_right),
         answered={level: float((levels == level).mean()) for level in ("class", "macro", "none")},

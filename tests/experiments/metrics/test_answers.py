@@ -89,9 +89,16 @@ def test_top_k_breaks_ties_as_argmax_does():
     assert [top_k_accuracy([0, 1, 2, 3], probs, k) for k in (1, 2, 4, 9)] == [0.25, 0.5, 1.0, 1.0]
 
 
+def test_an_impossible_class_is_never_among_the_most_probable():
+    """Hard leaves four of six classes at zero; the first of them would fill up the top 5 in alphabetical order."""
+    probs = np.array([[0, 0, 0.9, 0.1, 0, 0]] * 4, dtype=float)
+    assert top_k_accuracy([2, 3, 0, 5], probs, 5) == 0.5
+    assert top_k_accuracy([0], probs[:1] - 1.0, 5) == 1.0  # scores that are no probabilities may be anything
+
+
 @given(answered(systems=2))
 @settings(max_examples=40)
-def test_corrected_less_lost_over_n_is_the_difference_of_accuracies(data):
+def test_corrected_less_broken_over_n_is_the_difference_of_accuracies(data):
     truth, a, b = data
     changes = corrected_and_broken(truth, a, b, N_CLASSES)
     assert changes.difference == pytest.approx(accuracy(truth, b) - accuracy(truth, a), abs=1e-12)

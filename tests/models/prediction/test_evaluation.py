@@ -5,6 +5,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from aisles.experiments.metrics import answers as benchmark
+from aisles.experiments.metrics.probabilistic import nll
 from aisles.models.prediction.evaluation import summarize
 
 CLASSES = np.array(["apple", "kiwi", "lemon", "pear"])
@@ -36,3 +37,19 @@ def test_macro_f1_has_one_definition_here_in_comparisons_and_in_scikit_learn(see
     assert found.answers_on_absent == (answered > truth.max()).sum()
     with pytest.warns(UserWarning, match="classes not in y_true"):
         assert found.balanced_accuracy == pytest.approx(balanced_accuracy_score(truth, answered))
+
+
+def test_top_5_of_hard_leaves_out_the_classes_of_other_macros():
+    classes = np.array(list("abcdefg"))
+    probs = np.array([[0.0, 0.7, 0.3, 0.0, 0.0, 0.0, 0.0]] * 4)
+    truth = np.array([1, 2, 0, 6])  # of the last two hard says that they are impossible
+    found = summarize(truth, probs, None, None, classes, None, "hard")
+    assert found.top5_accuracy == 0.5 == benchmark.top_k_accuracy(truth, probs, 5)
+
+
+def test_the_log_loss_is_that_of_benchmarks_where_probabilities_are_zero_too():
+    probs = np.array([[0.5, 0.5, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [1e-14, 0.0, 0.0, 1 - 1e-14]])
+    truth = np.array([0, 2, 0])
+    found = summarize(truth, probs, None, None, CLASSES, None, "hard").log_loss
+    assert found == pytest.approx((np.log(2) + 52 * np.log(2) - np.log(1e-14)) / 3)
+    assert found == pytest.approx(nll(probs, truth))
