@@ -99,7 +99,7 @@ def _cluster(workers: int) -> Any:
         return nullcontext()
     from distributed import LocalCluster  # pyright: ignore[reportMissingImports]
 
-    return LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+    return LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=":0")
 
 
 def measured(name: str, photos: Path, workers: int) -> tuple[float, float]:

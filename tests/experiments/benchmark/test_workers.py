@@ -25,7 +25,7 @@ def test_a_cluster_trains_the_same_heads(tmp_path, drawn_goods, small_run):
     distributed = pytest.importorskip("distributed")
     short = ("comparison.seeds=1", "training.epochs=3")
     here = small_run(drawn_goods, tmp_path / "here", *short)
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
         there = small_run(drawn_goods, tmp_path / "there", *short, scheduler=cluster.scheduler_address)
     assert there.metrics == here.metrics
 
@@ -66,7 +66,7 @@ def test_four_workers_extract_fit_and_fine_tune_what_one_machine_does(tmp_path, 
     )  # fmt: skip
     settings = read_settings(None, changes)
     here = run_benchmark(drawn_goods, tmp_path / "here", settings, cache=tmp_path / "one", jobs=1)
-    with distributed.LocalCluster(n_workers=4, threads_per_worker=1, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(n_workers=4, threads_per_worker=1, dashboard_address=":0") as cluster:
         address = cluster.scheduler_address
         there = run_benchmark(
             drawn_goods, tmp_path / "there", settings, cache=tmp_path / "two", scheduler=address

@@ -12,7 +12,7 @@ def test_a_planted_table_has_its_classes_in_macros_and_every_class_in_every_spli
     with np.load(planted_table(tmp_path / "x.npz", 60, 1200, dimension=8)) as table:
         label, macro, split = (table[name] for name in ("label", "macro", "split"))
         assert table["features"].shape == (1200, 8)
-    assert len(np.unique(label)) == 60 and len(np.unique(macro)) == 2
+    assert len(np.unique(label)) == 60 and len(np.unique(macro)) == 8  # the root of 60
     for name in np.unique(label):
         assert len(np.unique(macro[label == name])) == 1
         assert set(split[label == name]) == {"train", "val", "test"}
