@@ -56,7 +56,7 @@ class Judgement:
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """One row per system: accuracy and its kin, the difference from the baseline with interval, p and verdict."""
+        """One row per system: accuracy and the like, the difference from the baseline with interval, p and verdict."""
         return methods_table(self.metrics, "system")
 
     @property

@@ -1,4 +1,4 @@
-"""What is measured of one system: accuracy and its kin, the error budget, calibration. Arrays in, plain numbers out."""
+"""What is measured of one system: accuracy, error budget, calibration. Arrays in, plain numbers out."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import asdict

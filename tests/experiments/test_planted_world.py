@@ -108,7 +108,7 @@ def ordered():
     return truth, answers_to_order(truth, flat), answers_to_order(truth, staged)
 
 
-def test_every_figure_of_a_world_to_order_is_known(ordered):
+def test_every_metric_of_a_world_to_order_is_known(ordered):
     truth, flat, _ = ordered
     probs = probabilities_to_order(truth, flat)
     assert accuracy(truth, probs.argmax(axis=1)) == 0.8

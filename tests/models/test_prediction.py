@@ -377,7 +377,7 @@ def test_the_flat_model_has_the_same_interface(hierarchy, make_backbone, make_mo
         plain.predict_macro_proba(images)
 
 
-def test_evaluate_computes_the_figures_of_a_manifest(hierarchy, table_classifier, make_tables, tmp_path):
+def test_evaluate_computes_the_metrics_of_a_manifest(hierarchy, table_classifier, make_tables, tmp_path):
     macro, within, _ = make_tables(hierarchy, 40, 3)
     made = table_classifier(hierarchy, macro, within)
     truth = np.random.default_rng(0).choice(hierarchy.classes, 40)

@@ -30,7 +30,7 @@ def run(image_folder, tmp_path_factory):
     return output, result
 
 
-def test_train_prints_figures_and_the_next_step(run):
+def test_train_prints_metrics_and_the_next_step(run):
     output, result = run
     assert "macro-F1" in result.stdout
     assert f"aisles evaluate {output}/bundle {output}/manifest.csv" in result.stdout

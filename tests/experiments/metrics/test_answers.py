@@ -36,7 +36,7 @@ def answered(draw, systems=1):
     )
 
 
-def test_figures_worked_by_hand():
+def test_metrics_worked_by_hand():
     assert accuracy(TRUTH, ANSWERS) == 3 / 6
     assert balanced_accuracy(TRUTH, ANSWERS) == pytest.approx((2 / 3 + 1 / 2 + 0) / 3)
     assert macro_f1(TRUTH, ANSWERS) == pytest.approx((4 / 5 + 2 / 5 + 0 + 0) / 4)
@@ -54,7 +54,7 @@ def test_class_table_worked_by_hand():
 
 @given(answered())
 @settings(max_examples=25, deadline=None)
-def test_figures_agree_with_scikit_learn(data):
+def test_metrics_agree_with_scikit_learn(data):
     truth, answers = data
     assert accuracy(truth, answers) == pytest.approx(accuracy_score(truth, answers))
     assert macro_f1(truth, answers) == pytest.approx(f1_score(truth, answers, average="macro"))

@@ -161,6 +161,6 @@ def test_hierarchical_scores_equal_hiclass_and_the_mean_of_two_accuracies(data):
         pytest.param(lambda: mistake_distance([0], [0], [[1]]), "zero diagonal", id="diagonal"),
     ],
 )
-def test_hierarchy_figures_refuse(call, message):
+def test_hierarchy_metrics_refuse(call, message):
     with pytest.raises(ValueError, match=message):
         call()

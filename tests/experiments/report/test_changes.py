@@ -4,7 +4,7 @@ from aisles.experiments.report.changes import class_changes, image_changes, mean
 from aisles.experiments.runs.reader import read_run
 
 
-def test_every_figure_of_a_class_is_what_counting_by_hand_gives(make_run):
+def test_every_metric_of_a_class_is_what_counting_by_hand_gives(make_run):
     changes = class_changes(read_run(make_run()), "soft")
 
     assert changes.support.tolist() == [2, 2, 2, 2]

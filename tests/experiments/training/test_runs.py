@@ -225,7 +225,7 @@ def test_an_unknown_preset_is_refused_with_those_that_are_known():
         read_settings(preset="abo66", kind=TrainSettings)
 
 
-def test_published_figures_are_the_given_ones(shared):
+def test_published_metrics_are_the_given_ones(shared):
     ours = published_f1("abo65")
     theirs = pd.read_csv(shared / "abo/published/flat_inception_v3_per_class.csv")
     assert ours == dict(zip(theirs["class"], theirs["f1"], strict=True))

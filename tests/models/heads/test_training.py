@@ -50,7 +50,7 @@ def test_an_epoch_takes_the_steps_that_keras_takes(batch_norm):
             np.testing.assert_allclose(mine.numpy(), yours.numpy(), rtol=1e-3, atol=1e-5)
 
 
-def test_validation_figures_are_those_of_keras():
+def test_validation_metrics_are_those_of_keras():
     head, history = trained("v1.1")
     head.compile(loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     loss, accuracy = head.evaluate(*drawn(60, seed=2), verbose=0)
