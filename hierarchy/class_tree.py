@@ -164,7 +164,7 @@ class ClassTree:
             content = json.loads(text)
             linkage, written = np.array(content["linkage"], dtype=float), content["distances"]
             missing = written is None and len(content["classes"]) > MANY
-            distances = scipy_hierarchy.cophenet(linkage) if missing else np.array(written, dtype=float)
+            distances = np.array(scipy_hierarchy.cophenet(linkage) if missing else written, dtype=float)
             names = (str(content[key]) for key in ("method", "metric"))
             return cls(tuple(map(str, content["classes"])), linkage, distances, *names)
         except (ValueError, KeyError, TypeError) as error:

@@ -346,7 +346,8 @@ def _summary(judged: Judgement) -> list[str]:
         f"{'':<{width}}{'accuracy':>16}{'macro-F1':>10}{f'against {judged.baseline}':>{room}}"
         f"{f'{level:g} % interval':>18}{'p':>9}  verdict",
     ]
-    for name, row in judged.table.iterrows():
+    for name, each in judged.table.iterrows():
+        row: dict[str, Any] = each.to_dict()
         spread = "" if pd.isna(row["sd over seeds"]) else f" ± {row['sd over seeds']:.3f}"
         line = f"{name!s:<{width}}{row['accuracy']:>8.3f}{spread:<8}{row['macro-F1']:>10.3f}"
         if name != judged.baseline:

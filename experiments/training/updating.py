@@ -363,10 +363,12 @@ class _Fitter:
             background=everyone(features, self.labels, splits),
         )
         place = {label: i for i, label in enumerate(labels)}
-        val = [i for i, label in enumerate(image_labels) if splits[i] == "val" and label in place]
+        val = np.array(
+            [i for i, label in enumerate(image_labels) if splits[i] == "val" and label in place], dtype=int
+        )
         temperature = 1.0
         if len(val) >= CALIBRATED_FROM:
-            targets = np.array([place[image_labels[i]] for i in val])
+            targets = np.array([place[str(image_labels[i])] for i in val])
             temperature = held_temperature(log_of(fitted.val_probs[val]), targets)
         return LabelModel(tuple(labels), like.backbone, fitted.network(), temperature)
 
