@@ -124,7 +124,7 @@ def test_the_verdict_follows_the_strongest_flat_model(world):
     against_best, against_flat = strongest["comparisons"][0], metrics["comparisons"][0]
     assert (against_best["a"], against_best["b"], against_flat["a"]) == ("flat-lda", "soft", "flat")
     assert against_flat["verdict"] == "better"  # in every world, so flat alone would always tell of a win
-    won = ("soft is better than", "(soft) is better", "more accurate")
+    won = ("soft is better than", "The two-stage classifier is better", "more accurate")
     wins = {where: any(words in text for words in won) for where, text in said.items()}
     if name == "two-stage beats both":
         assert against_best["verdict"] == "better" and against_best["interval"][0] > 0

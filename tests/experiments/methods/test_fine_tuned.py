@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from aisles.experiments.benchmark.summary import summary
+from aisles.experiments.methods import fine_tuned_networks
 from aisles.experiments.methods.fine_tuned_networks import FineTuning
 from aisles.experiments.methods.protocol import check_same_protocol
 from aisles.experiments.methods.registry import MethodResult
@@ -245,8 +246,11 @@ def test_an_ensemble_averages_the_networks_of_its_seed_and_of_the_next(monkeypat
     costly = SimpleNamespace(cost={"backbone_passes": 2.4})
     monkeypatch.setattr(FineTuning, "_answers", answers)
     monkeypatch.setattr(FineTuning, "method", lambda self, name: costly)
+    monkeypatch.setattr(FineTuning, "trainer", lambda self, seed: SimpleNamespace(flat_task=lambda: seed))
+    ahead: list[int] = []
+    monkeypatch.setattr(fine_tuned_networks, "train_ahead", ahead.extend)
     found = list(tuning._ensembles("flat-fine-tuned-ensemble"))
-    assert asked == [("flat-fine-tuned", seed) for seed in range(4)]
+    assert asked == [("flat-fine-tuned", seed) for seed in range(4)] and ahead == [0, 1, 2, 3]
     assert [tables["probs"][0, 0] for tables, _ in found] == [1.0, 2.0]
     assert found[0][1] == {"backbone_passes": 3.0, "parameters": 30.0, "images": 7, "seconds": 6.0}
 
