@@ -18,13 +18,14 @@ from aisles.experiments.metrics.method_metrics import (
 from aisles.experiments.metrics.registry import METRICS
 from aisles.experiments.runs.predictions import Predictions
 from aisles.experiments.settings.benchmark import ComparisonSettings
-from aisles.experiments.stats.points import change_in_points
+from aisles.experiments.stats.points import change_in_points, interval_in_points
 from aisles.experiments.stats.verdict import Comparison, as_json, compare, compare_family
 from aisles.hierarchy.calibration import fit_composed_temperatures
 from aisles.hierarchy.rules import in_parts, parse_rule
 
 from .controls import compare_controls
 
+PARTLY = "better than some"
 HIERARCHICAL_SCORES = (
     "In a tree of two levels hierarchical precision, recall and F1 are all (class accuracy + macro accuracy) / 2, so "
     "they add nothing to those two."
@@ -129,12 +130,16 @@ def best_flat(predictions: Predictions) -> str:
     The highest accuracy on validation images, mean over seeds; ties go to the higher likelihood. Methods that
     fine-tune networks stand apart: they have flat baselines of their own.
     """
-    flats = [
+    return best_by_validation(predictions, flat_methods(predictions))
+
+
+def flat_methods(predictions: Predictions) -> list[str]:
+    """List the flat methods, ensembles among them, that learn from the same features by the same protocol."""
+    return [
         name
         for name, method in predictions.methods.items()
         if method.role in ("flat", "ensemble") and method.protocol is None
     ]
-    return best_by_validation(predictions, flats)
 
 
 def best_by_validation(predictions: Predictions, names: Iterable[str]) -> str:
@@ -153,17 +158,27 @@ def best_by_validation(predictions: Predictions, names: Iterable[str]) -> str:
 def against_best_flat(predictions: Predictions, settings: ComparisonSettings) -> dict[str, Any]:
     """Judge every two-stage method against the strongest flat one, the primary first, the others as a family.
 
+    Few validation images may prefer a weak flat method. So a method that is better than their choice is called better
+    only if it is shown better than each of the other flat methods too. All of these tests must succeed together, so
+    none needs a correction (Berger, Multiparameter hypothesis testing and acceptance sampling, Technometrics 1982).
+
     Returns
     -------
     dict
-        `name` of the best flat method, `val_accuracy` by flat method, `comparisons` (a: the best flat) and `sentence`:
-        what may be said of the primary.
+        `name` of the best flat method, `val_accuracy` by flat method, `comparisons` (a: the best flat; those of methods
+        that beat it and not every flat method have `unbeaten`, the names of these) and `sentence`: what may be said of
+        the primary.
     """
     strongest = best_flat(predictions)
     roles = {name: method.role for name, method in predictions.methods.items()}
     others = [n for n, role in roles.items() if role in ("two-stage", "hierarchy") and n != settings.primary]
     first = judge(predictions, settings, strongest, settings.primary)
     rest = family(predictions, settings, [(strongest, name) for name in others])
+    judged = _judged(predictions, (first, *rest))
+    for one in judged:
+        unbeaten = [] if one["verdict"] != "better" else _unbeaten(predictions, settings, strongest, one["b"])
+        if unbeaten:
+            one.update(verdict=PARTLY, unbeaten=[each.a for each in unbeaten], sentence=partly(one, unbeaten))
     accuracies = {
         name: float((predictions.methods[name].val_probs.argmax(2) == predictions.val_truth).mean())
         for name, role in roles.items()
@@ -172,10 +187,29 @@ def against_best_flat(predictions: Predictions, settings: ComparisonSettings) ->
     return {
         "name": strongest,
         "val_accuracy": accuracies,
-        "comparisons": _judged(predictions, (first, *rest)),
-        "sentence": _unroutable(predictions)
-        or claim(first, judge(predictions, settings, "flat", settings.primary)),
+        "comparisons": judged,
+        "sentence": judged[0]["sentence"]
+        if judged[0]["verdict"] in (PARTLY, "not judged")
+        else claim(first, judge(predictions, settings, "flat", settings.primary)),
     }
+
+
+def _unbeaten(
+    predictions: Predictions, settings: ComparisonSettings, strongest: str, name: str
+) -> list[Comparison]:
+    """Return the comparisons with other flat methods in which a method is not shown better."""
+    others = [flat for flat in flat_methods(predictions) if flat != strongest]
+    return [one for flat in others if (one := judge(predictions, settings, flat, name)).verdict != "better"]
+
+
+def partly(best: Mapping[str, Any], unbeaten: Sequence[Comparison]) -> str:
+    """Return what may be said of a method that beats the flat method of validation's choice and not every one."""
+    span = interval_in_points(best["interval"])
+    others = ", ".join(f"{one.a} ({change_in_points(one.difference)})" for one in unbeaten)
+    return (
+        f"No advantage shown of {best['b']} over flat: {change_in_points(best['difference'])} ({span}) against "
+        f"{best['a']}, which validation images prefer, but it is not shown better than {others}."
+    )
 
 
 def _judged(predictions: Predictions, comparisons: Iterable[Comparison]) -> list[dict[str, Any]]:

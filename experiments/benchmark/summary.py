@@ -72,11 +72,15 @@ def _meant(metrics: BenchmarkMetrics) -> list[str]:
 def _best_flat(best: BestFlat) -> list[str]:
     """Name the strongest flat method, and every two-stage method's verdict against it."""
     if best["name"] == "flat":
-        return ["The strongest flat method on validation images is flat itself."]
-    lines = [f"Against {best['name']}, the flat method that validation images prefer:"]
-    for comparison in best["comparisons"]:
+        lines = ["The strongest flat method on validation images is flat itself."]
+        shown = [one for one in best["comparisons"] if "unbeaten" in one]
+    else:
+        lines = [f"Against {best['name']}, the flat method that validation images prefer:"]
+        shown = best["comparisons"]
+    for comparison in shown:
         change, span = change_in_points(comparison["difference"]), interval_in_points(comparison["interval"])
-        lines.append(f"  {comparison['b']}: {change} ({span}), {comparison['verdict']}")
+        beside = f" (not than {', '.join(comparison['unbeaten'])})" if "unbeaten" in comparison else ""
+        lines.append(f"  {comparison['b']}: {change} ({span}), {comparison['verdict']}{beside}")
     return lines
 
 

@@ -84,6 +84,7 @@ def result_sentence(metrics: Metrics) -> str:
     said = {
         "better": f"{b} is more accurate than {a}",
         "worse": f"{b} is less accurate than {a}",
+        "better than some": f"No advantage of {b} was shown over every flat method; against {a}",
         "equivalent": f"{b} and {a} are equivalent within {size_in_points(first['margin'])}",
     }.get(first["verdict"], f"No difference in accuracy was shown between {b} and {a}")
     family = len(metrics["comparisons"])

@@ -22,6 +22,7 @@ from aisles.experiments.report.sections.verdict import (
     opening,
 )
 from aisles.experiments.runs.reader import FLAT, Run
+from aisles.experiments.runs.schema import ComparisonFacts
 
 from .changes import class_changes, image_changes
 from .headline import evidence, headline
@@ -75,16 +76,22 @@ def _verdict(run: Run) -> tuple[str, ...]:
     named = f"Two-stage: {run.primary}, {_planned(run)}." if role == "two-stage" else ""
     judged = next((c for c in best["comparisons"] if c["b"] == run.primary), None)
     if judged is None or best["name"] == FLAT:
+        decides = judged if judged is not None and against_flat["a"] == FLAT else against_flat
         theirs = "the flat model" if against_flat["a"] == FLAT else against_flat["a"]
-        return headline(against_flat, ours, theirs), evidence(against_flat), named
+        return headline(decides, ours, theirs), evidence(decides), f"{named} {_unbeaten(decides)}".strip()
     known = what_it_is(best["name"], run.metrics).removeprefix("flat: ")
     chosen = f"Best flat, chosen by validation images: {best['name']}" + (f" ({known})." if known else ".")
     second = f"Against {against_flat['a']} alone: {against_flat['verdict']}, {_points(against_flat['difference'])}."
     return (
         headline(judged, ours, "the best flat model"),
         evidence(judged),
-        f"{named} {chosen} {second}".strip(),
+        f"{named} {chosen} {second} {_unbeaten(judged)}".strip(),
     )
+
+
+def _unbeaten(comparison: ComparisonFacts) -> str:
+    """Name the flat methods that a method is not shown better than, where it beats the one of validation's choice."""
+    return f"Not shown better than: {', '.join(comparison['unbeaten'])}." if "unbeaten" in comparison else ""
 
 
 def _planned(run: Run) -> str:

@@ -25,6 +25,11 @@ def headline(comparison: ComparisonFacts, ours: str, theirs: str) -> str:
         return _opened(
             f"{ours} and {theirs} are equivalent within {size_in_points(comparison['margin'])}: {numbers}"
         )
+    if comparison["verdict"] == "better than some":
+        return (
+            f"No advantage shown: {ours} is better than the flat model that validation images prefer, and not than "
+            f"every flat model ({numbers[:-1]})."
+        )
     if comparison["verdict"] == "not judged":
         return comparison["sentence"]
     return f"No difference shown between {ours} and {theirs}: {numbers}"

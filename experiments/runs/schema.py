@@ -85,7 +85,8 @@ class ComparisonFacts(TypedDict):
     margin: float
     alpha: float
     power: float
-    verdict: Literal["better", "worse", "equivalent", "no difference shown", "not judged"]
+    verdict: Literal["better", "worse", "equivalent", "no difference shown", "better than some", "not judged"]
+    unbeaten: NotRequired[list[str]]
     sentence: str
 
 

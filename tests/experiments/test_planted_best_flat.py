@@ -3,6 +3,7 @@
 import json
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ WORLDS = {
     "two-stage beats flat alone": {"flat": 0.70, "flat-lda": 0.76, "soft": 0.76},
     "two-stage beats flat and loses to the strongest": {"flat": 0.70, "flat-lda": 0.82, "soft": 0.76},
 }
-ROLES = {"flat": "flat", "flat-lda": "flat", "soft": "two-stage"}
+ROLES = {"flat": "flat", "flat-lda": "flat", "flat-knn": "flat", "soft": "two-stage"}
 
 
 def one_hot(answers: np.ndarray) -> np.ndarray:
@@ -40,8 +41,13 @@ def one_hot(answers: np.ndarray) -> np.ndarray:
     return (0.68 * np.eye(8)[answers] + 0.04).astype(np.float32)
 
 
-def planted(accuracies: dict[str, float], seed: int = 0) -> Predictions:
-    """Plant methods of stated accuracy: an image's difficulty is shared, a model's and an image's own luck are not."""
+def planted(
+    accuracies: dict[str, float], seed: int = 0, on_validation: dict[str, float] | None = None
+) -> Predictions:
+    """Plant methods of stated accuracy: an image's difficulty is shared, a model's and an image's own luck are not.
+
+    `on_validation` holds the accuracy on validation images where it is another.
+    """
     rng = np.random.default_rng([11, seed])
     truth = {split: rng.integers(0, 8, n) for split, n in N.items()}
     shared = {split: rng.normal(size=n) for split, n in N.items()}
@@ -50,7 +56,8 @@ def planted(accuracies: dict[str, float], seed: int = 0) -> Predictions:
         tables = {}
         for split, n in N.items():
             luck = 0.4 * rng.normal(size=(SEEDS, n)) + 0.02 * rng.normal(size=(SEEDS, 1))
-            right = 0.9165 * shared[split] + luck < norm.ppf(accuracy)
+            share = (on_validation or {}).get(name, accuracy) if split == "val" else accuracy
+            right = 0.9165 * shared[split] + luck < norm.ppf(share)
             tables[split] = one_hot(np.where(right, truth[split], truth[split] ^ 1))
         routed = name == "soft"
         macro = np.full((SEEDS, N["test"], 4), 0.1, np.float32)
@@ -86,10 +93,14 @@ def whole(predictions: Predictions, linkage: np.ndarray, images: str) -> dict:
 def world(request, tmp_path_factory):
     """Return a world's name, its metrics and a run folder with its report."""
     folder = tmp_path_factory.mktemp("world") / "run"
+    return request.param, written(planted(WORLDS[request.param]), folder, request.param), folder
+
+
+def written(predictions: Predictions, folder: Path, images: str) -> dict:
+    """Write a run folder of predictions with its report; return its metrics."""
     folder.mkdir()
-    predictions = planted(WORLDS[request.param])
     tree = cluster_classes(ClassEmbeddings(CLASSES, np.eye(8)))
-    metrics = whole(predictions, tree.linkage, request.param)
+    metrics = whole(predictions, tree.linkage, images)
     predictions.write(folder)
     rows = [
         f"{file},{label},test" for file, label in zip(predictions.file_names, predictions.labels, strict=True)
@@ -101,7 +112,7 @@ def world(request, tmp_path_factory):
     (folder / "tree.json").write_text(tree.to_json())
     (folder / "settings.toml").write_text('[comparison]\nprimary = "soft"\n')
     write_report(folder)
-    return request.param, metrics, folder
+    return metrics
 
 
 def texts(metrics, folder) -> dict[str, str]:
@@ -179,3 +190,42 @@ def test_validation_images_name_the_strongest_flat_model_and_test_images_do_not(
     assert best_flat(found) == "flat-lda"
     other = replace(found, methods=spoiled)
     assert other.correct("flat-lda").mean() == 0 and best_flat(other) == "flat-lda"
+
+
+@pytest.mark.parametrize("preferred", ["flat-knn", "flat"])
+def test_a_weak_flat_model_that_validation_images_prefer_makes_no_win(tmp_path, preferred):
+    accuracies = {"flat": 0.70, "flat-knn": 0.72, "flat-lda": 0.80, "soft": 0.80}
+    on_validation = {"flat": 0.60, "flat-knn": 0.60, "flat-lda": 0.60} | {preferred: 0.75}
+    metrics = written(planted(accuracies, on_validation=on_validation), tmp_path / "run", "weak choice")
+    strongest, said = metrics["best_flat"], texts(metrics, tmp_path / "run")
+    (judged,) = strongest["comparisons"]
+    assert strongest["name"] == judged["a"] == preferred
+    assert judged["verdict"] == "better than some" and judged["unbeaten"] == ["flat-lda"]
+    assert (
+        judged["interval"][0] > 0 and judged["p_value"] < 0.05
+    )  # against validation's choice alone it would win
+    assert metrics["verdict"].startswith("No advantage shown of soft over flat: ")
+    assert (
+        f"against {preferred}, which validation images prefer, but it is not shown better than flat-lda ("
+        in said["metrics"]
+    )
+    assert "not than flat-lda" in summary(BenchmarkResult(tmp_path / "run", metrics))
+    assert (
+        "No advantage shown: the two-stage classifier is better than the flat model that validation"
+        in " ".join(said["report"].split())
+    )
+    assert "Not shown better than: flat-lda." in " ".join(said["report"].split())
+    assert "No advantage of soft was shown over every flat method" in said["paper"]
+    assert not any(
+        words in text
+        for text in said.values()
+        for words in ("soft is better than", "is better:", "more accurate")
+    )
+
+
+def test_a_method_that_beats_every_flat_model_is_better_whichever_validation_prefers():
+    accuracies = {"flat": 0.70, "flat-knn": 0.72, "flat-lda": 0.76, "soft": 0.82}
+    predictions = planted(accuracies, on_validation={"flat-knn": 0.9})
+    tree = cluster_classes(ClassEmbeddings(CLASSES, np.eye(8)))
+    (judged,) = whole(predictions, tree.linkage, "all")["best_flat"]["comparisons"]
+    assert judged["a"] == "flat-knn" and judged["verdict"] == "better" and "unbeaten" not in judged
