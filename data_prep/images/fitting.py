@@ -86,7 +86,7 @@ class Fitting:
         if fit == "pad":
             return _padded(image, height, width, resampling)
         box = self._center_box(image.size) if fit == "crop" else None
-        return image.resize((width, height), resampling, box=box)
+        return _resized(image, width, height, resampling, box)
 
     def pixels(self, image: Image.Image) -> np.ndarray:
         """Return the resized image as uint8 (height, width, 3), RGB, 0-255."""
@@ -115,5 +115,25 @@ def _padded(image: Image.Image, height: int, width: int, resampling: Image.Resam
     inner = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     canvas = Image.new("RGB", (width, height), "white")
     place = ((width - inner[0]) // 2, (height - inner[1]) // 2)
-    canvas.paste(image.resize(inner, resampling), place)
+    canvas.paste(_resized(image, *inner, resampling), place)
     return canvas
+
+
+def _resized(
+    image: Image.Image,
+    width: int,
+    height: int,
+    resampling: Image.Resampling,
+    box: tuple[float, float, float, float] | None = None,
+) -> Image.Image:
+    """Return an image, or the box (left, top, right, bottom) in it, resized: along the rows, then down the columns.
+
+    Each way is rounded to 8 bits, so their order tells in the pixels. Pillow before 13 always begins with the rows; since
+    then it begins with the columns of tall images, where that is faster (`ImagingResampleInner` in Resample.c).
+    Features must not depend on that, so these are resized in two calls.
+    """
+    left, top, right, bottom = box or (0, 0, image.width, image.height)
+    if image.height - height > max(2 * (image.width - width), 0):
+        image = image.resize((width, image.height), resampling, box=(left, 0, right, image.height))
+        left, right = 0, width
+    return image.resize((width, height), resampling, box=(left, top, right, bottom))

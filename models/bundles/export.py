@@ -184,6 +184,8 @@ def _steps(fitting: Fitting) -> list[str]:
         f"a JPEG may be decoded at 1/2, 1/4 or 1/8 of its size while its shorter side keeps {fitting.enough} pixels "
         "(Pillow's draft)",
         *shapes[fitting.fit],
+        "resize along the rows first, then down the columns, each rounded to 8 bits; Pillow 13 and later turn that "
+        "round for tall images, unless the two are two calls",
     ]
 
 

@@ -64,12 +64,13 @@ def pixels_by(about: dict, path: Path) -> np.ndarray:
         scale = min(width / image.width, height / image.height)
         inner = max(1, round(image.width * scale)), max(1, round(image.height * scale))
         canvas = Image.new("RGB", (width, height), "white")
-        canvas.paste(image.resize(inner, filter), ((width - inner[0]) // 2, (height - inner[1]) // 2))
+        rows = image.resize((inner[0], image.height), filter)
+        canvas.paste(rows.resize(inner, filter), ((width - inner[0]) // 2, (height - inner[1]) // 2))
         return np.asarray(canvas)
     scale = min(image.width / width, image.height / height) * about["crop_share"]
     left, top = (image.width - width * scale) / 2, (image.height - height * scale) / 2
-    box = (left, top, left + width * scale, top + height * scale)
-    return np.asarray(image.resize((width, height), filter, box=box))
+    rows = image.resize((width, image.height), filter, box=(left, 0, left + width * scale, image.height))
+    return np.asarray(rows.resize((width, height), filter, box=(0, top, width, top + height * scale)))
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[3]
 
 @pytest.fixture(scope="module")
 def space(demo, run, tmp_path_factory) -> Path:
+    pytest.importorskip("gradio")
     from aisles.demo import space
 
     bundles = run / "bundles"

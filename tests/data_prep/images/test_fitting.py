@@ -98,3 +98,11 @@ def test_a_large_jpeg_decoded_smaller_gives_nearly_the_same_crop(tmp_path):
 def test_fittings_that_make_no_sense_are_refused(facts, message):
     with pytest.raises(ValueError, match=message):
         Fitting(**facts)
+
+
+@pytest.mark.parametrize("shape", [(61, 40), (1500, 640), (640, 1500), (90, 70)])
+def test_a_resize_goes_along_the_rows_first_whichever_way_this_pillow_prefers(shape):
+    image = noise(*shape)
+    found = Fitting((24, 30), "squash", filter="bicubic").pixels(image)
+    rows = image.resize((30, image.height), Image.Resampling.BICUBIC)
+    np.testing.assert_array_equal(found, np.asarray(rows.resize((30, 24), Image.Resampling.BICUBIC)))

@@ -163,8 +163,9 @@ for path in sys.argv[2:]:
     image = ImageOps.exif_transpose(image).convert("RGB")
     scale = min(image.width / width, image.height / height) * share
     left, top = (image.width - width * scale) / 2, (image.height - height * scale) / 2
-    box = (left, top, left + width * scale, top + height * scale)
-    image = image.resize((width, height), Image.Resampling[about["filter"].upper()], box=box)
+    filter = Image.Resampling[about["filter"].upper()]
+    image = image.resize((width, image.height), filter, box=(left, 0, left + width * scale, image.height))
+    image = image.resize((width, height), filter, box=(0, top, width, top + height * scale))
     probabilities.append(session.run(None, {session.get_inputs()[0].name: np.asarray(image)[None]})[0][0].tolist())
 print(json.dumps(probabilities))
 """
