@@ -128,7 +128,7 @@ def _resized(
 ) -> Image.Image:
     """Return an image, or the box (left, top, right, bottom) in it, resized: along the rows, then down the columns.
 
-    Each way is rounded to 8 bits, so their order tells in the pixels. Pillow before 13 always begins with the rows; since
+    Each way is rounded to 8 bits, so their order tells in the pixels. Pillow before 13 begins with the rows; since
     then it begins with the columns of tall images, where that is faster (`ImagingResampleInner` in Resample.c).
     Features must not depend on that, so these are resized in two calls.
     """
