@@ -64,9 +64,8 @@ def draw_dendrogram(
         targets = tuple(Path(f"{path}{suffix}") for suffix in (".svg", ".png"))
     else:
         targets = tuple(Path(item) for item in path)
-    if len(tree.classes) > MANY:
-        tree, hierarchy = of_macros(tree, hierarchy)
-    _save(_figure(tree, hierarchy), targets)
+    leaves = of_macros(tree, hierarchy) if len(tree.classes) > MANY else (tree, hierarchy)
+    _save(_figure(*leaves, hierarchy), targets)
     return targets
 
 
@@ -94,14 +93,14 @@ def macro_color(macro: int) -> str:
     return PALETTE[macro % len(PALETTE)]
 
 
-def _figure(tree: ClassTree, hierarchy: Hierarchy) -> Figure:
-    """Lay out tree, class names and legend on a page that grows with the classes."""
+def _figure(tree: ClassTree, hierarchy: Hierarchy, whole: Hierarchy | None = None) -> Figure:
+    """Lay out tree, names and legend on a page that grows with the leaves; `whole` has all classes, if these leaves are macros."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    n = len(tree.classes)
-    columns = 1 if max(map(len, hierarchy.macros)) > 48 else 2
-    legend_rows = -(-hierarchy.n_macros // columns)
+    n, whole = len(tree.classes), whole or hierarchy
+    columns = 1 if max(map(len, whole.macros)) > 48 else 2
+    legend_rows = -(-whole.n_macros // columns)
     height = 1.1 + _INCHES_A_CLASS * max(n, 6) + 0.22 * legend_rows
     figure = Figure(figsize=(10, height), layout="constrained")
     FigureCanvasAgg(figure)
@@ -109,7 +108,7 @@ def _figure(tree: ClassTree, hierarchy: Hierarchy) -> Figure:
     _draw_branches(axes, tree, hierarchy)
     _draw_cut(axes, tree, hierarchy)
     _label_classes(axes, tree, hierarchy)
-    _add_legend(figure, hierarchy, columns)
+    _add_legend(figure, whole, columns)
     return figure
 
 

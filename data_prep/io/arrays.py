@@ -1,6 +1,7 @@
 """Arrays in `.npz` files that others may have written: never unpickled, and no larger in memory than in the file."""
 
 import io
+import math
 import struct
 import tokenize
 import zipfile
@@ -16,6 +17,11 @@ from .errors import DataError
 PACKED = 100
 """How many times its size a file may have unpacked, from `SMALL` bytes on; numbers are packed 2 to 20 times."""
 SMALL = 256 * 2**20
+DAMAGED = (
+    zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, SyntaxError, LookupError, ValueError, TypeError,
+    tokenize.TokenError,
+)  # fmt: skip
+"""What reading a damaged archive raises."""
 _HEADERS = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
 
 
@@ -52,10 +58,7 @@ def read_arrays(path: str | Path, names: Collection[str] | None = None) -> dict[
                 return {name: _array(archive, found[name]) for name in wanted}
         except DataError:
             raise
-        except (
-            zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError, SyntaxError, LookupError, ValueError,
-            TypeError, tokenize.TokenError,
-        ) as error:  # fmt: skip
+        except DAMAGED as error:
             raise DataError(
                 f"{path} is damaged, or not an .npz file: {error or type(error).__name__}. Write it again."
             ) from error
@@ -78,17 +81,21 @@ def mapped_array(path: str | Path, name: str) -> np.ndarray | None:
     with path.open("rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
-                member = archive.NameToInfo.get(f"{name}.npy")
+                known = {member.filename: member for member in archive.infolist()}
+            member = known.get(f"{name}.npy")
             if member is None or member.compress_type != zipfile.ZIP_STORED:
                 return None
             file.seek(member.header_offset)
             lengths = struct.unpack("<HH", file.read(30)[26:])  # of name and extra field in the local header
             file.seek(sum(lengths), 1)
+            start = file.tell()
             shape, fortran, dtype = _HEADERS[npy.read_magic(file)](file)
             if dtype.hasobject:
                 raise ValueError(f"{name} holds Python objects, which are never loaded")
+            if file.tell() - start + math.prod(shape) * dtype.itemsize != member.file_size:
+                raise ValueError(f"{name} claims {shape} of {dtype}, which is not what it fills")
             return np.memmap(file, dtype, "r", file.tell(), shape, "F" if fortran else "C")
-        except (zipfile.BadZipFile, struct.error, LookupError, ValueError, TypeError) as error:
+        except (*DAMAGED, struct.error) as error:
             raise DataError(f"{path} is damaged, or not an .npz file: {error}. Write it again.") from error
 
 

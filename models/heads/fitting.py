@@ -159,11 +159,12 @@ def fit_labels(
     everyone = slice(None)
     val_rows, rows = asked or (everyone, everyone)
     val_probs = predict_features(model, features[val_rows])
-    if refit and len(val):
+    again = refit and len(val) > 0
+    if again:
         both = np.concatenate([train, val])
         model = build_head(head, dimension, len(labels), seed=own_seed)
         refit_head(model, features[both], targets[both], history.best_epoch + 1, training, seed=own_seed)
-    probs = predict_features(model, features[rows])
+    probs = predict_features(model, features[rows]) if again or asked else val_probs
     return FittedModel(
         labels,
         model,

@@ -126,6 +126,7 @@ def fit_rda(
     counts = np.bincount(targets, minlength=n_labels)
     priors = np.log(np.maximum(counts, 0.5) / np.maximum(counts, 0.5).sum())
     of, x, means, values, vectors = (), features, features[:0], features[:0], features[:0]
+    whitened: _Whitened | None = None
     for setting in settings:
         name, share = setting["feature_map"], float(setting.get("share_of_all", 0.0))
         with _threads().limit(limits=1):
@@ -138,41 +139,67 @@ def fit_rda(
                     inside = (1 - share) * inside + share * (axes * across) @ axes.T
                 values, vectors = _eigen(inside)
             s = float(setting["shrinkage"])
-            spread = (1 - s) * values + s * max(float(values.mean()), 1e-12)
-            yield _head(
-                name, x, targets, means, priors, vectors / np.sqrt(spread), float(setting["share_of_class"])
-            )
+            if whitened is None or whitened.of != (name, share, s):
+                spread = (1 - s) * values + s * max(float(values.mean()), 1e-12)
+                whitened = _whiten((name, share, s), x, targets, means, vectors / np.sqrt(spread))
+            head = _head(whitened, counts, priors, float(setting["share_of_class"]))
+        yield head
 
 
-def _head(
-    name: str,
-    x: np.ndarray,
-    targets: np.ndarray,
-    means: np.ndarray,
-    priors: np.ndarray,
-    whitening: np.ndarray,
-    own: float,
-) -> QuadraticHead:
-    """Return the head, from the eigenvectors of each class's images in the directions in which P is the identity.
+@dataclass(frozen=True, eq=False)
+class _Whitened:
+    """The training images in the directions in which P is the identity.
+
+    Attributes
+    ----------
+    of : tuple
+        Feature map, share of all classes and shrinkage.
+    whitening : ndarray of shape (dimension, dimension)
+    centers : ndarray of shape (n_labels, dimension)
+    axes : list of (ndarray of shape (k,), ndarray of shape (dimension, k))
+        Of each class: eigenvalues e_j above 0 of the sum of its images' squared differences from their mean, and its
+        eigenvectors u_j, in columns.
+    """
+
+    of: tuple[str, float, float]
+    whitening: np.ndarray
+    centers: np.ndarray
+    axes: list[tuple[np.ndarray, np.ndarray]]
+
+
+def _whiten(
+    of: tuple[str, float, float], x: np.ndarray, targets: np.ndarray, means: np.ndarray, whitening: np.ndarray
+) -> _Whitened:
+    z, centers = x @ whitening, means @ whitening
+    axes = [_axes(z[targets == c] - centers[c]) for c in range(len(means))]
+    return _Whitened(of, whitening, centers, axes)
+
+
+def _axes(rest: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return eigenvalues above 0 and eigenvectors of rest' rest, from the smaller of its two products."""
+    few = len(rest) < rest.shape[1]
+    energies, turned = np.linalg.eigh(rest @ rest.T if few else rest.T @ rest)
+    kept = energies > 1e-9 * max(float(energies.max(initial=0.0)), 1e-12)
+    energies, turned = energies[kept], turned[:, kept]
+    return energies, rest.T @ (turned / np.sqrt(energies)) if few else turned
+
+
+def _head(whitened: _Whitened, counts: np.ndarray, priors: np.ndarray, own: float) -> QuadraticHead:
+    """Return the head in which a class's own covariance has the weight `own`.
 
     There S_c is (v I + sum e_j u_j u_j') / (n_c + v), its inverse (n_c + v) / v times I - sum e_j / (v + e_j) u_j u_j'.
     """
-    z, centers = x @ whitening, means @ whitening
+    name, whitening, centers = whitened.of[0], whitened.whitening, whitened.centers
     if not own:
         bias = priors - 0.5 * (centers**2).sum(axis=1)
-        none = np.zeros((len(whitening), 1)), np.zeros((1, len(means)))  # a layer needs a unit
+        none = np.zeros((len(whitening), 1)), np.zeros((1, len(centers)))  # a layer needs a unit
         return QuadraticHead(name, whitening @ centers.T, bias, *none)
-    n_labels, dimension = len(means), len(whitening)
-    counts = np.bincount(targets, minlength=n_labels)
+    n_labels, dimension = len(centers), len(whitening)
     images = counts.mean() * (1 - own) / own
     factor = (counts + images) / images
     directions, curvatures = [np.eye(dimension)], [np.tile(-0.5 * factor, (dimension, 1))]
     weights, bias = factor * centers.T, priors - 0.5 * factor * (centers**2).sum(axis=1)
-    for c in range(n_labels):
-        rest = z[targets == c] - centers[c]
-        energies, turned = np.linalg.eigh(rest @ rest.T)
-        kept = energies > 1e-9 * max(float(energies.max(initial=0.0)), 1e-12)
-        energies, u = energies[kept], rest.T @ (turned[:, kept] / np.sqrt(energies[kept]))
+    for c, (energies, u) in enumerate(whitened.axes):
         gain = 0.5 * factor[c] * energies / (images + energies)
         along = centers[c] @ u
         weights[:, c] -= u @ (2 * gain * along)

@@ -139,7 +139,7 @@ def tune(
         temperature = _score(alone.logits(parts.features[parts.val]), parts.targets[parts.val])[1]
     if final.divided(2.0) is final:  # a head that takes none
         temperature = 1.0
-    kept = {**settings[best], "temperature": float(temperature)}
+    kept, same = {**settings[best], "temperature": float(temperature)}, final is alone
     alone, final = (model.divided(temperature) for model in (alone, final))
     everyone = np.arange(len(parts.features))
     val_rows, rows = parts.asked or (everyone, everyone)
@@ -151,7 +151,10 @@ def tune(
         order = np.argsort(parts.val)
         place = order[np.searchsorted(parts.val[order], np.where(known, val_rows, parts.val[0]))]
         _fill(said, np.flatnonzero(known), lambda some: unseen[place[some]] / temperature)
-    _fill(probs, np.arange(len(rows)), lambda some: final.logits(parts.features[rows[some]]))
+    if same and parts.asked is None:
+        probs[:] = said
+    else:
+        _fill(probs, np.arange(len(rows)), lambda some: final.logits(parts.features[rows[some]]))
     return Tuned(final, said, probs, len(settings), kept)
 
 

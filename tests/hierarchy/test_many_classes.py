@@ -46,8 +46,12 @@ def test_macros_stand_at_the_mean_distance_of_their_classes():
 
 def test_of_many_classes_the_macros_are_drawn(tree, monkeypatch, tmp_path):
     monkeypatch.setattr(dendrogram, "MANY", 11)
-    svg, _ = draw_dendrogram(tree, tree.cut(4), tmp_path / "tree")
-    assert "4 macros of 4 classes" in svg.read_text() and "classes)" in svg.read_text()
+    cut = tree.cut(4)
+    svg, _ = draw_dendrogram(tree, cut, tmp_path / "tree")
+    drawn = svg.read_text()
+    assert "4 macros of 12 classes" in drawn
+    for number, (name, size) in enumerate(zip(cut.macros, cut.sizes, strict=True), 1):
+        assert f"{number}  {name} ({size})" in drawn and f"{name} ({size} classes)" in drawn
 
 
 @pytest.mark.parametrize("name", ["soft", "hard", "hie", "implied", "beam:2"])

@@ -36,3 +36,17 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path):
 def test_only_the_arrays_that_were_asked_for_are_read(tmp_path):
     np.savez(tmp_path / "x.npz", a=np.zeros(2), b=np.ones(2))
     assert list(read_arrays(tmp_path / "x.npz", ("b", "c"))) == ["b"]
+
+
+@pytest.mark.parametrize("damage", ["claims more", "header cut"])
+def test_an_array_that_is_not_what_its_header_says_is_refused(tmp_path, damage):
+    path = tmp_path / "x.npz"
+    np.savez(path, probs=np.arange(1000.0), more=np.arange(1000.0))
+    data = path.read_bytes()
+    damaged = {
+        "claims more": data.replace(b"(1000,)", b"(1500,)", 1),
+        "header cut": data.replace(b"}", b"(", 1),
+    }
+    path.write_bytes(damaged[damage])
+    with pytest.raises(DataError, match="damaged"):
+        mapped_array(path, "probs")

@@ -5,7 +5,7 @@ import pytest
 from scipy.special import softmax
 
 from aisles.models.heads.closed_form import Background, fit_lda
-from aisles.models.heads.quadratic import SHARES_OF_CLASS, fit_rda, rda_grid
+from aisles.models.heads.quadratic import SHARES_OF_CLASS, _axes, fit_rda, rda_grid
 
 
 @pytest.fixture
@@ -111,3 +111,25 @@ def test_the_network_says_what_the_head_says(world, own):
         np.asarray(network(asked.astype(np.float32))), softmax(head.logits(asked), 1), atol=1e-4
     )
     assert network.count_params() == head.parameters
+
+
+def test_whoever_takes_the_heads_one_by_one_keeps_numpys_threads(world):
+    from threadpoolctl import threadpool_info
+
+    def threads():
+        return [(pool["filepath"], pool["num_threads"]) for pool in threadpool_info()]
+
+    x, targets, *_ = world
+    before = threads()
+    heads = fit_rda(x, targets, int(targets.max()) + 1, rda_grid(None))
+    next(heads)
+    assert threads() == before
+
+
+def test_more_images_than_dimensions_give_the_same_axes_as_fewer_would():
+    rest = np.random.default_rng(5).normal(size=(40, 6))
+    wide = np.hstack([rest, np.zeros((40, 50))])
+    (tall_energies, tall), (wide_energies, axes) = _axes(rest), _axes(wide)
+    np.testing.assert_allclose(tall_energies, wide_energies)
+    np.testing.assert_allclose((tall * tall_energies) @ tall.T, rest.T @ rest)
+    np.testing.assert_allclose((axes * wide_energies) @ axes.T, wide.T @ wide, atol=1e-9)
