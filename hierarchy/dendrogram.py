@@ -94,7 +94,7 @@ def macro_color(macro: int) -> str:
 
 
 def _figure(tree: ClassTree, hierarchy: Hierarchy, whole: Hierarchy | None = None) -> Figure:
-    """Lay out tree, names and legend on a page that grows with the leaves; `whole` has all classes, if these leaves are macros."""
+    """Lay out tree, names and legend on a page that grows with the leaves; `whole` has the classes of leaf macros."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
