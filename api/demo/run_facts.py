@@ -109,6 +109,8 @@ class RunFacts:
             "comparisons"
         ]
         first = compared[0]
+        if first["verdict"] == "not judged":
+            return first["sentence"]
         low, high = first["interval"]
         return texts(
             f"run_{VERDICTS.get(first['verdict'], 'open')}",

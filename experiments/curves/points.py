@@ -21,6 +21,7 @@ from aisles.experiments.methods.head_jobs import (
 )
 from aisles.experiments.methods.registry import Context, find_method
 from aisles.models.heads.closed_form import Background
+from aisles.models.heads.fitting import everyone
 from aisles.models.heads.predicted_rows import Table, of_rows
 from aisles.models.heads.registry import HEADS
 from aisles.models.heads.tuning import Parts, tune
@@ -99,9 +100,7 @@ class MemoryTrainer(Trainer):
 
     def _background(self, classes: np.ndarray, splits: np.ndarray) -> Background:
         if "train" not in self.backgrounds:
-            everyone = np.flatnonzero(splits == "train")
-            _, targets = np.unique(classes[everyone].astype(str), return_inverse=True)
-            self.backgrounds["train"] = Background(self.features[everyone], targets)
+            self.backgrounds["train"] = everyone(self.features, classes, splits)
         return self.backgrounds["train"]
 
 

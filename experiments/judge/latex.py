@@ -80,6 +80,8 @@ def result_sentence(metrics: Metrics) -> str:
     A benchmark's is the primary method's against the flat method that validation images prefer, else the first one.
     """
     first = (metrics["best_flat"] if metrics["kind"] == BENCHMARK else metrics)["comparisons"][0]
+    if first["verdict"] == "not judged":
+        return _escaped(first["sentence"])
     a, b = _escaped(first["a"]), _escaped(first["b"])
     said = {
         "better": f"{b} is more accurate than {a}",

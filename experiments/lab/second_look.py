@@ -123,9 +123,9 @@ def measure(data: Path, folder: Path, cache: Path | None) -> dict[str, Any]:
     looks = [f"second-look:{gate}@{share}" for gate in GATES for share in SHARES]
     for name in ("first-look", *(f"second-look-flat:{share}" for share in SHARES)):
         fit(name)
-    rivals = {name: f"second-look-flat:{fit(name)!r}/batch" for name in looks}
-    for rival in dict.fromkeys(rivals.values()):
-        fit(rival)
+    baselines = {name: f"second-look-flat:{fit(name)!r}/batch" for name in looks}
+    for baseline in dict.fromkeys(baselines.values()):
+        fit(baseline)
     everyone = context.trainer.flat(0, head="lda")
     add("all networks for every image", everyone.probs[test], 1.0, 1 + seconds[STRONG])
     first = first_look_of(context)
@@ -136,7 +136,7 @@ def measure(data: Path, folder: Path, cache: Path | None) -> dict[str, Any]:
         (baseline, name)
         for name in looks
         for baseline in (
-            rivals[name],
+            baselines[name],
             "two crops of the cheap network",
             "all networks for every image",
         )

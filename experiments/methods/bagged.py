@@ -33,6 +33,9 @@ def bootstrap(targets: np.ndarray, rows: np.ndarray, generator: np.random.Genera
 def flat_bagged(context: Context, head: str) -> MethodResult:
     """Choose settings once on all training images, then fit every member with these (Breiman, Bagging, 1996).
 
+    Each member learns from a bootstrap sample of the training images; where heads are fitted again on validation
+    images, all of these join every sample, so members differ by the training images alone.
+
     Raises
     ------
     ValueError
@@ -46,7 +49,7 @@ def flat_bagged(context: Context, head: str) -> MethodResult:
     n_classes, n_members = len(context.classes), len(two_stage_jobs(context.hierarchy, 0))
     train, val, test = (context.rows(split) for split in ("train", "val", "test"))
     products, refit = context.prepared.manifest.products, context.settings.training.refit
-    parts = Parts(context.features, context.targets, train, val, products)
+    parts = Parts(context.features, context.targets, train, val, products, asked=(val, test))
     chosen = tune(definition, parts, n_classes, refit=False)
     setting = {key: value for key, value in chosen.chosen.items() if key != "temperature"}
     one = replace(definition, grid=lambda _background: [setting])
@@ -56,7 +59,7 @@ def flat_bagged(context: Context, head: str) -> MethodResult:
         for _ in range(n_members):
             sample = replace(parts, train=bootstrap(context.targets, train, generator))
             member = tune(one, sample, n_classes, refit=refit, seed=seed)
-            tables.append((member.probs[test], member.val_probs[val]))
+            tables.append((member.probs, member.val_probs))
             parameters = n_members * getattr(member.model, "parameters", 0)
         of_test.append(np.mean([table for table, _ in tables], axis=0))
         of_val.append(np.mean([table for _, table in tables], axis=0))

@@ -66,7 +66,7 @@ def _submodel_heads(context: Context, parameter: str) -> list[HeadJob]:
     "coarse",
     description="two-stage discriminants whose router also learns from images known by their macro alone",
     baseline="flat-coarse-lda",
-    brings=("flat-coarse", "flat-lda", "flat-logistic", "soft:lda"),
+    brings=lambda rule: ("flat-coarse", "flat-lda", "flat-logistic", f"{rule or 'soft'}:{HEAD}"),
     heads=_submodel_heads,
     parameter="RULE",
     optional_parameter=True,
@@ -153,7 +153,7 @@ def _register_flat(
             fine_alone=fine_alone,
         )
 
-    register_method(name, description=what, role="flat")(flat)
+    register_method(name, description=what, role="flat", brings=(fine_alone,))(flat)
 
 
 _register_flat(

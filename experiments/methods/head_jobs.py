@@ -335,7 +335,11 @@ def _make(
     if worker:  # more threads would give the same numbers
         load_in_worker()
     features, classes, splits, _ = images
-    background = everyone(features, classes, splits)
+    whole = len(set(classes[splits == "train"]))
+    part_of_all = any(
+        HEADS[job.head or settings.head].fit is not None and len(job.label_of) < whole for job, _ in jobs
+    )
+    background = everyone(features, classes, splits) if part_of_all else None
     return [_make_one(folder, job, inputs, images, settings, background) for job, inputs in jobs]
 
 
@@ -345,7 +349,7 @@ def _make_one(
     inputs: Mapping[str, Any],
     images: tuple,
     settings: TrainingSettings,
-    background: "Background",
+    background: "Background | None",
 ) -> tuple[str, str | None]:
     try:
         step(folder / job.name, inputs, lambda part: _write_head(part, job, images, settings, background))

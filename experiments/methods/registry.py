@@ -196,7 +196,7 @@ class MethodDefinition:
     description: str
     role: Role
     baseline: str | Callable[[str], str] = FLAT
-    brings: tuple[str, ...] = ()
+    brings: tuple[str, ...] | Callable[[str], tuple[str, ...]] = ()
     heads: Callable[..., list[HeadJob]] | None = None
     classifier: Callable[..., FlatClassifier | TwoStageClassifier] | None = None
     parameter: str = ""
@@ -226,6 +226,12 @@ class Method:
         """The method that it is judged against."""
         baseline = self.definition.baseline
         return baseline if isinstance(baseline, str) else baseline(self.parameter)
+
+    @property
+    def brings(self) -> tuple[str, ...]:
+        """The methods that take part with it."""
+        brings = self.definition.brings
+        return brings(self.parameter) if callable(brings) else brings
 
     @property
     def description(self) -> str:
@@ -305,7 +311,7 @@ def register_method(
     description: str,
     role: Role = "two-stage",
     baseline: str | Callable[[str], str] = FLAT,
-    brings: tuple[str, ...] = (),
+    brings: tuple[str, ...] | Callable[[str], tuple[str, ...]] = (),
     heads: Callable[..., list[HeadJob]] | None = None,
     classifier: Callable[..., FlatClassifier | TwoStageClassifier] | None = None,
     parameter: str = "",
@@ -359,7 +365,7 @@ def register_method(
 
     def register(fit: Callable[..., MethodResult]) -> Callable[..., MethodResult]:
         definition = MethodDefinition(
-            name, fit, description, role, baseline, tuple(brings), heads, classifier, parameter, optional_parameter,
+            name, fit, description, role, baseline, brings, heads, classifier, parameter, optional_parameter,
             expand, module, extra, full, fine_tunes,
         )  # fmt: skip
         METHODS.add(name, definition)
@@ -432,7 +438,7 @@ def everyone(names: Iterable[str]) -> tuple[str, ...]:
         if method.name in found:
             continue
         found[method.name] = method
-        todo += [method.baseline, *method.definition.brings]
+        todo += [method.baseline, *method.brings]
     frozen = [name for name, method in found.items() if not method.definition.fine_tunes]
     order = list(METHODS)
     tuned = [method for method in found.values() if method.definition.fine_tunes]

@@ -80,8 +80,8 @@ class SentShares:
         return (
             f"{name} sent {100 * self.measured:.1f} % of test images to the stronger network, not the stated "
             f"{100 * self.stated:g} %; images like the validation images would have been {low} to {high} % (95 %). Its "
-            "threshold holds for images like those: compare it at its measured cost, take validation images from where "
-            "images will come from, or rank each batch (SHARE/batch)."
+            "threshold holds for images like those: compare it at its measured cost, or take validation images from "
+            "where images will come from. A second look can also rank each batch (SHARE/batch)."
         )
 
 
@@ -145,7 +145,7 @@ def share_interval(n_sent: float, n: float, n_new: int, level: float = LEVEL) ->
     -------
     (float, float)
     """
-    if n_sent in (0, n):
-        return n_sent / n, n_sent / n
+    if not n_sent:
+        return 0.0, 0.0
     low, high = betabinom(n_new, n_sent, n + 1 - n_sent).ppf([(1 - level) / 2, (1 + level) / 2]) / n_new
     return float(low), float(high)

@@ -1,7 +1,5 @@
 """Which sections a run's report has, and in which order."""
 
-import re
-
 from aisles.experiments.report.render.document import Document, Section, signed
 from aisles.experiments.report.sections.audit import audit_section
 from aisles.experiments.report.sections.classes import classes_section, confusion_section, tree_section
@@ -27,9 +25,6 @@ from aisles.experiments.runs.schema import ComparisonFacts
 from .changes import class_changes, image_changes
 from .headline import evidence, headline
 from .names import seeds_in_words, what_it_is
-
-PATH = r"(?<=')[^'\s]*/(?=[^'/\s]+')"
-"""What stands before a quoted file's name."""
 
 
 def run_document(run: Run) -> Document:
@@ -115,5 +110,5 @@ def _facts(run: Run) -> str:
 
 
 def _warnings(run: Run) -> list[str]:
-    """Return what is to be minded about the images, a line each; files by their names alone."""
-    return [f"Mind: {re.sub(PATH, '', warning)}" for warning in run.metrics["data"]["warnings"]]
+    """Return what is to be minded about the images, a line each."""
+    return [f"Mind: {warning}" for warning in run.metrics["data"]["warnings"]]

@@ -70,7 +70,8 @@ def in_words(plan: dict[str, Any]) -> str:
     """Return in words whether the comparison was pre-specified."""
     if not plan["earlier"]:
         return (
-            f"Pre-specified: {plan['primary']} against {plan['baseline']}, margin {size_in_points(plan['margin'])}, "
+            f"Pre-specified: {plan['primary']} against {plan['baseline']}, and against the flat method that validation "
+            f"images prefer, margin {size_in_points(plan['margin'])}, "
             f"alpha {plan['alpha']:g}, {plan['seeds']} seeds and the methods were written to plan.json before any test "
             "image was predicted."
         )

@@ -209,7 +209,7 @@ def coarse_table(run: Run) -> list[Block]:
     )
     caption = (
         "What images are worth of which only the macro-category is known: each method beside the same one without "
-        "them; p is corrected for their number (step-down max-T)."
+        "them; p and verdict are corrected for their number (step-down max-T), low and high hold for each alone."
     )
     return [Table("coarse_labels", caption, columns, rows)] if rows else []
 

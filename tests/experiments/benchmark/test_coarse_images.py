@@ -90,11 +90,12 @@ def test_a_benchmark_with_coarse_labels_compares_both_sides_fair_share_with_fine
     assert ("flat-coarse-lda", "coarse:soft") in judged and ("flat", "flat-coarse-lda") in judged
     alone = {(c["a"], c["b"]): c for c in result.metrics["coarse_labels"]}
     assert set(alone) == {
-        ("soft:lda", "coarse:soft"), ("flat-lda", "flat-coarse-lda"), ("flat-logistic", "flat-coarse")
+        ("soft:lda", "coarse:soft"), ("hie:lda", "coarse:hie"),
+        ("flat-lda", "flat-coarse-lda"), ("flat-logistic", "flat-coarse"),
     }  # fmt: skip
     for (a, b), found in alone.items():
         gained = np.mean(methods[b]["accuracy"]) - np.mean(methods[a]["accuracy"])
         assert found["difference"] == pytest.approx(gained)
     table = pd.read_csv(tmp_path / "run" / "tables" / "coarse_labels.csv")
-    assert len(table) == 3 and "known" in (tmp_path / "run" / "report.md").read_text()
+    assert len(table) == 4 and "known" in (tmp_path / "run" / "report.md").read_text()
     assert "coarse:soft" in (tmp_path / "run" / "settings.toml").read_text(encoding="utf-8")

@@ -1,5 +1,8 @@
 """The planted worlds of equal methods with training noise."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -17,3 +20,11 @@ def test_methods_are_equal_in_expectation_and_trainings_vary_as_planted():
 
 def test_tables_of_equal_methods_rarely_hold_a_claim():
     assert share_of_tables_with_a_claim(10, 3, 0.02) <= 0.3
+
+
+def test_the_committed_tables_hold_no_more_claims_than_chance_explains():
+    path = Path(__file__).parents[3] / "experiments/lab/results/planted-noise.json"
+    result = json.loads(path.read_text(encoding="utf-8"))
+    scatter = np.sqrt(0.05 * 0.95 / result["tables"])
+    assert len(result["found"]) == 4
+    assert all(found["tables_with_a_claim"] <= 0.05 + 2 * scatter for found in result["found"])

@@ -5,7 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from aisles.demo.run_facts import RunFacts
+from aisles.demo.texts import texts_in
 from aisles.experiments.benchmark.preparation import find_hierarchy, prepare_data
+from aisles.experiments.judge.latex import result_sentence
 from aisles.experiments.settings.benchmark import DataSettings, HierarchySettings, SweepSettings
 from aisles.hierarchy.clustering import CLUSTERINGS
 from aisles.hierarchy.hierarchy import Hierarchy
@@ -108,5 +111,7 @@ def test_a_benchmark_of_single_class_macros_gives_a_reason_in_place_of_a_verdict
         one for one in against if result.metrics["methods"][one["b"]]["role"] in ("two-stage", "hierarchy")
     ]
     assert routed and {one["verdict"] for one in routed} == {"not judged"}
+    assert result_sentence(result.metrics).startswith("No verdict on routing")
+    assert RunFacts(tmp_path / "run", result.metrics, []).verdict(texts_in("en")).startswith("No verdict on")
     assert {one["verdict"] for one in against if one not in routed}.isdisjoint({"not judged"})
     assert "No verdict on routing" in (tmp_path / "run" / "report.md").read_text(encoding="utf-8")

@@ -171,8 +171,15 @@ def test_the_bagged_ensemble_costs_what_two_stage_costs_and_differs_by_seed(cont
 )
 def test_designs_learn_nothing_from_test_images(context, name):
     test = context.rows("test")
-    features = context.features.copy()
-    features[test] = -7.0
-    trainer = MemoryTrainer(context.folder, context.prepared, features, "other", context.settings.training)
-    other = replace(context, features=features, trainer=trainer)
-    np.testing.assert_array_equal(fit(other, name).val_probs, fit(context, name).val_probs)
+    changed = test[: len(test) // 2]
+    features, manifest = context.features.copy(), context.prepared.manifest
+    features[changed], table = -7.0, manifest.table.copy()
+    table.loc[changed, "label"] = [f"C{(int(label[1:]) + 1) % 6}" for label in table["label"].iloc[changed]]
+    prepared = replace(context.prepared, manifest=replace(manifest, table=table))
+    trainer = MemoryTrainer(context.folder, prepared, features, "other", context.settings.training)
+    other = replace(context, prepared=prepared, features=features, trainer=trainer)
+    assert (other.targets[changed] != context.targets[changed]).all()
+    found, wanted = fit(other, name), fit(context, name)
+    np.testing.assert_array_equal(found.val_probs, wanted.val_probs)
+    np.testing.assert_allclose(found.probs[:, len(changed) :], wanted.probs[:, len(changed) :], atol=1e-12)
+    assert np.abs(found.probs[:, : len(changed)] - wanted.probs[:, : len(changed)]).max() > 0.01

@@ -21,9 +21,14 @@ def test_the_interval_holds_what_thresholds_send_as_often_as_it_says():
     assert share_interval(k, n, m, 0.5) == pytest.approx(np.quantile(measured, [0.25, 0.75]), abs=0.006)
 
 
-@pytest.mark.parametrize(("n_sent", "share"), [(0, 0.0), (7, 1.0)])
-def test_none_sent_and_all_sent_leave_nothing_open(n_sent, share):
-    assert share_interval(n_sent, 7, 100) == (share, share)
+def test_none_sent_leaves_nothing_open():
+    assert share_interval(0, 7, 100) == (0.0, 0.0)
+
+
+def test_all_sent_leaves_open_how_many_new_images_lie_below_the_least_urgent_one():
+    low, high = share_interval(7, 7, 100)
+    draws = np.random.default_rng(0).binomial(100, np.random.default_rng(1).beta(7, 1, 200_000)) / 100
+    assert high == 1.0 and low == pytest.approx(np.quantile(draws, 0.025), abs=0.011)
 
 
 def looks(rng, n):

@@ -15,7 +15,11 @@ def test_a_plan_names_what_decides_a_verdict(tmp_path):
         "primary": "soft", "baseline": "flat", "margin": 0.01, "alpha": 0.05, "seeds": 2, "methods": ["flat", "soft"],
     }  # fmt: skip
     assert (plan["test_images"], plan["images"], plan["earlier"]) == ("tests", "all", [])
-    assert in_words(plan).startswith("Pre-specified: soft against flat, margin 1 point, alpha 0.05, 2 seeds")
+    said = in_words(plan)
+    assert said.startswith(
+        "Pre-specified: soft against flat, and against the flat method that validation images"
+    )
+    assert ", margin 1 point, alpha 0.05, 2 seeds and the methods were written to plan.json before" in said
 
 
 def test_the_same_plan_again_stays_pre_specified(tmp_path):
