@@ -359,7 +359,7 @@ def _make_one(
 
 
 def _write_head(
-    part: Path, job: HeadJob, images: tuple, settings: TrainingSettings, background: "Background"
+    part: Path, job: HeadJob, images: tuple, settings: TrainingSettings, background: "Background | None"
 ) -> None:
     from aisles.models.heads.fitting import fit_labels, save_fitted
 
