@@ -1,16 +1,20 @@
 """Image files to batches of pixels, decoded in parallel while the network computes."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
 from aisles.data_prep.images.decoding import load_fitted
 from aisles.data_prep.images.fitting import Fitting
+from aisles.data_prep.io.errors import UnreadableImage
 
 DECODERS = max(2, os.cpu_count() or 1)
+AHEAD = 2
+"""Batches that are decoded before they are asked for."""
 
 
 def pixel_batches(
@@ -19,8 +23,8 @@ def pixel_batches(
     batch_size: int,
     *,
     order: np.ndarray | None = None,
-    change: Callable[[tf.Tensor, tf.Tensor], tf.Tensor] | None = None,
-) -> "tf.data.Dataset":
+    change: Callable[[np.ndarray, int], np.ndarray] | None = None,
+) -> Iterator[np.ndarray]:
     """Make batches of images.
 
     Parameters
@@ -34,29 +38,38 @@ def pixel_batches(
     order : int ndarray, optional
         Positions in `sources`, in the order to come; all from first to last unless given.
     change : callable, optional
-        What happens to each image, in the graph: (uint8 pixels, position in `sources`) -> uint8 pixels.
+        What happens to each image: (uint8 pixels, position in `sources`) -> uint8 pixels.
 
-    Returns
-    -------
-    tf.data.Dataset
-        Of uint8 tensors (batch, height, width, 3), RGB, 0-255.
+    Yields
+    ------
+    ndarray of uint8, of shape (batch, height, width, 3)
+        RGB, 0-255.
 
     Raises
     ------
     UnreadableImage
-        Raised inside the pipeline and seen by the reader as tf.errors.OpError; check the images beforehand.
+        If an image can't be decoded; it begins with the file's path where there is one.
     """
 
-    def load(index: np.ndarray) -> np.ndarray:
-        return load_fitted(sources[int(index)], fitting)
+    def load(position: int) -> np.ndarray:
+        source = sources[position]
+        try:
+            pixels = load_fitted(source, fitting)
+        except UnreadableImage as error:
+            place = "" if isinstance(source, bytes) else f"{source} "
+            raise UnreadableImage(f"{place}{error}. Repair it, or leave it out.") from error
+        return pixels if change is None else change(pixels, position)
 
-    def load_in_graph(index):
-        pixels = tf.ensure_shape(
-            tf.numpy_function(load, [index], tf.uint8, stateful=False), (*fitting.size, 3)
-        )
-        return pixels if change is None else change(pixels, index)
-
-    positions = np.arange(len(sources)) if order is None else np.asarray(order)
-    indices = tf.data.Dataset.from_tensor_slices(positions.astype(np.int64))
-    images = indices.map(load_in_graph, num_parallel_calls=DECODERS, deterministic=True)
-    return images.batch(batch_size).prefetch(2)
+    positions = range(len(sources)) if order is None else np.asarray(order).tolist()
+    starts = range(0, len(positions), batch_size)
+    with ThreadPoolExecutor(DECODERS, "decoding") as pool:
+        waiting: deque[list[Future[np.ndarray]]] = deque()
+        try:
+            for start in starts:
+                waiting.append([pool.submit(load, i) for i in positions[start : start + batch_size]])
+                if len(waiting) > AHEAD:
+                    yield np.stack([image.result() for image in waiting.popleft()])
+            while waiting:
+                yield np.stack([image.result() for image in waiting.popleft()])
+        finally:  # whoever stops reading waits for no image but those in the decoders' hands
+            pool.shutdown(wait=False, cancel_futures=True)

@@ -17,10 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
-from aisles.data_prep.images.decoding import check_image, read_image_bytes
-from aisles.data_prep.io.errors import UnreadableImage
+from aisles.data_prep.images.decoding import read_image_bytes
 from aisles.data_prep.io.files import features_cache
 from aisles.data_prep.io.progress import Progress
 from aisles.models.backbones.registry import AnyBackbone, Backbone, JoinedBackbone, OnnxBackbone
@@ -193,22 +191,16 @@ def _compute(
         return {}
     names, done = list(todo), {}
     batches = pixel_batches([Path(path) for path in todo.values()], backbone.fitting, batch_size)
-    try:
-        with Progress(f"{backbone.name} features", len(todo)) as bar:
-            for number, vectors in enumerate(passes(backbone, batches)):
-                some = names[number * batch_size :][: len(vectors)]
-                store.put(some, vectors)
-                done.update(zip(some, vectors, strict=True))
-                bar.update(len(some))
-    except tf.errors.OpError:
-        _name_the_unreadable(todo.values())
-        raise
+    with Progress(f"{backbone.name} features", len(todo)) as bar:
+        for number, vectors in enumerate(passes(backbone, batches)):
+            some = names[number * batch_size :][: len(vectors)]
+            store.put(some, vectors)
+            done.update(zip(some, vectors, strict=True))
+            bar.update(len(some))
     return done
 
 
-def passes(
-    backbone: Backbone | OnnxBackbone, batches: Iterable[tf.Tensor | np.ndarray]
-) -> Iterator[np.ndarray]:
+def passes(backbone: Backbone | OnnxBackbone, batches: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
     """Pass batches through the network, in their order, `IN_FLIGHT` at a time.
 
     While one batch waits for the slower half of an operation, or its features are being kept, the other one
@@ -223,12 +215,3 @@ def passes(
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-def _name_the_unreadable(paths: Iterable[str | Path]) -> None:
-    """Raise for the first file that can't be decoded: TensorFlow's own error doesn't name it."""
-    for path in paths:
-        try:
-            check_image(read_image_bytes(path))
-        except UnreadableImage as error:
-            raise UnreadableImage(f"{path} {error}. Repair it, or leave it out.") from None

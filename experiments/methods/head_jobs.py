@@ -40,8 +40,9 @@ TRAINING_VERSION = 2
 """Raised whenever the training itself changes what comes out."""
 CLOSED_FORM_VERSION = 3
 """The same for heads whose settings validation images choose."""
-WORTH_WORKERS = 12
-"""Heads from which on starting other processes pays."""
+WORTH_WORKERS = 12, 3
+"""Heads from which on starting other processes pays: in general, and of a table of `LARGE` numbers or more."""
+LARGE = 2_000_000
 TOGETHER = 16
 """Heads that one worker makes in a row at most."""
 
@@ -288,7 +289,8 @@ class Trainer:
     def _workers(self, n_missing: int) -> int:
         if self.jobs is not None:
             return min(self.jobs, n_missing)
-        if n_missing < WORTH_WORKERS or len(self.features) < 1000:
+        enough = WORTH_WORKERS[self.n_learning * self.features.shape[1] >= LARGE]
+        if n_missing < enough or len(self.features) < 1000:
             return 1
         return min(os.cpu_count() or 1, 8, n_missing)
 

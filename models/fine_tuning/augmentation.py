@@ -5,6 +5,7 @@ interruption changes it. Images go in and come out as uint8, as a network sees t
 """
 
 from collections.abc import Callable
+from functools import lru_cache, partial
 
 import numpy as np
 import tensorflow as tf
@@ -52,22 +53,30 @@ def changed(
     return tf.cast(tf.clip_by_value(tf.round(image), 0, 255), tf.uint8)
 
 
-def changer(augmentation: Augmentation, seed: int, epoch: int, numbers: np.ndarray | None = None) -> Callable:
-    """Return the function (pixels, index) -> pixels that `pixel_batches` takes.
+def changer(
+    augmentation: Augmentation, seed: int, epoch: int, numbers: np.ndarray | None = None
+) -> Callable[[np.ndarray, int], np.ndarray]:
+    """Return the function (pixels, position) -> pixels that `pixel_batches` takes.
 
     Parameters
     ----------
     augmentation : Augmentation
     seed, epoch : int
     numbers : int64 ndarray, optional
-        The number of each image; its index unless given.
+        The number of each image; its position unless given.
     """
-    draw = draw_of(seed, epoch)
+    draw, run = tf.constant(draw_of(seed, epoch), tf.int64), _compiled(augmentation)
 
-    def change(pixels, index):
-        return changed(augmentation, pixels, draw, index if numbers is None else tf.gather(numbers, index))
+    def change(pixels: np.ndarray, position: int) -> np.ndarray:
+        number = position if numbers is None else numbers[position]
+        return run(pixels, draw, tf.constant(number, tf.int64)).numpy()
 
     return change
+
+
+@lru_cache(maxsize=8)
+def _compiled(augmentation: Augmentation) -> Callable:
+    return tf.function(partial(changed, augmentation), autograph=False)
 
 
 def draw_of(seed: int, epoch: int) -> int:

@@ -144,7 +144,6 @@ class ImageTrainer:
         self.optimizer.build(self.variables)
         self.logits_of = keras.Model(head.inputs, head.get_layer("logits").output)
         self.step, self.check = self._compiled()
-        self._checked: tuple[LabeledImages, tf.data.Dataset] | None = None
         weights = balanced_weights(train.targets) if settings.class_weights else np.ones(len(train))
         self.image_weights = weights.astype(np.float32)
         steps = math.ceil(len(train) / settings.batch_size)
@@ -154,7 +153,7 @@ class ImageTrainer:
         """Train one epoch with the rate times `factor`; give mean loss and accuracy over its images."""
         settings, size = self.settings, self.settings.batch_size
         order = np.random.default_rng([self.seed, epoch]).permutation(len(self.train))[: self.n_steps * size]
-        change = settings.augmentation and changer(settings.augmentation, self.seed, epoch)
+        change = changer(settings.augmentation, self.seed, epoch) if settings.augmentation else None
         batches = pixel_batches(self.train.paths, self.backbone.fitting, size, order=order, change=change)
         total = np.zeros(2)
         for number, pixels in enumerate(progress(batches, description, self.n_steps, "steps")):
@@ -171,11 +170,9 @@ class ImageTrainer:
 
     def evaluate(self, images: LabeledImages) -> tuple[float, float]:
         """Return mean loss and accuracy of images as they are; a loss that is no number is a ValueError."""
-        if self._checked is None or self._checked[0] is not images:
-            batches = pixel_batches(images.paths, self.backbone.fitting, self.settings.batch_size)
-            self._checked = (images, batches)
+        batches = pixel_batches(images.paths, self.backbone.fitting, self.settings.batch_size)
         total, start = np.zeros(2), 0
-        for pixels in self._checked[1]:
+        for pixels in batches:
             targets = images.targets[start : start + len(pixels)].astype(np.int32)
             total, start = total + self.check(pixels, targets).numpy(), start + len(pixels)
         if not np.isfinite(total).all():

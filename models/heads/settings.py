@@ -37,7 +37,7 @@ class HeadTraining(Section):
         ge=1,
         description="Epochs without a lower validation loss after which training stops; the best weights are kept.",
     )
-    learning_rate: float = Field(default=3e-4, gt=0, description="Adam's learning rate.")
+    learning_rate: float = Field(default=6e-4, gt=0, description="Adam's learning rate.")
     batch_size: int = Field(default=32, ge=1, description="Images per step.")
     label_smoothing: float = Field(
         default=0.0, ge=0, lt=1, description="Share of the probability spread evenly over all labels."

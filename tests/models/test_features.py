@@ -2,6 +2,8 @@
 
 import hashlib
 import sqlite3
+import subprocess
+import sys
 from dataclasses import replace
 
 import keras
@@ -199,3 +201,27 @@ def test_an_unreadable_image_is_named(backbone, paths, tmp_path):
     (tmp_path / "text.jpg").write_text("no image")
     with pytest.raises(UnreadableImage, match="text.jpg"):
         extract(backbone, [*paths, tmp_path / "text.jpg"], cache=tmp_path / "cache")
+
+
+@pytest.mark.slow
+def test_a_program_that_does_not_catch_an_unreadable_image_ends(tmp_path):
+    program = (
+        "import sys; from pathlib import Path; from aisles.models.backbones.registry import build_backbone\n"
+        "from aisles.models.features import extract\n"
+        "paths = [Path('nowhere.jpg'), *sorted(Path(sys.argv[1]).iterdir())]\n"
+        "backbone = build_backbone('efficientnet_lite0', weights='none', input_size=(32, 32))\n"
+        "extract(backbone, paths, images=[str(path) for path in paths], cache=sys.argv[2])\n"
+    )
+    rng = np.random.default_rng(2)
+    (tmp_path / "photos").mkdir()
+    for i in range(200):
+        pixels = rng.integers(0, 256, (300, 300, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{i:03d}.jpg")
+    ended = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "photos", tmp_path / "cache"],
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert ended.returncode == 1
+    assert "nowhere.jpg can't be read: No such file or directory. Repair it, or leave it out." in ended.stderr
