@@ -399,8 +399,11 @@ def test_p_values_flip_whole_products_and_count_seeds(told):
         flipped = (np.abs(flips) >= abs(sums.sum()) - 1e-9).mean()
         images, seeds, mean, g, df = spread(told, found, a, b)
         size = abs(mean) / math.sqrt(images + seeds)
-        levels = np.geomspace(1e-6, 1, 20_001)
-        counted = levels[np.argmin(np.abs([critical(x, images, seeds, g, df) - size for x in levels]))]
+
+        def beyond(power, images=images, seeds=seeds, g=g, df=df, size=size):
+            return critical(10**power, images, seeds, g, df) - size
+
+        counted = 1e-6 if beyond(-6) < 0 else 1.0 if beyond(0) > 0 else 10 ** optimize.bisect(beyond, -6, 0)
         assert found["p_value"] == pytest.approx(max(flipped, counted), abs=0.02)
 
 

@@ -139,6 +139,7 @@ def test_splitting_by_image_lets_products_leak(tmp_path, drawn_goods, small_run)
     assert crossing[0] == 0 and crossing[1] > 5
 
 
+@pytest.mark.slow
 @pytest.mark.keras
 def test_fewer_training_images_are_judged_on_the_same_test_images(tmp_path, drawn_goods, small_run):
     table = pd.read_csv(drawn_goods / "metadata.csv")

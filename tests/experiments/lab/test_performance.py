@@ -141,6 +141,7 @@ def test_growth_is_measured_in_processes_of_their_own():
     assert (time_.limit, memory.limit) == (1.15, 1.1)
 
 
+@pytest.mark.slow
 def test_an_update_is_measured_beside_training_anew():
     from experiments.lab.update_speed import update_ratios
 
