@@ -6,7 +6,9 @@ import numpy as np
 
 from aisles.experiments.runs.predictions import Predictions
 from aisles.experiments.settings.benchmark import ComparisonSettings
-from aisles.experiments.stats.verdict import as_json, compare, compare_family
+from aisles.experiments.stats.verdict import compare, compare_family
+
+from .routable import judged_on
 
 
 def compare_controls(predictions: Predictions, settings: ComparisonSettings) -> dict[str, Any]:
@@ -33,7 +35,7 @@ def compare_controls(predictions: Predictions, settings: ComparisonSettings) -> 
     )
     return {
         "random": _random(predictions, settings, partitions) if partitions else None,
-        "hierarchies": [as_json(comparison) for comparison in judged],
+        "hierarchies": [judged_on(predictions.hierarchy, comparison) for comparison in judged],
     }
 
 
@@ -57,7 +59,7 @@ def _random(predictions: Predictions, settings: ComparisonSettings, partitions: 
         "accuracy_sd": _sd(accuracies),
         "difference_per_partition": differences,
         "difference_sd": _sd(differences),
-        "comparison": as_json(together),
+        "comparison": judged_on(predictions.hierarchy, together),
     }
 
 

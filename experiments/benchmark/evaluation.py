@@ -24,6 +24,7 @@ from aisles.hierarchy.calibration import fit_composed_temperatures
 from aisles.hierarchy.rules import in_parts, parse_rule
 
 from .controls import compare_controls
+from .routable import judged_on
 
 PARTLY = "better than some"
 HIERARCHICAL_SCORES = (
@@ -101,7 +102,7 @@ def coarse_against_fine(predictions: Predictions, settings: ComparisonSettings) 
     """
     known = predictions.methods
     pairs = [(method.fine_alone, name) for name, method in known.items() if method.fine_alone in known]
-    return {"coarse_labels": [as_json(one) for one in family(predictions, settings, pairs)]} if pairs else {}
+    return {"coarse_labels": _judged(predictions, family(predictions, settings, pairs))} if pairs else {}
 
 
 def judge(predictions: Predictions, settings: ComparisonSettings, a: str, b: str) -> Comparison:
@@ -214,17 +215,11 @@ def partly(best: Mapping[str, Any], unbeaten: Sequence[Comparison]) -> str:
 
 def _judged(predictions: Predictions, comparisons: Iterable[Comparison]) -> list[dict[str, Any]]:
     """Return comparisons as JSON; those of methods that route have no verdict where there is nothing to route."""
-    why, facts = _unroutable(predictions), [as_json(comparison) for comparison in comparisons]
-    for one in facts:
-        if why and predictions.methods[one["b"]].role in ("two-stage", "hierarchy"):
-            one.update(verdict="not judged", sentence=why)
-    return facts
-
-
-def _unroutable(predictions: Predictions) -> str | None:
-    """Return, in place of a verdict, why routing can't be judged on this hierarchy, if it can't."""
-    why = predictions.hierarchy.degenerate
-    return why and f"No verdict on routing: {why}. Group the classes otherwise (--macros, --hierarchy)."
+    roles = {name: method.role for name, method in predictions.methods.items()}
+    return [
+        judged_on(predictions.hierarchy, one) if roles[one.b] in ("two-stage", "hierarchy") else as_json(one)
+        for one in comparisons
+    ]
 
 
 def claim(best: Comparison, flat: Comparison) -> str:

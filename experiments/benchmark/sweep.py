@@ -8,9 +8,11 @@ from scipy.stats import spearmanr
 
 from aisles.experiments.metrics.answers import accuracy
 from aisles.experiments.settings.benchmark import ComparisonSettings
-from aisles.experiments.stats.verdict import as_json, compare_family
+from aisles.experiments.stats.verdict import compare_family
 from aisles.hierarchy.class_tree import ClassTree
 from aisles.hierarchy.hierarchy import Hierarchy
+
+from .routable import judged_on
 
 
 def sweep_cuts(
@@ -48,13 +50,14 @@ def sweep_cuts(
         over `n_cuts` cuts; null with fewer than 3. It has no p-value: cuts of one tree are nested and answer the same
         images, so they are no independent draws. `ceiling_rank_correlation`: the same of `ceiling`.
     """
-    cuts, correct = [], {"flat": flat_correct}
+    cuts, correct, hierarchies = [], {"flat": flat_correct}, []
     for linkage, tree in trees.items():
         for k in (k for k in macros if 2 <= k <= len(tree.classes)):
             hierarchy = tree.cut(k)
             given, routed = answers(hierarchy)
             name = f"{linkage} {k}"
             correct[name] = given == truth
+            hierarchies.append(hierarchy)
             shares = [accuracy(truth, row) for row in given]
             said = forecasts.get((linkage, k), {})
             cuts.append(
@@ -73,8 +76,8 @@ def sweep_cuts(
     judged = compare_family(
         pairs, correct, products, margin=settings.margin, alpha=settings.alpha, n_resamples=2_000
     )
-    for cut, comparison in zip(cuts, judged, strict=True):
-        cut["comparison"] = as_json(comparison)
+    for cut, hierarchy, comparison in zip(cuts, hierarchies, judged, strict=True):
+        cut["comparison"] = judged_on(hierarchy, comparison)
     return {
         "cuts": cuts,
         "forecast_rank_correlation": _rank_correlation(cuts, "excess"),

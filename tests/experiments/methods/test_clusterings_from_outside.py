@@ -103,8 +103,14 @@ def test_a_benchmark_of_single_class_macros_gives_a_reason_in_place_of_a_verdict
     alone.write(tmp_path / "alone.json")
     file = json.dumps(str(tmp_path / "alone.json"))
     result = small_run(
-        drawn_goods, tmp_path / "run", f"hierarchy.file={file}", "comparison.seeds=1", "training.epochs=2"
-    )
+        drawn_goods, tmp_path / "run", f"hierarchy.file={file}", "comparison.seeds=1", "training.epochs=2",
+        "sweep.macros=[3,8]", sweep=True,
+    )  # fmt: skip
+    sweep = result.metrics["sweep"]["cuts"]
+    assert {cut["macros"]: cut["comparison"]["verdict"] == "not judged" for cut in sweep} == {
+        3: False,
+        8: True,
+    }
     assert "No verdict on routing: each of the 8 macros holds a single class" in result.metrics["verdict"]
     against = (*result.metrics["comparisons"], *result.metrics["best_flat"]["comparisons"])
     routed = [
