@@ -183,8 +183,7 @@ def against_best_flat(predictions: Predictions, settings: ComparisonSettings) ->
     ]
     accuracies = {
         name: float((predictions.methods[name].val_probs.argmax(2) == predictions.val_truth).mean())
-        for name, role in roles.items()
-        if role in ("flat", "ensemble")
+        for name in flat_methods(predictions)
     }
     return {
         "name": strongest,

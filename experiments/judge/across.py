@@ -1,8 +1,8 @@
 """Runs on several data sets: each one's paired difference, and what they say together."""
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from scipy import stats
@@ -11,14 +11,17 @@ from aisles.data_prep.io.errors import DataError
 from aisles.experiments.report.plots.verdict import difference_plots
 from aisles.experiments.report.render.document import Column, Document, Plot, Section, Table, Text, p_text
 from aisles.experiments.report.writing import ReportFiles, write_document
-from aisles.experiments.runs.reader import read_metrics
+from aisles.experiments.runs.reader import read_metrics, read_run
 from aisles.experiments.runs.schema import BENCHMARK, ComparisonFacts, Metrics
 from aisles.experiments.runs.writer import write_json
+from aisles.experiments.stats.every_flat import PARTLY
 from aisles.experiments.stats.points import change_in_points, interval_in_points
+from aisles.experiments.stats.verdict import compare
 
 from .meta_analysis import RandomEffects, random_effects
 
 FEW_SETS = 5
+BEST_FLAT = "best flat"
 
 
 @dataclass(frozen=True)
@@ -34,19 +37,31 @@ class AcrossSets:
     errors : tuple of float
         Standard error of each difference: the width of its interval over twice the normal quantile of its level.
     combined : RandomEffects
+    against : mapping of str to (RandomEffects or None)
+        The same with every flat method that all sets have, where the sets' best flat methods are beaten: validation
+        images may have chosen weak ones. None for one whose answers never differ in a set, and for one that is unbeaten
+        in a set and missing in another.
     """
 
     names: tuple[str, ...]
     comparisons: tuple[ComparisonFacts, ...]
     errors: tuple[float, ...]
     combined: RandomEffects
+    against: Mapping[str, RandomEffects | None] = field(default_factory=dict)
+
+    @property
+    def unbeaten(self) -> tuple[str, ...]:
+        """The flat methods than which the method is not shown better over all sets."""
+        return tuple(name for name, found in self.against.items() if found is None or found.low <= 0)
 
     @property
     def verdict(self) -> str:
-        """Better, worse, equivalent (the interval lies inside the margin), or no difference shown."""
+        """Better, better than some, worse, equivalent (the interval lies inside the margin), or no difference shown."""
         margin = min(comparison["margin"] for comparison in self.comparisons)
-        if self.combined.low > 0 or self.combined.high < 0:
-            return "better" if self.combined.low > 0 else "worse"
+        if self.combined.high < 0:
+            return "worse"
+        if self.combined.low > 0:
+            return PARTLY if self.unbeaten else "better"
         inside = -margin < self.combined.low and self.combined.high < margin
         return "equivalent" if inside else "no difference shown"
 
@@ -59,6 +74,7 @@ class AcrossSets:
             "worse": f"{b} is worse than {a}",
             "equivalent": f"{b} and {a} are equivalent",
             "no difference shown": f"No difference shown between {b} and {a}",
+            PARTLY: f"No advantage shown of {b} over flat",
         }[self.verdict]
         few = "" if k >= FEW_SETS else " So few say little about another data set."
         spread = ""
@@ -66,18 +82,29 @@ class AcrossSets:
             expected = interval_in_points(found.prediction)
             spread = f" On another such set {expected} points are to be expected."
         mean = f"{change_in_points(found.mean)} on average"
+        partly = ""
+        if self.verdict == PARTLY:
+            mean += ", against the flat methods that validation images prefer"
+            partly = f" But {b} is not shown better than {', '.join(map(self._told, self.unbeaten))}."
         interval = f"95 % interval {interval_in_points((found.low, found.high))}"
         differ = f"tau {100 * found.tau:.1f} points, I2 {100 * found.i_squared:.0f} %, Q {found.q:.1f}"
         return (
             f"{said}, over {k} data sets: {mean} ({interval}, p = {p_text(found.p_value)}; sets differ with {differ}, "
-            f"p = {p_text(found.q_p_value)}).{spread} This rests on {k} data sets, not on their images.{few}"
+            f"p = {p_text(found.q_p_value)}).{partly}{spread} This rests on {k} data sets, not on their images.{few}"
         ).replace("p = <", "p <")
+
+    def _told(self, flat: str) -> str:
+        found = self.against[flat]
+        return flat if found is None else f"{flat} ({change_in_points(found.mean)} on average)"
 
 
 def combine_runs(
     folders: Sequence[str | Path], *, method: str | None = None, estimator: str = "reml"
 ) -> AcrossSets:
     """Combine the comparisons of runs on different data sets.
+
+    A method that is better than the sets' best flat methods is called better only if it is shown better than each flat
+    method that all sets have, too: their answers are read from the runs' predictions for that.
 
     Parameters
     ----------
@@ -109,17 +136,45 @@ def combine_runs(
             f"The runs compare different methods ({said}). Name one that all have: --method NAME."
         )
     _check_apart(paths, metrics)
-    errors = []
-    for path, comparison in zip(paths, chosen, strict=True):
-        low, high = comparison["interval"]
-        if not high > low:
+    errors = [_error(comparison["interval"], comparison["alpha"]) for comparison in chosen]
+    for path, error in zip(paths, errors, strict=True):
+        if not error > 0:
             raise DataError(
                 f"The interval of {path} has no width: the two systems never differ there. Leave it out."
             )
-        errors.append((high - low) / (2 * float(stats.norm.ppf(1 - comparison["alpha"] / 2))))
     effects = [comparison["difference"] for comparison in chosen]
     combined = random_effects(effects, errors, method=estimator)
-    return AcrossSets(_names(paths), tuple(chosen), tuple(errors), combined)
+    against = {}
+    if combined.low > 0 and chosen[0]["a"] == BEST_FLAT:
+        against = _against_every(paths, chosen, metrics, estimator)
+    return AcrossSets(_names(paths), tuple(chosen), tuple(errors), combined, against)
+
+
+def _error(interval: Sequence[float], alpha: float) -> float:
+    """Return the standard error that an interval of level 1 - alpha implies."""
+    return (interval[1] - interval[0]) / (2 * float(stats.norm.ppf(1 - alpha / 2)))
+
+
+def _against_every(
+    paths: Sequence[Path], chosen: Sequence[ComparisonFacts], metrics: Sequence[Metrics], estimator: str
+) -> dict[str, RandomEffects | None]:
+    """Combine a method's differences from each flat method that all sets have; None for one that can't be combined."""
+    candidates = [list(each["best_flat"]["val_accuracy"]) for each in metrics if each["kind"] == BENCHMARK]
+    shared = [flat for flat in candidates[0] if all(flat in others for others in candidates)]
+    effects: dict[str, list[float]] = {flat: [] for flat in shared}
+    errors: dict[str, list[float]] = {flat: [] for flat in shared}
+    for path, comparison in zip(paths, chosen, strict=True):
+        run, alpha = read_run(path), comparison["alpha"]
+        for flat in shared:
+            one = compare(run.correct(flat), run.correct(comparison["b"]), run.products, alpha=alpha)
+            effects[flat].append(one.difference)
+            errors[flat].append(_error(one.interval, alpha))
+    alone = [flat for comparison in chosen for flat in comparison.get("unbeaten", []) if flat not in shared]
+    together = {
+        flat: random_effects(effects[flat], errors[flat], method=estimator) if min(errors[flat]) > 0 else None
+        for flat in shared
+    }
+    return together | dict.fromkeys(alone)
 
 
 def write_across(across: AcrossSets, folder: Path) -> ReportFiles:
@@ -130,6 +185,8 @@ def write_across(across: AcrossSets, folder: Path) -> ReportFiles:
             for name, error, comparison in zip(across.names, across.errors, across.comparisons, strict=True)
         ],
         "combined": asdict(across.combined),
+        "against": {flat: found and asdict(found) for flat, found in across.against.items()},
+        "unbeaten": list(across.unbeaten),
         "verdict": across.verdict,
         "sentence": across.sentence(),
     }
@@ -179,10 +236,32 @@ def _document(across: AcrossSets) -> Document:
         ),
         sections=(
             Section(
-                "sets", "Sets", (Table("across", "Each run's own comparison.", columns, rows), Text(how))
+                "sets",
+                "Sets",
+                (Table("across", "Each run's own comparison.", columns, rows), Text(how), *_flats(across)),
             ),
         ),
     )
+
+
+def _flats(across: AcrossSets) -> tuple[Table, ...]:
+    """Return the table of flat methods that all sets have, where each of them was met."""
+    if not across.against:
+        return ()
+    columns = (
+        Column("flat method"), Column("difference", "points"), Column("low", "points"), Column("high", "points"),
+        Column("p", "p"), Column("shown better", "word"),
+    )  # fmt: skip
+    rows = tuple(
+        (flat, *((None,) * 4 if found is None else (found.mean, found.low, found.high, found.p_value)),
+         "no" if flat in across.unbeaten else "yes")
+        for flat, found in across.against.items()
+    )  # fmt: skip
+    caption = (
+        f"{across.comparisons[0]['b']} less each flat method that all sets have. Better is what is shown better than "
+        "all of them; no number where a set lacks the method or answers never differ."
+    )
+    return (Table("across-flat", caption, columns, rows),)
 
 
 def _chosen(folder: Path, metrics: Metrics, method: str | None) -> ComparisonFacts:
@@ -190,7 +269,7 @@ def _chosen(folder: Path, metrics: Metrics, method: str | None) -> ComparisonFac
     strongest = metrics["best_flat"]["comparisons"] if metrics["kind"] == BENCHMARK else []
     judged = strongest[:1] if method is None else [c for c in strongest if c["b"] == method]
     if judged:
-        return {**judged[0], "a": "best flat"}
+        return {**judged[0], "a": BEST_FLAT}
     if method is None:
         return metrics["comparisons"][0]
     found = next((c for c in metrics["comparisons"] if c["b"] == method), None)

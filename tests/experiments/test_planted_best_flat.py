@@ -12,7 +12,7 @@ from scipy.stats import norm
 from aisles.experiments.benchmark.evaluation import best_flat, evaluate
 from aisles.experiments.benchmark.run import BenchmarkResult
 from aisles.experiments.benchmark.summary import summary
-from aisles.experiments.judge.across import combine_runs
+from aisles.experiments.judge.across import combine_runs, write_across
 from aisles.experiments.judge.latex import result_sentence
 from aisles.experiments.methods.registry import MethodResult
 from aisles.experiments.report.writing import write_report
@@ -229,3 +229,50 @@ def test_a_method_that_beats_every_flat_model_is_better_whichever_validation_pre
     tree = cluster_classes(ClassEmbeddings(CLASSES, np.eye(8)))
     (judged,) = whole(predictions, tree.linkage, "all")["best_flat"]["comparisons"]
     assert judged["a"] == "flat-knn" and judged["verdict"] == "better" and "unbeaten" not in judged
+
+
+def sets_of(folder, accuracies, on_validation, seeds=range(3)):
+    """Write a run of each seed; return their folders."""
+    for seed in seeds:
+        written(planted(accuracies, seed, on_validation=on_validation), folder / f"set{seed}", str(seed))
+    return [folder / f"set{seed}" for seed in seeds]
+
+
+def test_several_weak_choices_of_validation_images_make_no_win_together(tmp_path):
+    accuracies = {"flat": 0.70, "flat-knn": 0.72, "flat-lda": 0.80, "soft": 0.80}
+    across = combine_runs(sets_of(tmp_path, accuracies, {"flat-knn": 0.9}))
+    assert [c["verdict"] for c in across.comparisons] == ["better than some"] * 3
+    assert across.combined.low > 0 and across.verdict == "better than some"
+    assert across.unbeaten == ("flat-lda",) and set(across.against) == {"flat", "flat-knn", "flat-lda"}
+    assert across.sentence().startswith("No advantage shown of soft over flat, over 3 data sets: +")
+    assert "But soft is not shown better than flat-lda (" in across.sentence()
+    write_across(across, tmp_path / "out")
+    content = json.loads((tmp_path / "out" / "across.json").read_text())
+    assert content["verdict"] == "better than some" and content["unbeaten"] == ["flat-lda"]
+    assert "| flat-lda | " in (tmp_path / "out" / "across.md").read_text()
+
+
+def test_sets_too_small_to_show_an_advantage_each_still_meet_every_flat_model_together(tmp_path):
+    accuracies = {"flat": 0.70, "flat-knn": 0.775, "flat-lda": 0.80, "soft": 0.80}
+    across = combine_runs(sets_of(tmp_path, accuracies, {"flat-knn": 0.9}, range(6)))
+    assert across.combined.low > 0 and across.verdict == "better than some" and "flat-lda" in across.unbeaten
+
+
+def test_a_method_that_beats_every_flat_model_in_all_sets_is_better_over_them(tmp_path):
+    accuracies = {"flat": 0.70, "flat-knn": 0.72, "flat-lda": 0.76, "soft": 0.84}
+    folders = sets_of(tmp_path, accuracies, {"flat-knn": 0.9}, range(4))
+    across = combine_runs(folders)
+    assert across.verdict == "better" and across.unbeaten == ()
+    lda = across.against["flat-lda"]
+    assert lda is not None and 0.06 < lda.mean < 0.10
+    assert across.sentence().startswith("soft is better than best flat, over 4 data sets: +")
+
+
+def test_a_flat_model_that_one_set_alone_has_and_that_is_not_beaten_there_keeps_the_claim_back(tmp_path):
+    without = {"flat": 0.70, "flat-knn": 0.72, "soft": 0.80}
+    folders = sets_of(tmp_path, without, {"flat-knn": 0.9}, range(2))
+    folders += sets_of(tmp_path, without | {"flat-lda": 0.80}, {"flat-knn": 0.9}, range(2, 3))
+    across = combine_runs(folders)
+    assert across.against["flat-lda"] is None and across.unbeaten == ("flat-lda",)
+    assert across.verdict == "better than some"
+    assert "not shown better than flat-lda." in across.sentence()
