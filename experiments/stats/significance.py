@@ -8,6 +8,7 @@ from scipy import optimize, stats
 
 from .levels import ALPHA, MARGIN
 from .resampling import Interval, check_share, product_sums
+from .training_noise import Noise
 
 
 @dataclass(frozen=True)
@@ -123,8 +124,8 @@ def tost(
     alpha : float
         Level of each one-sided test; the interval has level 1 - 2 alpha.
     more : float
-        Further variance of the mean, over training seeds, with `df` degrees of freedom; Student's t then has those of
-        Satterthwaite (Biometrics Bulletin 2, 1946).
+        Further variance of the mean, over training seeds, with `df` degrees of freedom; the quantile then is Cochran's
+        weighted one, as in the test of a difference (`training_noise`).
     df : int
 
     Returns
@@ -148,11 +149,11 @@ def tost(
     sums, sizes = np.append(totals.sums, [usual, -usual]), np.append(totals.sizes, [usual, usual])
     estimate = float(sums.sum() / sizes.sum())
     images, n_images = float(((sums - estimate * sizes) ** 2).sum()) / sizes.sum() ** 2, len(totals.sums) + 1
-    error = float(np.sqrt(images + more))
-    freedom = (images + more) ** 2 / (images**2 / n_images + (more**2 / df if more else 0.0))
-    student = stats.t(freedom)
-    half = float(student.ppf(1 - alpha)) * error
-    p_value = float(student.sf((margin - abs(estimate)) / error))
+    noise = Noise(images, 2 * more, n_images + 1, 2, max(df, 1))  # `seeds` is `more` then
+    error, room = noise.standard_error, margin - abs(estimate)
+    half = noise.critical(2 * alpha) * error
+    tail = noise.p_value(room) / 2
+    p_value = tail if room > 0 else 1 - tail
     return Equivalence(
         Interval(estimate, estimate - half, estimate + half, 1 - 2 * alpha), error, margin, p_value
     )

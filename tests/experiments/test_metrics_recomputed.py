@@ -423,11 +423,16 @@ def test_holm_equivalence_and_the_smallest_difference(told):
         _, seeds, _, _, df = spread(told, found, a, b)
         images = ((d - mean * n) ** 2).sum() / n.sum() ** 2
         error = math.sqrt(images + seeds)
-        freedom = (images + seeds) ** 2 / (images**2 / (len(sums) + 1) + (seeds**2 / df if seeds else 0))
-        t = stats.t(freedom)
-        half = t.ppf(0.95) * error
+        room, freedom = (0.01 - abs(mean)) / error, len(sums) + 1
+
+        def beyond(p, images=images, seeds=seeds, df=df, freedom=freedom, room=room):
+            weighted = images * stats.t.isf(p, freedom) + (seeds * stats.t.isf(p, df) if seeds else 0)
+            return weighted / (images + seeds) - room
+
+        half = (beyond(0.05) + room) * error
         assert found["equivalence_interval"] == pytest.approx([mean - half, mean + half])
-        assert found["equivalence_p"] == pytest.approx(t.sf((0.01 - abs(mean)) / error))
+        counted = optimize.bisect(beyond, 1e-14, 1 - 1e-14, xtol=1e-14)
+        assert found["equivalence_p"] == pytest.approx(counted, rel=1e-6, abs=1e-9)
         gains = (b.astype(float) - a).mean(0)
         squares = (gains**2).sum()
         effect = (sums["sum"] ** 2).sum() / squares if squares else 1.0

@@ -86,6 +86,31 @@ def test_few_images_without_disagreement_prove_no_equivalence():
     assert tost(np.zeros(5000)).p_value < 0.001
 
 
+def test_with_two_seeds_equivalence_at_exactly_the_margin_is_claimed_in_five_of_a_hundred_worlds_at_most():
+    """In the reduced form: images vary the mean by .001, seeds by .003, which two of them tell badly."""
+    rng, claims, worlds = np.random.default_rng(0), 0, 3000
+    for _ in range(worlds):
+        seeds = 0.5 + np.sqrt(2 * 0.003) * rng.normal(size=2)
+        differences = seeds.mean() + rng.normal(size=1000)
+        claims += tost(differences, margin=0.5, more=np.var(seeds, ddof=1) / 2, df=1).p_value < 0.05
+    assert claims / worlds < 0.055  # Satterthwaite's degrees of freedom: .075
+
+
+def test_equivalence_over_images_and_seeds_has_cochrans_quantile_by_hand():
+    result = tost(np.tile([1.0, 0, 0, -1], 25), margin=0.3, more=0.004, df=2)
+    images = (50 + 2) / 102**2
+    quantile = (images * stats.t.isf(0.05, 101) + 0.004 * stats.t.isf(0.05, 2)) / (images + 0.004)
+    half = quantile * np.sqrt(images + 0.004)
+    assert (result.interval.low, result.interval.high) == pytest.approx((-half, half))
+    assert (result.p_value < 0.05) == (half < 0.3)
+    at_the_edge = tost(np.tile([1.0, 0, 0, -1], 25), margin=half, more=0.004, df=2)
+    assert at_the_edge.p_value == pytest.approx(0.05)
+
+
+def test_a_difference_beyond_the_margin_has_a_p_value_above_one_half():
+    assert tost(np.full(50, 0.2), margin=0.1, more=0.001, df=2).p_value > 0.5
+
+
 def test_tost_is_wider_when_products_err_together():
     differences = np.tile([1.0] * 4 + [0.0] * 32 + [-1.0] * 4, 10)
     products = np.arange(400) // 4
