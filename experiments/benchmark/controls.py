@@ -52,6 +52,7 @@ def _random(predictions: Predictions, settings: ComparisonSettings, partitions: 
         margin=settings.margin,
         alpha=settings.alpha,
         replications=np.repeat(np.arange(len(partitions)), len(primary)),
+        unit="random partition",
     )
     return {
         "partitions": partitions,

@@ -108,6 +108,8 @@ class Comparison:
         What was set beforehand.
     verdict : str
         "better", "worse", "equivalent" or "no difference shown".
+    unit : str
+        What is replicated: "seed", or what `replications` tells apart.
     family : int
         How many comparisons were corrected together, 1 without correction; `smallest_detectable` is never corrected.
     """
@@ -135,6 +137,7 @@ class Comparison:
     alpha: float
     power: float
     verdict: Verdict
+    unit: str = "seed"
     family: int = 1
     simultaneous: tuple[float, float] | None = None
 
@@ -156,6 +159,8 @@ class Comparison:
     @property
     def about(self) -> str:
         """What the verdict speaks of: these trained models, or the methods over training seeds."""
+        if self.unit != "seed":
+            return f"other images and other {self.unit}s (tried: {self.n_seeds})"
         if self.n_seeds > 1:
             return f"the methods, over other images and other training seeds ({self.n_seeds} were tried)"
         return "these trained models on other images; training them again may change it"
@@ -173,7 +178,8 @@ class Comparison:
         p = ("p of equivalence" if same else "p") + (" < 0.0001" if value < 1e-4 else f" = {value:.2g}")
         corrected = f", corrected for {self.family} comparisons" if self.family > 1 else ""
         uncorrected = f" at alpha {self.alpha:g} uncorrected" if self.family > 1 else ""
-        seeds = f", {self.n_seeds} seeds" if self.n_seeds > 1 else ", one training: these trained models"
+        alone = "one training: these trained models" if self.unit == "seed" else f"one {self.unit}"
+        seeds = f", {self.n_seeds} {self.unit}s" if self.n_seeds > 1 else f", {alone}"
         return (
             f"{words}: {100 * self.accuracy_b:.1f} % against {100 * self.accuracy_a:.1f} % correct, "
             f"{change_in_points(self.difference)} ({100 * (1 - self.alpha):g} % interval "
@@ -194,6 +200,7 @@ def compare(
     n_resamples: int = 5_000,
     seed: int = 0,
     replications: npt.ArrayLike | None = None,
+    unit: str = "seed",
 ) -> Comparison:
     """Judge system b against system a.
 
@@ -218,6 +225,8 @@ def compare(
         Bootstrap resamples and their seed.
     replications : array-like of shape (n_seeds,), optional
         Which rows belong to one replication (say, to one random partition); their means count as one each.
+    unit : str
+        What one replication is called.
 
     Returns
     -------
@@ -270,6 +279,7 @@ def compare(
             alpha=alpha,
             power=power,
             verdict="no difference shown",
+            unit=unit,
         )
     )
 

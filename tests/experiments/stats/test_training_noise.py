@@ -78,7 +78,9 @@ def test_partitions_are_the_unit_where_they_are_named():
     b = np.ones((6, 300), bool)
     shift = np.repeat([0.1, 0.3, 0.2], 2)[:, None]
     a = rng.random((6, 300)) > shift
-    found = compare(a, b, replications=np.repeat([1, 2, 3], 2))
+    found = compare(a, b, replications=np.repeat([1, 2, 3], 2), unit="random partition")
+    assert "300 images, 3 random partitions;" in found.sentence() and "seed" not in found.sentence()
+    assert found.about == "other images and other random partitions (tried: 3)"
     assert found.n_seeds == 3 and len(found.difference_per_seed) == 6
     per_partition = (b.astype(float) - a).mean(axis=1).reshape(3, 2).mean(axis=1)
     assert found.seed_sd == pytest.approx(per_partition.std(ddof=1))
