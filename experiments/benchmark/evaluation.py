@@ -134,12 +134,12 @@ def best_flat(predictions: Predictions) -> str:
     return best_by_validation(predictions, flat_methods(predictions))
 
 
-def flat_methods(predictions: Predictions) -> list[str]:
-    """List the flat methods, ensembles among them, that learn from the same features by the same protocol."""
+def flat_methods(predictions: Predictions, fine_tuned: bool = False) -> list[str]:
+    """List the flat methods, ensembles among them: those on the same features, and with `fine_tuned` all."""
     return [
         name
         for name, method in predictions.methods.items()
-        if method.role in ("flat", "ensemble") and method.protocol is None
+        if method.role in ("flat", "ensemble") and (fine_tuned or method.protocol is None)
     ]
 
 
@@ -159,6 +159,8 @@ def best_by_validation(predictions: Predictions, names: Iterable[str]) -> str:
 def against_best_flat(predictions: Predictions, settings: ComparisonSettings) -> dict[str, Any]:
     """Judge every two-stage method against the strongest flat one, the primary first, the others as a family.
 
+    A method that fine-tunes networks meets the strongest of all flat methods, those that fine-tune among them.
+
     Few validation images may prefer a weak flat method. So a method that is better than their choice is called better
     only if it is shown better than each of the other flat methods too. All of these tests must succeed together, so
     none needs a correction (Berger, Multiparameter hypothesis testing and acceptance sampling, Technometrics 1982).
@@ -166,18 +168,24 @@ def against_best_flat(predictions: Predictions, settings: ComparisonSettings) ->
     Returns
     -------
     dict
-        `name` of the best flat method, `val_accuracy` by flat method, `comparisons` (a: the best flat; those of methods
-        that beat it and not every flat method have `unbeaten`, the names of these) and `sentence`: what may be said of
-        the primary.
+        `name` of the best flat method on the same features, `val_accuracy` by flat method, `comparisons` (a: the best
+        flat, of a method that fine-tunes the best of all; those of methods that beat it and not every flat method
+        have `unbeaten`, the names of these) and `sentence`: what may be said of the primary.
     """
     strongest = best_flat(predictions)
+    of_all = best_by_validation(predictions, flat_methods(predictions, fine_tuned=True))
+    tuned = {name for name, method in predictions.methods.items() if method.protocol is not None}
     roles = {name: method.role for name, method in predictions.methods.items()}
     others = [n for n, role in roles.items() if role in ("two-stage", "hierarchy") and n != settings.primary]
     first = judge(predictions, settings, strongest, settings.primary)
-    rest = family(predictions, settings, [(strongest, name) for name in others])
+    pairs = [(of_all if name in tuned else strongest, name) for name in others]
+    rest = family(predictions, settings, pairs)
     judged = _judged(predictions, (first, *rest))
     for one in judged:
-        unbeaten = [] if one["verdict"] != "better" else _unbeaten(predictions, settings, strongest, one["b"])
+        rivals = flat_methods(predictions, fine_tuned=one["b"] in tuned)
+        unbeaten = (
+            [] if one["verdict"] != "better" else _unbeaten(predictions, settings, rivals, one["a"], one["b"])
+        )
         if unbeaten:
             one.update(verdict=PARTLY, unbeaten=[each.a for each in unbeaten], sentence=partly(one, unbeaten))
     accuracies = {
@@ -196,10 +204,10 @@ def against_best_flat(predictions: Predictions, settings: ComparisonSettings) ->
 
 
 def _unbeaten(
-    predictions: Predictions, settings: ComparisonSettings, strongest: str, name: str
+    predictions: Predictions, settings: ComparisonSettings, rivals: Sequence[str], strongest: str, name: str
 ) -> list[Comparison]:
     """Return the comparisons with other flat methods in which a method is not shown better."""
-    others = [flat for flat in flat_methods(predictions) if flat != strongest]
+    others = [flat for flat in rivals if flat != strongest]
     return [one for flat in others if (one := judge(predictions, settings, flat, name)).verdict != "better"]
 
 
