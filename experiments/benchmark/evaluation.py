@@ -18,7 +18,8 @@ from aisles.experiments.metrics.method_metrics import (
 from aisles.experiments.metrics.registry import METRICS
 from aisles.experiments.runs.predictions import Predictions
 from aisles.experiments.settings.benchmark import ComparisonSettings
-from aisles.experiments.stats.points import change_in_points, interval_in_points
+from aisles.experiments.stats.every_flat import PARTLY, hold_back
+from aisles.experiments.stats.points import change_in_points
 from aisles.experiments.stats.verdict import Comparison, as_json, compare, compare_family
 from aisles.hierarchy.calibration import fit_composed_temperatures
 from aisles.hierarchy.rules import in_parts, parse_rule
@@ -26,7 +27,6 @@ from aisles.hierarchy.rules import in_parts, parse_rule
 from .controls import compare_controls
 from .routable import judged_on
 
-PARTLY = "better than some"
 HIERARCHICAL_SCORES = (
     "In a tree of two levels hierarchical precision, recall and F1 are all (class accuracy + macro accuracy) / 2, so "
     "they add nothing to those two."
@@ -159,11 +159,9 @@ def best_by_validation(predictions: Predictions, names: Iterable[str]) -> str:
 def against_best_flat(predictions: Predictions, settings: ComparisonSettings) -> dict[str, Any]:
     """Judge every two-stage method against the strongest flat one, the primary first, the others as a family.
 
-    A method that fine-tunes networks meets the strongest of all flat methods, those that fine-tune among them.
-
-    Few validation images may prefer a weak flat method. So a method that is better than their choice is called better
-    only if it is shown better than each of the other flat methods too. All of these tests must succeed together, so
-    none needs a correction (Berger, Multiparameter hypothesis testing and acceptance sampling, Technometrics 1982).
+    A method that fine-tunes networks meets the strongest of all flat methods, those that fine-tune among them. A method
+    that is better than validation's choice is called better only if it is shown better than each of the other flat
+    methods too (`stats.every_flat`).
 
     Returns
     -------
@@ -181,13 +179,12 @@ def against_best_flat(predictions: Predictions, settings: ComparisonSettings) ->
     pairs = [(of_all if name in tuned else strongest, name) for name in others]
     rest = family(predictions, settings, pairs)
     judged = _judged(predictions, (first, *rest))
-    for one in judged:
+
+    def unbeaten(one: Mapping[str, Any]) -> list[Comparison]:
         rivals = flat_methods(predictions, fine_tuned=one["b"] in tuned)
-        unbeaten = (
-            [] if one["verdict"] != "better" else _unbeaten(predictions, settings, rivals, one["a"], one["b"])
-        )
-        if unbeaten:
-            one.update(verdict=PARTLY, unbeaten=[each.a for each in unbeaten], sentence=partly(one, unbeaten))
+        return _unbeaten(predictions, settings, rivals, one["a"], one["b"])
+
+    judged = [hold_back(one, unbeaten(one)) if one["verdict"] == "better" else one for one in judged]
     accuracies = {
         name: float((predictions.methods[name].val_probs.argmax(2) == predictions.val_truth).mean())
         for name, role in roles.items()
@@ -209,16 +206,6 @@ def _unbeaten(
     """Return the comparisons with other flat methods in which a method is not shown better."""
     others = [flat for flat in rivals if flat != strongest]
     return [one for flat in others if (one := judge(predictions, settings, flat, name)).verdict != "better"]
-
-
-def partly(best: Mapping[str, Any], unbeaten: Sequence[Comparison]) -> str:
-    """Return what may be said of a method that beats the flat method of validation's choice and not every one."""
-    span = interval_in_points(best["interval"])
-    others = ", ".join(f"{one.a} ({change_in_points(one.difference)})" for one in unbeaten)
-    return (
-        f"No advantage shown of {best['b']} over flat: {change_in_points(best['difference'])} ({span}) against "
-        f"{best['a']}, which validation images prefer, but it is not shown better than {others}."
-    )
 
 
 def _judged(predictions: Predictions, comparisons: Iterable[Comparison]) -> list[dict[str, Any]]:

@@ -27,7 +27,8 @@ def curve_document(facts: Mapping[str, Any]) -> Document:
         Plot(
             "curve-difference",
             f"{primary} less the best flat method, with its 95 % interval over images and draws at each value. "
-            "Filled points: a difference is shown after Holm's correction over the points.",
+            "Filled points: a difference is shown after Holm's correction over the points, and an advantage "
+            "over every flat method.",
             difference_plot(rows, primary, "comparison", facts["description"]),
         ),
         difference_table(facts),
@@ -71,6 +72,8 @@ def protocol(facts: Mapping[str, Any]) -> tuple[str, ...]:
         "The best flat method is chosen at each value by validation accuracy, mean over draws, among flat methods that "
         "may learn from the same labels as the method judged.",
         "Draws are replications: intervals and p-values take other images and other draws as two sources of variance.",
+        "A method that is better than this choice is called better only if it is shown better than each of the other "
+        "flat methods too; else it is better than some.",
         "p-values of the pre-specified method are corrected over its points (Holm); all other methods' points are "
         "another family.",
     ]
@@ -167,13 +170,18 @@ def difference_table(facts: Mapping[str, Any]) -> Table:
         if c is not None:
             rows.append(
                 (str(row["value"]), row["n_draws"], c["a"], c["accuracy_a"], c["accuracy_b"], c["difference"],
-                 *c["interval"], c["p_corrected"], c["verdict"])
+                 *c["interval"], c["p_corrected"], _verdict(c))
             )  # fmt: skip
     end = facts["ends"][facts["primary"]]["nothing_from"]
     told = "an advantage is shown at every end" if end is None else f"no advantage is shown from {end} on"
     return Table(
         "curve-difference", f"{facts['primary']} against the best flat method: {told}.", columns, tuple(rows)
     )
+
+
+def _verdict(comparison: Mapping[str, Any]) -> str:
+    unbeaten = comparison.get("unbeaten")
+    return comparison["verdict"] + (f" (not {', '.join(unbeaten)})" if unbeaten else "")
 
 
 def accuracy_table(facts: Mapping[str, Any]) -> Table:

@@ -420,16 +420,21 @@ def apply_holm(comparisons: Sequence[Comparison]) -> tuple[Comparison, ...]:
     differences = holm([comparison.p_value for comparison in comparisons])
     equivalences = holm([comparison.equivalence_p for comparison in comparisons])
     return tuple(
-        _judged(
-            replace(
-                comparison,
-                p_corrected=float(p),
-                p_holm=float(p),
-                equivalence_p_corrected=float(q),
-                family=len(comparisons),
-            )
-        )
+        corrected(comparison, float(p), float(q), len(comparisons))
         for comparison, p, q in zip(comparisons, differences, equivalences, strict=True)
+    )
+
+
+def corrected(comparison: Comparison, p_value: float, equivalence_p: float, family: int) -> Comparison:
+    """Judge a comparison again by p-values that Holm's correction over its family gave."""
+    return _judged(
+        replace(
+            comparison,
+            p_corrected=p_value,
+            p_holm=p_value,
+            equivalence_p_corrected=equivalence_p,
+            family=family,
+        )
     )
 
 

@@ -20,7 +20,7 @@ Measured = tuple[DataSet, Planned, Mapping[str, Any], float | None]
 ALPHA = 0.05
 
 
-KEPT = ("a", "difference", "interval", "p_value", "p_corrected", "verdict")
+KEPT = ("a", "difference", "interval", "p_value", "p_every", "p_corrected", "verdict", "unbeaten")
 """What `curves.json` holds of a comparison."""
 
 
@@ -42,7 +42,7 @@ def _short(
     for point in facts["points"]:
         methods = {
             name: {
-                key: {k: value[k] for k in KEPT} if isinstance(value, Mapping) else value
+                key: {k: value[k] for k in KEPT if k in value} if isinstance(value, Mapping) else value
                 for key, value in method.items()
                 if key in ("accuracy", "sd", "comparison", "against_fine")
             }
@@ -100,18 +100,19 @@ def map_document(found: Sequence[Measured], command: str, day: str) -> Document:
 
 
 def fine_sentences(found: Sequence[Measured]) -> tuple[Text | Bullets, ...]:
-    """Say what images known by their macro are worth: the curve's sentence against flat on fine labels alone."""
+    """Say what images known by their macro are worth: each curve's sentences, that of the same labels first."""
     told = tuple(
-        f"{data.name}: {facts['ends_against_fine'][facts['primary']]['sentence']}"
+        f"{data.name}: {facts['ends'][facts['primary']]['sentence']} "
+        f"{facts['ends_against_fine'][facts['primary']]['sentence']}"
         for data, _, facts, _ in found
         if facts["primary"] in facts["ends_against_fine"]
     )
     if not told:
         return ()
     said = (
-        "What coarse labels are worth, whoever uses them: the same method against the best flat method that learned "
-        "from fine labels alone (p-values corrected inside each curve). Flat models that learn from the same coarse "
-        "labels are the fair baseline, and stand in the sentences above."
+        "What coarse labels are worth (p-values corrected inside each curve). Flat methods that learn from the same "
+        "coarse labels are the fair baseline and come first; the second sentence, against flat methods on fine labels "
+        "alone, says what these labels are worth whoever uses them, not that two stages are."
     )
     return Text(said), Bullets(told)
 
@@ -129,8 +130,8 @@ FINE_TUNED = (
 def judgements(found: Sequence[Measured]) -> list[dict[str, Any]]:
     """List the pre-specified method's comparison at every point of every curve.
 
-    `p_map` is the p-value corrected by Holm over all of them; `shown` is better or worse where that is below 0.05 and
-    the curve's own verdict says so, else nothing.
+    `p_map` is the p-value (the largest of all flat methods' where an advantage is claimed), corrected by Holm over all
+    of them; `shown` is better or worse where that is below 0.05 and the curve's own verdict says so, else nothing.
     """
     rows = []
     for data, planned, facts, _ in found:
@@ -141,7 +142,7 @@ def judgements(found: Sequence[Measured]) -> list[dict[str, Any]]:
                     {"data": data, "planned": planned, "value": _written(point["value"]), "c": c,
                      "draws": point["n_draws"], "primary": facts["primary"]}
                 )  # fmt: skip
-    for row, p in zip(rows, holm([row["c"]["p_value"] for row in rows]), strict=True):
+    for row, p in zip(rows, holm([row["c"]["p_every"] for row in rows]), strict=True):
         row["p_map"] = float(p)
         sure = p < ALPHA and row["c"]["verdict"] in ("better", "worse")
         row["shown"] = row["c"]["verdict"] if sure else ""
@@ -270,11 +271,7 @@ def _section(
                 blocks.append(Text(f"{data.name}: not measured at {left}; the run was stopped there."))
             fine = facts["ends_against_fine"].get(primary)
             if fine is not None:
-                blocks.append(
-                    Text(
-                        f"{data.name}, against the best flat method on fine labels alone: {fine['sentence']}"
-                    )
-                )
+                blocks.append(Text(f"{data.name}: {fine['sentence']}"))
     mine = [row for row in judged if row["planned"].name == planned.name]
     blocks.append(_table(f"map-{planned.name}", f"{planned.title}: every point.", mine))
     return Section(planned.name, planned.title, tuple(blocks))
@@ -305,7 +302,8 @@ def protocol(found: Sequence[Measured], command: str) -> tuple[str, ...]:
         "Every curve is one run of aisles benchmark --curve: heads in closed form or nearly, settings and temperatures "
         "by validation images, no head fitted again on these, test images untouched.",
         "The best flat method is chosen at each value by validation images among flat-lda, flat-logistic and flat-knn; "
-        "where images keep their macro alone, flat-coarse and flat-coarse-lda are candidates too.",
+        "where images keep their macro alone, flat-coarse and flat-coarse-lda are candidates too. A method that is "
+        "better than this choice is called better only if it is shown better than each of the others too.",
         "The pre-specified method is coarse:soft where images keep their macro alone, else soft:lda. Other methods "
         "are in curves.json.",
         "Intervals are 95 % over images and draws, each for itself. A difference is called shown if its p-value, "

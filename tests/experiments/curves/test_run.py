@@ -6,9 +6,11 @@ from click.testing import CliRunner
 
 from aisles.cli.main import main
 from aisles.experiments.curves.judging import Point, judge_curve
+from aisles.experiments.curves.page import difference_plot, difference_table
 from aisles.experiments.curves.points import Answers, Draw
 from aisles.experiments.curves.run import run_curve
 from aisles.experiments.settings.benchmark import BenchmarkSettings
+from aisles.experiments.stats.verdict import compare
 
 pytestmark = pytest.mark.keras
 
@@ -142,3 +144,74 @@ def test_draws_of_different_test_images_are_put_side_by_side():
     draws = [draw(rng, 0.0, n=20), draw(rng, 0.0, n=30)]
     point = Point(5, draws)
     assert point.correct("soft:lda").shape == (1, 50) and len(point.products) == 50
+
+
+def three_methods(rng, shift_lda, n=600):
+    """Draw a two-stage method 10 points over flat-knn, validation's choice, and `shift_lda` over flat-lda."""
+    found = draw(rng, 0.1, n)
+    two_stage, knn = found.answers["soft:lda"], found.answers["flat-lda"]
+    lda = two_stage.correct & (rng.random(n) >= shift_lda / 0.6)
+    lda |= ~two_stage.correct & (rng.random(n) < 0.01)
+    answers = {
+        "flat-knn": Answers(knn.correct, 0.9, 0.1, "flat", False),
+        "flat-lda": Answers(lda, 0.5, 1.0, "flat", False),
+        "soft:lda": two_stage,
+    }
+    return Draw(answers, {}, found.test, found.products)
+
+
+def test_a_method_that_equals_a_flat_one_is_not_better_though_validation_prefers_a_weaker():
+    rng = np.random.default_rng(0)
+    points = [
+        Point(1, [three_methods(rng, 0.1) for _ in range(5)]),
+        Point(2, [three_methods(rng, 0.0) for _ in range(5)]),
+    ]
+    facts = judge_curve(points, "soft:lda")
+    clear, held = (row["methods"]["soft:lda"]["comparison"] for row in facts["points"])
+    assert clear["verdict"] == "better" and "unbeaten" not in clear
+    assert held["a"] == "flat-knn" and held["verdict"] == "better than some"
+    assert held["unbeaten"] == ["flat-lda"] and held["p_corrected"] < 0.05 < held["p_every"]
+    end = facts["ends"]["soft:lda"]
+    assert end["better"] == [1] and end["nothing_from"] == 2
+    assert "not than every flat method, at 2: +" in end["sentence"]
+    assert "against flat-knn, not shown over flat-lda" in end["sentence"]
+    table = difference_table({**facts, "description": "labels"})
+    assert [row[-1] for row in table.rows] == ["better", "better than some (not flat-lda)"]
+    drawn = difference_plot(facts["points"], "soft:lda", "comparison", "labels").file()
+    dots = [tag for tag in drawn.split("<") if tag.startswith("circle")]
+    assert ["two" in dot for dot in dots] == [True, False]
+
+
+def test_the_claim_over_every_flat_method_is_corrected_over_the_points_by_its_largest_p_value():
+    rng = np.random.default_rng(3)
+    points = [Point(value, [three_methods(rng, 0.1) for _ in range(4)]) for value in (1, 2, 5)]
+    found = [row["methods"]["soft:lda"]["comparison"] for row in judge_curve(points, "soft:lda")["points"]]
+    for point, one in zip(points, found, strict=True):
+        each = [
+            compare(point.correct(flat), point.correct("soft:lda"), n_resamples=2000).p_value
+            for flat in ("flat-knn", "flat-lda")
+        ]
+        assert one["p_every"] == pytest.approx(max(each))
+
+
+def test_methods_on_coarse_labels_are_told_against_the_same_labels_first_and_then_against_fine_ones_alone():
+    rng = np.random.default_rng(1)
+    draws = []
+    for _ in range(5):
+        found = draw(rng, 0.2)
+        fine, two = found.answers["flat-lda"], found.answers["soft:lda"].correct
+        answers = {
+            "flat-lda": fine,
+            "flat-coarse-lda": Answers(two, 0.7, 0.5, "flat", True),
+            "coarse:soft": Answers(two & (rng.random(600) < 0.95), 0.7, 0.5, "two-stage", True),
+            "soft:lda": Answers(fine.correct, 0.5, 1.0, "two-stage", False),
+        }
+        draws.append(Draw(answers, {}, found.test, found.products))
+    facts = judge_curve([Point(1, draws)], "coarse:soft")
+    assert facts["ends"]["coarse:soft"]["sentence"].startswith(
+        "coarse:soft is worse than the best flat method on the same labels at 1: -"
+    )
+    assert facts["ends_against_fine"]["coarse:soft"]["sentence"].startswith(
+        "coarse:soft is better than the best flat method on fine labels alone at 1: +"
+    )
+    assert "shown over the best flat method on fine labels alone" in facts["ends"]["soft:lda"]["sentence"]

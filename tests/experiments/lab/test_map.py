@@ -9,7 +9,7 @@ import pytest
 from aisles.experiments.stats.points import change_in_points
 from experiments.lab.map import page
 from experiments.lab.map.data import DIGITS, GROCERY, DataSet, _dealt, _keel, _learned, reduced
-from experiments.lab.map.plan import PLAN, Planned
+from experiments.lab.map.plan import COARSE, FLATS, PLAN, Planned
 
 RESULTS = Path(__file__).parents[3] / "experiments" / "lab" / "results" / "map"
 FEW = Planned("few", "Few labels", "With {value} labels", "1,5,all")
@@ -18,8 +18,8 @@ FEW = Planned("few", "Few labels", "With {value} labels", "1,5,all")
 def compared(difference, low, high, p, verdict):
     return {
         "a": "flat-lda", "b": "soft:lda", "accuracy_a": 0.5, "accuracy_b": 0.5 + difference,
-        "difference": difference, "interval": [low, high], "p_value": p, "p_corrected": p, "verdict": verdict,
-        "sentence": "",
+        "difference": difference, "interval": [low, high], "p_value": p, "p_every": p, "p_corrected": p,
+        "verdict": verdict, "sentence": "",
     }  # fmt: skip
 
 
@@ -185,3 +185,32 @@ def test_a_bound_on_the_committed_page_is_the_largest_upper_end_where_nothing_is
             for row in shown:
                 assert f"{row['data'].name} {change_in_points(row['c']['difference'])} (" in sentence
         assert len(seen) == len(mine)
+
+
+def test_what_the_committed_curves_call_better_is_right_more_often_than_every_flat_method_of_equal_labels():
+    claims = [
+        (point, name, key)
+        for *_, curve, _ in committed()
+        for point in curve["points"]
+        for name, method in point["methods"].items()
+        for key in ("comparison", "against_fine")
+        if method.get(key, {}).get("verdict") == "better"
+    ]
+    assert claims
+    for point, name, key in claims:
+        coarse = key == "comparison" and name in COARSE
+        flats = (*FLATS, *(each for each in COARSE if coarse and each.startswith("flat")))
+        best = max(point["methods"][flat]["accuracy"] for flat in flats)
+        assert point["methods"][name]["accuracy"] > best
+
+
+def test_an_advantage_over_fine_labels_alone_is_never_told_without_these_words():
+    lines = (RESULTS / "map.md").read_text().replace("\\", "").splitlines()
+    told = [line for line in lines if "coarse:soft is better than" in line]
+    assert told and all(
+        "than the best flat method on fine labels alone at" in line or "not than every flat method" in line
+        for line in told
+    )
+    opening = [line for line in lines if line.startswith("- ") and "fine labels alone" in line]
+    assert len(opening) == 5
+    assert all(line.index("on the same labels") < line.index("on fine labels alone") for line in opening)
