@@ -52,7 +52,8 @@ def _random(predictions: Predictions, settings: ComparisonSettings, partitions: 
         margin=settings.margin,
         alpha=settings.alpha,
         replications=np.repeat(np.arange(len(partitions)), len(primary)),
-        unit="random partition",
+        shared=primary.mean(axis=1),
+        unit="partitions",
     )
     return {
         "partitions": partitions,

@@ -33,7 +33,9 @@ WORLDS = {
     "two-stage beats flat alone": {"flat": 0.70, "flat-lda": 0.76, "soft": 0.76},
     "two-stage beats flat and loses to the strongest": {"flat": 0.70, "flat-lda": 0.82, "soft": 0.76},
 }
-ROLES = {"flat": "flat", "flat-lda": "flat", "flat-knn": "flat", "soft": "two-stage"}
+ROLES = {"flat": "flat", "flat-lda": "flat", "flat-knn": "flat", "soft": "two-stage"} | {
+    "flat-fine-tuned": "flat", "separate": "two-stage"
+}  # fmt: skip
 
 
 def one_hot(answers: np.ndarray) -> np.ndarray:
@@ -229,3 +231,30 @@ def test_a_method_that_beats_every_flat_model_is_better_whichever_validation_pre
     tree = cluster_classes(ClassEmbeddings(CLASSES, np.eye(8)))
     (judged,) = whole(predictions, tree.linkage, "all")["best_flat"]["comparisons"]
     assert judged["a"] == "flat-knn" and judged["verdict"] == "better" and "unbeaten" not in judged
+
+
+@pytest.mark.parametrize(("tuned_flat", "verdict"), [(0.88, "worse"), (0.74, "better")])
+def test_two_stages_that_fine_tune_meet_the_best_of_all_flat_models(tmp_path, tuned_flat, verdict):
+    accuracies = {
+        "flat": 0.70,
+        "flat-lda": 0.76,
+        "soft": 0.75,
+        "flat-fine-tuned": tuned_flat,
+        "separate": 0.84,
+    }
+    predictions = planted(accuracies)
+    for name in ("flat-fine-tuned", "separate"):
+        predictions.methods[name] = replace(predictions.methods[name], protocol="fine-tuned")
+    metrics = written(predictions, tmp_path / "run", "fine-tuned")
+    soft, separate = metrics["best_flat"]["comparisons"]
+    assert metrics["best_flat"]["name"] == soft["a"] == "flat-lda"
+    assert (separate["b"], separate["verdict"]) == ("separate", verdict)
+    assert (
+        separate["a"] == max(("flat-lda", 0.76), ("flat-fine-tuned", tuned_flat), key=lambda each: each[1])[0]
+    )
+    if verdict == "worse":
+        said = summary(BenchmarkResult(tmp_path / "run", metrics))
+        assert "against flat-fine-tuned, worse" in said and "separate is better" not in said
+        assert "worse (against flat-fine-tuned)" in (tmp_path / "run" / "report.md").read_text(
+            encoding="utf-8"
+        )

@@ -131,8 +131,12 @@ def _method_row(run: Run, name: str, metrics: MethodFacts, comparison: Compariso
         tests = (*comparison["interval"], comparison["p_corrected"])
     accuracy, spread = _mean(metrics["accuracy"]), metrics["accuracy_sd"]
     best = {c["b"]: c for c in run.metrics["best_flat"]["comparisons"]}.get(name)
-    beside = (None, "") if best is None else (best["difference"], best["verdict"])
-    if name == run.metrics["best_flat"]["name"]:
+    strongest = run.metrics["best_flat"]["name"]
+    beside: tuple[float | None, str] = (None, "")
+    if best is not None:
+        other = "" if best["a"] == strongest else f" (against {best['a']})"
+        beside = (best["difference"], best["verdict"] + other)
+    if name == strongest:
         beside = (None, "best flat")
     return (name, accuracy, difference, verdict, spread, *tests, *beside, metrics["searched"], *scores)
 
