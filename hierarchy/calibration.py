@@ -24,7 +24,7 @@ from scipy.special import logsumexp
 from .distributions import check_distributions, sum_columns
 from .hierarchy import Hierarchy
 
-BOUNDS = (0.25, 20.0)  # few validation images, all right, would ask for ever more certainty
+BOUNDS = (0.25, 20.0)  # images that are all right would ask for ever more certainty
 """The lowest and the highest temperature that is fitted."""
 LOWEST, HIGHEST = 0.01, 1000.0
 """The lowest and the highest temperature that is applied; beyond them probabilities are rounded away."""
@@ -132,7 +132,8 @@ def held_temperature(log_probs: ArrayLike, labels: ArrayLike) -> float:
 
     The rows are cut into even and odd ones. A temperature fitted on each half is tried on the other; if the mean gain
     in log-likelihood over T = 1 exceeds its standard error, the temperature of all rows is returned, else 1. So noise
-    of few images doesn't spoil probabilities that were right already.
+    of few images doesn't spoil probabilities that were right already. More certainty (T < 1) takes a wrong answer in
+    either half, too, and a minimum inside the bounds: where every answer is right, nothing says how sure is too sure.
 
     Parameters
     ----------
@@ -156,7 +157,12 @@ def held_temperature(log_probs: ArrayLike, labels: ArrayLike) -> float:
     def fit(rows: np.ndarray) -> float:
         return float(np.log(fit_temperature(log_probs[rows], labels[rows])))
 
-    return fit_temperature(log_probs, labels) if _holds(len(labels), fit, gains) else 1.0
+    if not _holds(len(labels), fit, gains):
+        return 1.0
+    found = fit_temperature(log_probs, labels)
+    wrong = log_probs.argmax(axis=1) != labels
+    checked = wrong[::2].any() and wrong[1::2].any() and found > BOUNDS[0]
+    return found if found >= 1 or checked else 1.0
 
 
 def enough_rows(n_rows: int, n_columns: int) -> slice | np.ndarray:
@@ -304,7 +310,8 @@ def _fit_jointly(
 
     if held and not _holds(len(labels), fit, lambda found, rows: losses(ones, rows) - losses(found, rows)):
         return unpack(ones)
-    return unpack(fit(everyone))
+    found = fit(everyone)
+    return unpack(ones if held and (found <= np.log(BOUNDS[0])).any() else found)
 
 
 def _minimum(loss: Callable[[float], float]) -> float:

@@ -71,7 +71,7 @@ class Registry(Mapping[str, Registration], Generic[Registration]):
         """
         self._fill()
         if name not in self._known:
-            raise UnknownNameError(self.unknown(name))
+            raise UnknownNameError(self.unknown(name), f"{self.kind} {name!r}")
         return self._known[name]
 
     def __contains__(self, name: object) -> bool:
@@ -110,7 +110,17 @@ class Registry(Mapping[str, Registration], Generic[Registration]):
 
 
 class UnknownNameError(ValueError, KeyError):
-    """A name that is not registered."""
+    """A name that is not registered.
+
+    Attributes
+    ----------
+    what : str
+        The kind and the name, such as "method 'forest'".
+    """
+
+    def __init__(self, message: str, what: str):
+        super().__init__(message)
+        self.what: str = what
 
     def __str__(self) -> str:
         return str(self.args[0])

@@ -67,7 +67,12 @@ def main(context: click.Context, quiet: bool) -> None:
 @click.argument("data", type=click.Path(path_type=Path))
 @click.option("--output", "-o", type=click.Path(path_type=Path), required=True, help="The run folder.")
 @setting_options(BENCHMARK)
-@click.option("--full", is_flag=True, help="Add ensemble, random partitions and every routing rule.")
+@click.option(
+    "--full",
+    is_flag=True,
+    help="Add every method on frozen features that can run here to those that are named: more flat heads, all routing "
+    "rules, random macros, HiClass. Seeds stay as they are (--preset full: the same methods with 5 seeds).",
+)
 @click.option("--sweep", is_flag=True, help="Also try 2 to 12 macros.")
 @click.option("--resume", is_flag=True, help="Go on with the benchmark in RUN; refuse to begin one.")
 @click.option("--replace", is_flag=True, help="Replace what other settings or images gave in RUN.")

@@ -52,6 +52,8 @@ def _random(predictions: Predictions, settings: ComparisonSettings, partitions: 
         margin=settings.margin,
         alpha=settings.alpha,
         replications=np.repeat(np.arange(len(partitions)), len(primary)),
+        shared=primary.mean(axis=1),
+        unit="partitions",
     )
     return {
         "partitions": partitions,

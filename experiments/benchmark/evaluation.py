@@ -134,12 +134,12 @@ def best_flat(predictions: Predictions) -> str:
     return best_by_validation(predictions, flat_methods(predictions))
 
 
-def flat_methods(predictions: Predictions) -> list[str]:
-    """List the flat methods, ensembles among them, that learn from the same features by the same protocol."""
+def flat_methods(predictions: Predictions, fine_tuned: bool = False) -> list[str]:
+    """List the flat methods, ensembles among them: those on the same features, and with `fine_tuned` all."""
     return [
         name
         for name, method in predictions.methods.items()
-        if method.role in ("flat", "ensemble") and method.protocol is None
+        if method.role in ("flat", "ensemble") and (fine_tuned or method.protocol is None)
     ]
 
 
@@ -159,31 +159,35 @@ def best_by_validation(predictions: Predictions, names: Iterable[str]) -> str:
 def against_best_flat(predictions: Predictions, settings: ComparisonSettings) -> dict[str, Any]:
     """Judge every two-stage method against the strongest flat one, the primary first, the others as a family.
 
-    A method that is better than validation's choice is called better only if it is shown better than each of the other
-    flat methods too (`stats.every_flat`).
+    A method that fine-tunes networks meets the strongest of all flat methods, those that fine-tune among them. A method
+    that is better than validation's choice is called better only if it is shown better than each of the other flat
+    methods too (`stats.every_flat`).
 
     Returns
     -------
     dict
-        `name` of the best flat method, `val_accuracy` by flat method, `comparisons` (a: the best flat; those of methods
-        that beat it and not every flat method have `unbeaten`, the names of these) and `sentence`: what may be said of
-        the primary.
+        `name` of the best flat method on the same features, `val_accuracy` by flat method, `comparisons` (a: the best
+        flat, of a method that fine-tunes the best of all; those of methods that beat it and not every flat method
+        have `unbeaten`, the names of these) and `sentence`: what may be said of the primary.
     """
     strongest = best_flat(predictions)
+    of_all = best_by_validation(predictions, flat_methods(predictions, fine_tuned=True))
+    tuned = {name for name, method in predictions.methods.items() if method.protocol is not None}
     roles = {name: method.role for name, method in predictions.methods.items()}
     others = [n for n, role in roles.items() if role in ("two-stage", "hierarchy") and n != settings.primary]
     first = judge(predictions, settings, strongest, settings.primary)
-    rest = family(predictions, settings, [(strongest, name) for name in others])
+    pairs = [(of_all if name in tuned else strongest, name) for name in others]
+    rest = family(predictions, settings, pairs)
     judged = _judged(predictions, (first, *rest))
-    judged = [
-        hold_back(one, _unbeaten(predictions, settings, strongest, one["b"]))
-        if one["verdict"] == "better"
-        else one
-        for one in judged
-    ]
+
+    def unbeaten(one: Mapping[str, Any]) -> list[Comparison]:
+        rivals = flat_methods(predictions, fine_tuned=one["b"] in tuned)
+        return _unbeaten(predictions, settings, rivals, one["a"], one["b"])
+
+    judged = [hold_back(one, unbeaten(one)) if one["verdict"] == "better" else one for one in judged]
     accuracies = {
         name: float((predictions.methods[name].val_probs.argmax(2) == predictions.val_truth).mean())
-        for name in flat_methods(predictions)
+        for name in flat_methods(predictions, fine_tuned=True)
     }
     return {
         "name": strongest,
@@ -196,10 +200,10 @@ def against_best_flat(predictions: Predictions, settings: ComparisonSettings) ->
 
 
 def _unbeaten(
-    predictions: Predictions, settings: ComparisonSettings, strongest: str, name: str
+    predictions: Predictions, settings: ComparisonSettings, rivals: Sequence[str], strongest: str, name: str
 ) -> list[Comparison]:
     """Return the comparisons with other flat methods in which a method is not shown better."""
-    others = [flat for flat in flat_methods(predictions) if flat != strongest]
+    others = [flat for flat in rivals if flat != strongest]
     return [one for flat in others if (one := judge(predictions, settings, flat, name)).verdict != "better"]
 
 

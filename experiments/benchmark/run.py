@@ -179,6 +179,9 @@ def run_benchmark(
         facts = {"data": prepared.fingerprint, "backbone": network.key}
         another = check_resumable(output, settings, facts, prepared.manifest, resume=resume, replace=replace)
 
+        hashed = test_images_hash(prepared)
+        plan = write_plan(output, settings, hashed, prepared.fingerprint, network.key)
+
         def confusion() -> np.ndarray:
             trainer = Trainer(output / "models", prepared, features, network.key, settings.training, jobs)
             return flat_confusion(trainer, prepared, range(settings.comparison.seeds))
@@ -195,7 +198,7 @@ def run_benchmark(
             named=backbone is None and prepared.vectors is None,
             command=command,
         )
-        run = _Run(output, settings, prepared, network, features, found, cache, jobs, command)
+        run = _Run(output, settings, prepared, network, features, found, plan, cache, jobs, command)
         metrics = run.run(sweep)
         write_report(output)
     return BenchmarkResult(output, metrics)
@@ -228,16 +231,10 @@ class _Run:
     backbone: Backbone
     features: np.ndarray
     found: FoundHierarchy
+    plan: dict[str, Any]
     cache: str | Path | None
     jobs: int | None
     command: str | None = None
-
-    @cached_property
-    def plan(self) -> dict[str, Any]:
-        """What is compared and how, written down before any test image is predicted."""
-        return write_plan(
-            self.output, self.settings.comparison, test_images_hash(self.prepared), self.prepared.fingerprint
-        )
 
     def run(self, sweep: bool) -> BenchmarkMetrics:
         plan = self.plan

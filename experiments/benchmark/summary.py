@@ -72,7 +72,12 @@ def _meant(metrics: BenchmarkMetrics) -> list[str]:
 def _best_flat(best: BestFlat) -> list[str]:
     """Name the strongest flat method, and every two-stage method's verdict against it."""
     if best["name"] == "flat":
-        lines = ["The strongest flat method on validation images is flat itself."]
+        alone = len(best["val_accuracy"]) == 1
+        lines = [
+            "flat is the only flat method that took part: a stronger one may change the verdict (--preset full)."
+            if alone
+            else "The strongest flat method on validation images is flat itself."
+        ]
         shown = [one for one in best["comparisons"] if "unbeaten" in one]
     else:
         lines = [f"Against {best['name']}, the flat method that validation images prefer:"]
@@ -80,7 +85,8 @@ def _best_flat(best: BestFlat) -> list[str]:
     for comparison in shown:
         change, span = change_in_points(comparison["difference"]), interval_in_points(comparison["interval"])
         beside = f" (not than {', '.join(comparison['unbeaten'])})" if "unbeaten" in comparison else ""
-        lines.append(f"  {comparison['b']}: {change} ({span}), {comparison['verdict']}{beside}")
+        other = "" if comparison["a"] == best["name"] else f" against {comparison['a']}"
+        lines.append(f"  {comparison['b']}: {change} ({span}){other}, {comparison['verdict']}{beside}")
     return lines
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from scipy import stats
 
 from aisles.data_prep.io.errors import DataError
+from aisles.experiments.methods.registry import METHODS
 from aisles.experiments.report.plots.verdict import difference_plots
 from aisles.experiments.report.render.document import Column, Document, Plot, Section, Table, Text, p_text
 from aisles.experiments.report.writing import ReportFiles, write_document
@@ -159,8 +160,13 @@ def _against_every(
     paths: Sequence[Path], chosen: Sequence[ComparisonFacts], metrics: Sequence[Metrics], estimator: str
 ) -> dict[str, RandomEffects | None]:
     """Combine a method's differences from each flat method that all sets have; None for one that can't be combined."""
-    candidates = [list(each["best_flat"]["val_accuracy"]) for each in metrics if each["kind"] == BENCHMARK]
-    shared = [flat for flat in candidates[0] if all(flat in others for others in candidates)]
+    flats = [each["best_flat"]["val_accuracy"] for each in metrics if each["kind"] == BENCHMARK]
+    tuned = _fine_tunes(chosen[0]["b"])
+    shared = [
+        flat
+        for flat in flats[0]
+        if all(flat in others for others in flats) and (tuned or not _fine_tunes(flat))
+    ]
     effects: dict[str, list[float]] = {flat: [] for flat in shared}
     errors: dict[str, list[float]] = {flat: [] for flat in shared}
     for path, comparison in zip(paths, chosen, strict=True):
@@ -242,6 +248,11 @@ def _document(across: AcrossSets) -> Document:
             ),
         ),
     )
+
+
+def _fine_tunes(name: str) -> bool:
+    """Return whether a method trains networks; only such ones meet flat methods that do."""
+    return name in METHODS and METHODS[name].fine_tunes
 
 
 def _flats(across: AcrossSets) -> tuple[Table, ...]:

@@ -1,9 +1,11 @@
 """What a run rests on, as BibTeX: its data set, its networks, its methods and its statistics."""
 
 import csv
+import json
 import re
 import tomllib
 from dataclasses import dataclass
+from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -73,7 +75,7 @@ def citations(folder: str | Path) -> tuple[Citation, ...]:
     """
     folder = Path(folder)
     metrics, settings = read_metrics(folder), _settings(folder)
-    found = [Citation("aisles", note="CITATION.cff of the repository"), _data_set(folder)]
+    found = [Citation("aisles", (_aisles(folder),)), _data_set(folder)]
     benchmark = metrics["kind"] == BENCHMARK
     backbone = metrics["backbone"] if benchmark else ""
     keys = tuple(key for name, key in BACKBONES if name in backbone)
@@ -125,6 +127,22 @@ def known_sources() -> dict[str, str]:
 def _entries(keys: tuple[str, ...]) -> tuple[str, ...]:
     known = known_sources()
     return tuple(known[key] for key in keys)
+
+
+def _aisles(folder: Path) -> str:
+    """Return an entry for aisles in the version that made the run; the installed one where none is recorded."""
+    try:
+        made_with = json.loads((folder / "environment.json").read_text(encoding="utf-8"))
+        used, revision = made_with["packages"]["aisles"], made_with["revision"]
+    except (OSError, ValueError, KeyError, TypeError):
+        used, revision = None, None
+    fields = {
+        "title": "aisles: hierarchical two-stage image classification of products, refereed against one flat model",
+        "author": "{The aisles developers}",
+        "version": used or version("aisles"),
+    } | ({"note": f"git revision {revision}"} if revision else {})
+    lines = ",\n".join(f"  {name} = {{{value}}}" for name, value in fields.items())
+    return f"@software{{aisles,\n{lines}\n}}"
 
 
 def _methods(names: tuple[str, ...]) -> list[Citation]:

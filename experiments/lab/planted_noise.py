@@ -1,9 +1,13 @@
-"""How often a whole table of methods holds a false claim where training noise is planted and all methods are equal.
+"""How often a table of methods holds a false claim where training noise is planted and all methods are equal.
 
     python -m experiments.lab.planted_noise RESULT --tables 400
 
 Each table: flat and six methods, equal in what they are expected to get right; the true accuracy of each trained model
 varies with a standard deviation of 0.5 or 2 points. A table counts if any method is called better or worse than flat.
+
+A table here is one family: the six comparisons with flat, corrected together. A benchmark's page holds further families
+of 5 % each (the best flat method, other hierarchies, coarse labels), which these worlds don't have; see
+docs/method/families.md.
 """
 
 import argparse
@@ -62,6 +66,7 @@ def main() -> None:
     facts = {
         "command": f"python -m experiments.lab.planted_noise RESULT --tables {given.tables}",
         "date": date.today().isoformat(),
+        "counts": "tables, each one family of six comparisons with flat, that call any method better or worse",
         "tables": given.tables,
         "methods": METHODS - 1,
         "images": IMAGES,

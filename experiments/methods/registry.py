@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from aisles.hierarchy.registry import Registry
+from aisles.hierarchy.registry import Registry, UnknownNameError
 from aisles.hierarchy.rules import RULES, parse_rule, rule_names
 from aisles.models.heads.registry import HEADS
 
@@ -393,7 +393,7 @@ def find_method(text: str) -> Method:
             )
         return Method(text, definition, parameter)
     if name not in RULES:
-        raise ValueError(METHODS.unknown(text, method_names()))
+        raise UnknownNameError(METHODS.unknown(text, method_names()), f"method {text!r}")
     written, _, head = text.rpartition(":")
     if written and head in HEADS:
         text = written

@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import ValidationError
 
 from aisles.data_prep.images.columns import shortened
 from aisles.data_prep.images.manifest import Manifest
+from aisles.data_prep.io.settings_errors import explained
 from aisles.data_prep.io.tables import restored_table
 from aisles.experiments.settings.benchmark import BenchmarkSettings, explained_difference
+from aisles.hierarchy.registry import UnknownNameError
 
 PACKAGES = ("aisles", "keras", "tensorflow", "numpy", "scipy", "scikit-learn", "pandas", "pillow")
 
@@ -138,6 +141,14 @@ def _differences(
         content = tomllib.loads((output / "settings.toml").read_text(encoding="utf-8"))
         # A run on a backbone of one's own names none in its settings: its key in `inputs.json` tells it apart.
         held = BenchmarkSettings.model_validate({"backbone": settings.backbone.model_dump(), **content})
+    except ValidationError as error:
+        missing = _unregistered(error)
+        if not missing:
+            return [f"settings.toml, which is refused now: {explained(error, BenchmarkSettings).rstrip('.')}"]
+        what = " and ".join(missing)
+        return [
+            f"settings.toml, which names the {what}, not registered here: give --plugin with the file that had it"
+        ]
     except (OSError, ValueError, TypeError):
         return ["settings.toml, which can't be read"]
     try:
@@ -152,6 +163,12 @@ def _differences(
         if had.get(k, value) != value
     ]
     return explained_difference(held, settings) + inputs
+
+
+def _unregistered(error: ValidationError) -> list[str]:
+    """Name what settings ask for and nothing here registers, each once."""
+    causes: list[Any] = [fault.get("ctx", {}).get("error") for fault in error.errors()]
+    return list(dict.fromkeys(cause.what for cause in causes if isinstance(cause, UnknownNameError)))
 
 
 def _git(folder: Path, *words: str) -> str:

@@ -299,6 +299,8 @@ class PlanFacts(TypedDict):
     methods: list[str]
     test_images: str
     images: str
+    backbone: str
+    settings: dict[str, Any]
     sha256: str
     earlier: list[dict[str, Any]]
     in_words: str

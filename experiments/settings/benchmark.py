@@ -192,11 +192,15 @@ class ComparisonSettings(Section):
     )
     seeds: int = Field(default=3, ge=1, description="How many training seeds.")
     margin: float = Field(
-        default=MARGIN, gt=0, lt=1, description="Differences of accuracy below this count as equivalent."
+        default=MARGIN,
+        gt=0,
+        lt=1,
+        description="A difference of accuracy that doesn't matter; equivalent means: shown to be smaller than this.",
     )
     alpha: float = Field(default=ALPHA, gt=0, lt=0.5, description="Level of tests and intervals.")
     primary: str = Field(
-        default="soft", description="The routing rule that the verdict is about, pre-specified."
+        default="soft",
+        description="The method that the verdict is about, pre-specified; it must be a routing rule.",
     )
     random_partitions: int = Field(
         default=5, ge=1, description="Random hierarchies of the same sizes, for the method `random`."

@@ -11,7 +11,7 @@ worlds, taking it whole keeps false claims near the stated level with 3 seeds, w
 With one pair of models B is unknown. What is claimed then is about these trained models on other images.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,9 @@ class Noise:
         What they rest on.
     pooled_df : int
         Degrees of freedom of `seed_variance` where it was raised to the mean of a family, else n_seeds - 1.
+    shared, shared_df : float and int
+        Variance of the mean difference over trainings of a method that all replications share, such as the one that
+        meets several random partitions; and its degrees of freedom.
     """
 
     images: float
@@ -42,6 +45,8 @@ class Noise:
     n_products: int
     n_seeds: int
     pooled_df: int
+    shared: float = 0.0
+    shared_df: int = 1
 
     @property
     def seeds(self) -> float:
@@ -49,9 +54,19 @@ class Noise:
         return self.seed_variance / self.n_seeds if self.n_seeds > 1 else 0.0
 
     @property
+    def trainings(self) -> float:
+        """Variance of the mean difference over all that was trained: `seeds` and `shared`."""
+        return self.seeds + self.shared
+
+    @property
+    def trainings_df(self) -> int:
+        """Degrees of freedom of `trainings`: the fewer ones where it has two parts."""
+        return min(self.pooled_df, self.shared_df) if self.shared else self.pooled_df
+
+    @property
     def standard_error(self) -> float:
-        """Of the mean difference, over both."""
-        return float(np.sqrt(self.images + self.seeds))
+        """Of the mean difference, over images and trainings."""
+        return float(np.sqrt(self.images + self.trainings))
 
     def critical(self, alpha: float) -> float:
         """Return how many standard errors a difference must exceed at a two-sided level.
@@ -60,11 +75,12 @@ class Noise:
         (Cochran, Approximate significance levels of the Behrens-Fisher test, Biometrics 20, 1964).
         """
         t_images = float(stats.t.isf(alpha / 2, max(self.n_products - 1, 1)))
-        if not self.seeds:
+        if not self.trainings:
             return t_images
         t_seeds = float(stats.t.isf(alpha / 2, self.pooled_df))
-        total = self.images + self.seeds
-        return (self.images * t_images + self.seeds * t_seeds) / total
+        t_shared = float(stats.t.isf(alpha / 2, self.shared_df))
+        total = self.images + self.trainings
+        return (self.images * t_images + self.seeds * t_seeds + self.shared * t_shared) / total
 
     def p_value(self, difference: float) -> float:
         """Return the two-sided level at which the difference would just be shown; 1 if nothing varies."""
@@ -88,11 +104,13 @@ class Noise:
         """Return the noise with its seed variance raised to that of a family, if it is below."""
         if self.n_seeds < 2 or self.seed_variance >= seed_variance:
             return self
-        return Noise(self.images, seed_variance, self.n_products, self.n_seeds, pooled_df)
+        return replace(self, seed_variance=seed_variance, pooled_df=pooled_df)
 
 
-def noise_of(gains: npt.ArrayLike, products: npt.ArrayLike | None = None) -> Noise:
-    """Estimate both variances.
+def noise_of(
+    gains: npt.ArrayLike, products: npt.ArrayLike | None = None, shared: npt.ArrayLike | None = None
+) -> Noise:
+    """Estimate the variances.
 
     Parameters
     ----------
@@ -100,6 +118,8 @@ def noise_of(gains: npt.ArrayLike, products: npt.ArrayLike | None = None) -> Noi
         Correctness of b minus correctness of a, one row per pair of trained models.
     products : array-like of shape (n_images,), optional
         The product of each image. Without it every image is its own product.
+    shared : array-like of shape (n_trainings,), optional
+        Accuracies of a method's trainings, all of which every row of `gains` holds.
     """
     table = np.atleast_2d(np.asarray(gains, dtype=np.float64))
     n_seeds, n_images = table.shape
@@ -108,4 +128,10 @@ def noise_of(gains: npt.ArrayLike, products: npt.ArrayLike | None = None) -> Noi
     residuals = totals.sums - totals.mean * totals.sizes
     images = float((residuals**2).sum()) / n_images**2 * n_products / max(n_products - 1, 1)
     variance = float(np.var(table.mean(axis=1), ddof=1)) if n_seeds > 1 else 0.0
-    return Noise(images, variance, n_products, n_seeds, max(n_seeds - 1, 1))
+    found = Noise(images, variance, n_products, n_seeds, max(n_seeds - 1, 1))
+    accuracies = np.asarray([] if shared is None else shared, dtype=np.float64)
+    if len(accuracies) < 2:
+        return found
+    return replace(
+        found, shared=float(np.var(accuracies, ddof=1)) / len(accuracies), shared_df=len(accuracies) - 1
+    )

@@ -110,6 +110,10 @@ class Comparison:
         "better", "worse", "equivalent" or "no difference shown".
     family : int
         How many comparisons were corrected together, 1 without correction; `smallest_detectable` is never corrected.
+    unit : str
+        What `n_seeds` counts: training seeds, or random partitions.
+    n_shared : int
+        Trainings of the one system that all partitions meet; 0 where `n_seeds` counts training seeds.
     """
 
     a: str
@@ -137,6 +141,8 @@ class Comparison:
     verdict: Verdict
     family: int = 1
     simultaneous: tuple[float, float] | None = None
+    unit: str = "seeds"
+    n_shared: int = 0
 
     @property
     def corrected(self) -> tuple[int, ...]:
@@ -156,6 +162,10 @@ class Comparison:
     @property
     def about(self) -> str:
         """What the verdict speaks of: these trained models, or the methods over training seeds."""
+        if self.n_shared and self.n_seeds > 1:
+            again = f" and other training seeds ({self.n_shared})"
+            trained = again if self.n_shared > 1 else ", these models trained once"
+            return f"the methods, over other images, other {self.unit} ({self.n_seeds} were tried){trained}"
         if self.n_seeds > 1:
             return f"the methods, over other images and other training seeds ({self.n_seeds} were tried)"
         return "these trained models on other images; training them again may change it"
@@ -173,7 +183,9 @@ class Comparison:
         p = ("p of equivalence" if same else "p") + (" < 0.0001" if value < 1e-4 else f" = {value:.2g}")
         corrected = f", corrected for {self.family} comparisons" if self.family > 1 else ""
         uncorrected = f" at alpha {self.alpha:g} uncorrected" if self.family > 1 else ""
-        seeds = f", {self.n_seeds} seeds" if self.n_seeds > 1 else ", one training: these trained models"
+        seeds = (
+            f", {self.n_seeds} {self.unit}" if self.n_seeds > 1 else ", one training: these trained models"
+        )
         return (
             f"{words}: {100 * self.accuracy_b:.1f} % against {100 * self.accuracy_a:.1f} % correct, "
             f"{change_in_points(self.difference)} ({100 * (1 - self.alpha):g} % interval "
@@ -194,6 +206,8 @@ def compare(
     n_resamples: int = 5_000,
     seed: int = 0,
     replications: npt.ArrayLike | None = None,
+    shared: npt.ArrayLike | None = None,
+    unit: str = "seeds",
 ) -> Comparison:
     """Judge system b against system a.
 
@@ -218,6 +232,11 @@ def compare(
         Bootstrap resamples and their seed.
     replications : array-like of shape (n_seeds,), optional
         Which rows belong to one replication (say, to one random partition); their means count as one each.
+    shared : array-like of shape (n_trainings,), optional
+        Accuracies of the trainings of a system that every replication holds (say, of the one that meets all random
+        partitions): their variance joins the replications'.
+    unit : str
+        What a replication is.
 
     Returns
     -------
@@ -236,11 +255,13 @@ def compare(
             f"Both systems must answer the same images and seeds. Received: {a.shape}, {b.shape}."
         )
     gains = _gains(a, b, replications)
-    noise = noise_of(gains, products)
+    noise = noise_of(gains, products, shared)
     mean = gains.mean(axis=0)
     sums = product_sums(mean, products).sums
     interval = _interval(mean, noise, products, alpha, n_resamples, seed)
-    equivalence = tost(mean, products, margin=margin, alpha=alpha, more=noise.seeds, df=noise.pooled_df)
+    equivalence = tost(
+        mean, products, margin=margin, alpha=alpha, more=noise.trainings, df=noise.trainings_df
+    )
     p_value = cluster_sign_flip(mean, products, seed=seed)
     if noise.n_seeds > 1:
         p_value = max(p_value, noise.p_value(float(mean.mean())))
@@ -270,6 +291,8 @@ def compare(
             alpha=alpha,
             power=power,
             verdict="no difference shown",
+            unit=unit,
+            n_shared=0 if shared is None else len(np.atleast_1d(shared)),
         )
     )
 
@@ -467,10 +490,10 @@ def _detectable(
     n = len(mean) / design_effect if design_effect else float(len(mean))
     # the exact test counts whole images: half a pair more on either side
     shown = minimum_detectable_difference(n, squares / len(mean), alpha=alpha, power=power) + 1 / n
-    if not noise.seeds:
+    if not noise.trainings:
         return min(shown, 1.0)
-    factor = float(stats.t.isf(alpha / 2, noise.pooled_df) + stats.t.isf(1 - power, noise.pooled_df))
-    return float(min(np.hypot(shown, factor * np.sqrt(noise.seeds)), 1.0))
+    factor = float(stats.t.isf(alpha / 2, noise.trainings_df) + stats.t.isf(1 - power, noise.trainings_df))
+    return float(min(np.hypot(shown, factor * np.sqrt(noise.trainings)), 1.0))
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:

@@ -250,8 +250,7 @@ def _read_json(folder: Path) -> dict[str, Any]:
             )
         content = json.loads((folder / "bundle.json").read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        inside = [folder / name for name in INSIDE if (folder / name / "bundle.json").is_file()]
-        meant = f"It holds {' and '.join(map(str, inside))}: give one of them." if inside else ""
+        meant = _where_bundles_are(folder)
         if (folder / "estimator.json").is_file():
             meant = (
                 "It holds an estimator on features, which predicts no images. In Python: aisles.load(folder)."
@@ -273,6 +272,22 @@ def _read_json(folder: Path) -> dict[str, Any]:
     if not isinstance(content.get("files"), dict):
         raise BundleError(f"{folder / 'bundle.json'} lists no files. Copy or train the bundle again.")
     return content
+
+
+def _where_bundles_are(folder: Path) -> str:
+    """Say which bundles the run has that a folder is or lies in, or why it has none; "" outside of runs."""
+    run = next((place for place in (folder, *folder.parents[:2]) if (place / "metrics.json").is_file()), None)
+    inside = [(run or folder) / name for name in INSIDE if ((run or folder) / name / "bundle.json").is_file()]
+    if inside:
+        holds = "It holds" if run in (folder, None) else f"{run} holds"
+        return f"{holds} {' and '.join(map(str, inside))}: give one of them."
+    if run is None:
+        return ""
+    return (
+        f"{run} is a run without bundles. Of embeddings, and of predictions made elsewhere, none is written, because "
+        "aisles doesn't have the network that made them. Run `aisles benchmark` on the images, or in Python fit "
+        "aisles.HierarchicalEstimator on the features."
+    )
 
 
 def _own_hash(content: dict[str, Any]) -> str:

@@ -33,7 +33,9 @@ WORLDS = {
     "two-stage beats flat alone": {"flat": 0.70, "flat-lda": 0.76, "soft": 0.76},
     "two-stage beats flat and loses to the strongest": {"flat": 0.70, "flat-lda": 0.82, "soft": 0.76},
 }
-ROLES = {"flat": "flat", "flat-lda": "flat", "flat-knn": "flat", "soft": "two-stage"}
+ROLES = {"flat": "flat", "flat-lda": "flat", "flat-knn": "flat", "soft": "two-stage"} | {
+    "flat-fine-tuned": "flat", "separate": "two-stage"
+}  # fmt: skip
 
 
 def one_hot(answers: np.ndarray) -> np.ndarray:
@@ -170,6 +172,11 @@ def test_the_plot_that_opens_the_report_shows_the_strongest_flat_model(world):
     assert shown == pytest.approx(100 * metrics["best_flat"]["comparisons"][0]["difference"], abs=0.051)
 
 
+def test_the_report_says_that_its_smallest_difference_is_not_corrected(world):
+    text = " ".join((world[2] / "report.md").read_text(encoding="utf-8").split())
+    assert "with 80 % power in one comparison; it is uncorrected" in text
+
+
 def test_several_data_sets_together_are_judged_against_their_strongest_flat_models(tmp_path):
     linkage = cluster_classes(ClassEmbeddings(CLASSES, np.eye(8))).linkage
     for seed in range(3):
@@ -276,3 +283,30 @@ def test_a_flat_model_that_one_set_alone_has_and_that_is_not_beaten_there_keeps_
     assert across.against["flat-lda"] is None and across.unbeaten == ("flat-lda",)
     assert across.verdict == "better than some"
     assert "not shown better than flat-lda." in across.sentence()
+
+
+@pytest.mark.parametrize(("tuned_flat", "verdict"), [(0.88, "worse"), (0.74, "better")])
+def test_two_stages_that_fine_tune_meet_the_best_of_all_flat_models(tmp_path, tuned_flat, verdict):
+    accuracies = {
+        "flat": 0.70,
+        "flat-lda": 0.76,
+        "soft": 0.75,
+        "flat-fine-tuned": tuned_flat,
+        "separate": 0.84,
+    }
+    predictions = planted(accuracies)
+    for name in ("flat-fine-tuned", "separate"):
+        predictions.methods[name] = replace(predictions.methods[name], protocol="fine-tuned")
+    metrics = written(predictions, tmp_path / "run", "fine-tuned")
+    soft, separate = metrics["best_flat"]["comparisons"]
+    assert metrics["best_flat"]["name"] == soft["a"] == "flat-lda"
+    assert (separate["b"], separate["verdict"]) == ("separate", verdict)
+    assert (
+        separate["a"] == max(("flat-lda", 0.76), ("flat-fine-tuned", tuned_flat), key=lambda each: each[1])[0]
+    )
+    if verdict == "worse":
+        said = summary(BenchmarkResult(tmp_path / "run", metrics))
+        assert "against flat-fine-tuned, worse" in said and "separate is better" not in said
+        assert "worse (against flat-fine-tuned)" in (tmp_path / "run" / "report.md").read_text(
+            encoding="utf-8"
+        )

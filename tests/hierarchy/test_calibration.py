@@ -220,3 +220,19 @@ def test_the_sharpest_and_the_softest_temperature_give_distributions_of_the_smal
 def test_what_cannot_be_calibrated_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_right_answers_alone_are_no_reason_for_more_certainty():
+    rng = np.random.default_rng(4)
+    labels = rng.integers(0, 3, 40)
+    sure = np.log(np.where(np.eye(3, dtype=bool)[labels], 0.7, 0.15))
+    assert fit_temperature(sure, labels) == pytest.approx(BOUNDS[0])
+    assert held_temperature(sure, labels) == 1
+    one_wrong = np.where(np.arange(40) == 6, (labels + 1) % 3, labels)  # an even row: odd ones can't check
+    assert held_temperature(sure, one_wrong) == 1
+    hierarchy = Hierarchy(("A", "B"), (("a", "b"), ("c",)))
+    macro = np.log(np.where((labels == 2)[:, None], [0.3, 0.7], [0.7, 0.3]))
+    within = np.log(
+        np.column_stack([np.where(labels == 1, 0.3, 0.7), np.where(labels == 1, 0.7, 0.3), np.ones(40)])
+    )
+    assert fit_composed_temperatures(macro, within, hierarchy, labels, held=True) == Temperatures(1, (1, 1))

@@ -17,9 +17,12 @@ _OPTIONAL = (
     ("audit", "the audit of labels (aisles audit-labels)"),
 )
 _REFERENCES = {
+    "flat-lda": "a linear discriminant over all classes",
     "flat-logistic": "logistic regression over all classes",
-    "hiclass": "HiClass",
+    "flat-knn": "nearest neighbors over all classes",
+    "flat-tuned-head": "a tuned head over all classes",
     "ensemble": "a flat ensemble",
+    "hiclass": "HiClass",
 }
 _FROZEN = (
     "Two-stage here means heads on one frozen network, which all methods share. Networks fine-tuned on the images "

@@ -131,8 +131,12 @@ def _method_row(run: Run, name: str, metrics: MethodFacts, comparison: Compariso
         tests = (*comparison["interval"], comparison["p_corrected"])
     accuracy, spread = _mean(metrics["accuracy"]), metrics["accuracy_sd"]
     best = {c["b"]: c for c in run.metrics["best_flat"]["comparisons"]}.get(name)
-    beside = (None, "") if best is None else (best["difference"], best["verdict"])
-    if name == run.metrics["best_flat"]["name"]:
+    strongest = run.metrics["best_flat"]["name"]
+    beside: tuple[float | None, str] = (None, "")
+    if best is not None:
+        other = "" if best["a"] == strongest else f" (against {best['a']})"
+        beside = (best["difference"], best["verdict"] + other)
+    if name == strongest:
         beside = (None, "best flat")
     return (name, accuracy, difference, verdict, spread, *tests, *beside, metrics["searched"], *scores)
 
@@ -181,7 +185,8 @@ def _tests(run: Run) -> list[Block]:
     caption = (
         "Corrected: images that only the method gets right; broken: that only its baseline gets right (means over "
         f"seeds; their difference over {run.metrics['n_test']} is the difference in accuracy). Equivalence: within "
-        f"{size_in_points(first['margin'])}. Smallest difference: what these images detect with 80 % power."
+        f"{size_in_points(first['margin'])}. Smallest difference: what these images detect with 80 % power "
+        "in one comparison; it is uncorrected, and in a family more is needed."
     )
     return [Table("tests", caption, columns, tuple(rows))]
 

@@ -2,6 +2,8 @@
 
 import json
 import re
+import shutil
+from importlib.metadata import version
 
 import numpy as np
 import pandas as pd
@@ -115,6 +117,18 @@ def test_cite_names_what_a_run_used_and_nothing_else(runs):
     assert not found["data set"].bibtex and "CITATION.bib" in found["data set"].note
     result = run("cite", runs[0])
     assert result.exit_code == 0 and "@article{mcnemar1947note" in result.stdout
+
+
+def test_cite_names_aisles_in_the_version_that_made_the_run(runs, tmp_path):
+    first = run("cite", runs[0]).stdout
+    assert first.startswith("% aisles\n@software{aisles,\n")
+    assert f"version = {{{version('aisles')}}}" in first and "git revision" not in first
+    shutil.copytree(runs[0], tmp_path / "run")
+    made_with = {"packages": {"aisles": "9.8.7"}, "revision": "0123abc"}
+    (tmp_path / "run" / "environment.json").write_text(json.dumps(made_with), encoding="utf-8")
+    (entry,) = citations(tmp_path / "run")[0].bibtex
+    assert "version = {9.8.7}" in entry and "note = {git revision 0123abc}" in entry
+    assert entry.count("{") == entry.count("}")
 
 
 def test_cite_takes_the_data_sets_own_source_and_the_networks(runs, tmp_path, monkeypatch):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aisles.models.heads.registry import HEADS
-from experiments.lab.each_change import CHANGES, Change, Outcome, Pipeline, judged
+from experiments.lab.each_change import CHANGES, Change, Outcome, Pipeline, disagreeing, judged
 
 A, B, C = Pipeline("net", "squash", "v1.3"), Pipeline("net", "crop", "v1.3"), Pipeline("net", "crop", "lda")
 
@@ -43,3 +43,14 @@ def test_raw_and_rooted_discriminants_share_the_whole_grid_between_them():
     raw, rooted, both = (HEADS[name].grid(None) for name in ("lda-raw", "lda-root", "lda"))
     assert {s["feature_map"] for s in raw} == {"raw"} and "raw" not in {s["feature_map"] for s in rooted}
     assert len(raw) + len(rooted) == len(both)
+
+
+def test_a_step_down_p_that_its_simultaneous_interval_contradicts_is_named():
+    row = {
+        "change": "root",
+        "before": "net",
+        "comparison": {"p_corrected": 0.03, "alpha": 0.05, "simultaneous": [-0.01, 0.03]},
+    }
+    clear = {**row, "comparison": {**row["comparison"], "simultaneous": [0.01, 0.03]}}
+    assert disagreeing([clear]) == ""
+    assert disagreeing([clear, row]).endswith("Shown though the simultaneous interval holds 0: root on net.")

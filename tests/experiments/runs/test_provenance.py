@@ -1,6 +1,7 @@
 """What is said about images that aren't those that a run folder was made from."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -95,3 +96,22 @@ def test_a_run_of_other_images_is_refused_by_what_changed_not_by_hashes(photos, 
     (run / "manifest.csv").unlink()
     with pytest.raises(ValueError, match=r"differs in images\. Choose"):
         check_resumable(run, BenchmarkSettings(), facts, manifest)
+
+
+@pytest.mark.parametrize(
+    ("section", "told"),
+    [
+        ({"methods": ["flat", "forest"]}, "names the method 'forest', not registered here: give --plugin"),
+        ({"primary": "mixed:0.5"}, "names the routing rule 'mixed', not registered here: give --plugin"),
+        ({"seeds": 0}, "is refused now: comparison.seeds: Input should be greater than or equal to 1"),
+    ],
+    ids=["method", "rule", "value"],
+)
+def test_a_run_whose_plugin_is_missing_asks_for_it(section, told, photos, run):
+    lines = [f"{key} = {json.dumps(value)}" for key, value in section.items()]
+    (run / "settings.toml").write_text("\n".join(["[comparison]", *lines]) + "\n")
+    manifest = read_manifest(photos)
+    facts = {"data": manifest.fingerprint(), "backbone": "lite0"}
+    with pytest.raises(ValueError, match=re.escape(told)):
+        check_resumable(run, BenchmarkSettings(), facts, manifest)
+    assert check_resumable(run, BenchmarkSettings(), facts, manifest, replace=True)

@@ -156,3 +156,33 @@ def test_the_smallest_detectable_difference_is_detected_as_often_as_it_says():
         other = np.where(kinds == -1, False, right | (kinds == 1))
         shown += compare(right, other, n_resamples=200).verdict == "better"
     assert 0.74 < shown / trials < 0.9
+
+
+def test_one_trained_method_against_many_partitions_keeps_its_own_training_noise():
+    rng = np.random.default_rng(8)
+    claims = {"shared": 0, "forgotten": 0}
+    for _ in range(120):
+        ours, *others = world(rng, 2000, 3, 6, 0.01)
+        a, b = np.concatenate(others), np.tile(ours, (5, 1))
+        for name, shared in (("shared", ours.mean(axis=1)), ("forgotten", None)):
+            found = compare(a, b, replications=np.repeat(np.arange(5), 3), shared=shared, unit="partitions")
+            claims[name] += found.verdict in ("better", "worse")
+    assert claims["shared"] <= 10 and claims["forgotten"] > claims["shared"]
+    assert "5 partitions" in found.sentence()
+
+
+def test_a_shared_methods_variance_is_that_of_its_mean():
+    gains = np.array([[0.02] * 50, [0.05] * 50, [-0.01] * 50])
+    noise = noise_of(gains, shared=[0.7, 0.72, 0.77])
+    assert (
+        noise.shared == pytest.approx(0.0013 / 3) and noise.shared_df == 2
+    )  # squares .0009, .0001, .0016; over 2
+    assert noise.standard_error == pytest.approx(np.sqrt(0.0009 / 3 + 0.0013 / 3), rel=1e-6)
+    assert noise.critical(0.05) == pytest.approx(stats.t.isf(0.025, 2), rel=1e-6)
+    words = compare(
+        np.zeros((2, 4)), np.eye(4)[:2], replications=[0, 1], shared=[0.25, 0.25], unit="partitions"
+    ).about
+    assert (
+        words
+        == "the methods, over other images, other partitions (2 were tried) and other training seeds (2)"
+    )

@@ -394,6 +394,19 @@ def test_keras_models_of_ones_own_are_saved_and_other_callables_refused(images, 
     assert not (tmp_path / "function").exists()
 
 
+def test_a_run_on_embeddings_says_why_it_has_no_bundle(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.json").write_text("{}")
+    for asked in ("run", "run/bundles/two-stage"):
+        with pytest.raises(BundleError, match="run is a run without bundles. Of embeddings") as refused:
+            read_bundle(tmp_path / asked)
+        assert "RUN/bundles/two-stage" not in str(refused.value)
+    (tmp_path / "run" / "bundles" / "flat").mkdir(parents=True)
+    (tmp_path / "run" / "bundles" / "flat" / "bundle.json").write_text("{}")
+    with pytest.raises(BundleError, match=r"run holds .*bundles/flat: give one of them"):
+        read_bundle(tmp_path / "run" / "bundles" / "two-stages")
+
+
 def test_a_run_folder_in_a_bundles_place_is_told_where_its_bundles_are(tmp_path):
     for name in ("two-stage", "flat"):
         (tmp_path / "run" / "bundles" / name).mkdir(parents=True)
