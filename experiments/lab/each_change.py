@@ -207,7 +207,8 @@ def note(result: Mapping[str, Any]) -> str:
         f"seeds where a head has any (v1.3; discriminants have none). Paired by image{unknown}; the "
         f"{len(result['changes'])} comparisons are one family: p by step-down max-T; the simultaneous intervals hold "
         f"for all of them together, the first ones each for itself.{disagreeing(result['changes'])} "
-        "lda-raw and lda-root: the discriminant confined to raw and to square-root features; lda chooses between them on validation images.",
+        "lda-raw and lda-root: the discriminant confined to raw and to square-root features; lda chooses "
+        "between them on validation images.",
     ]
     return "\n".join(lines) + "\n"
 
