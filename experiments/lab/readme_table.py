@@ -6,7 +6,7 @@
 
 `keep` trims a run's metrics.json to what tables are made of, with the run's settings, environment and costs, and
 puts a text and the report's first plot beside it, and all tables and metrics in a folder of its name. `write` puts
-the table between the lines `<!-- table:start -->` and `<!-- table:end -->` of a file; `short` puts six methods there,
+the table between the lines `<!-- table:start -->` and `<!-- table:end -->` of a file; `short` puts some methods there,
 named by words.
 """
 
@@ -37,6 +37,7 @@ SHARED_MEMBERS = (
 )
 
 IN_WORDS = {
+    "hie:lda": "one flat discriminant times a router of discriminants",
     "flat-lda": "one flat discriminant over all classes",
     "implied:lda": "two stages of discriminants, the macro-category from the flat one",
     "soft:lda": "two stages of discriminants, the macro-category from a router",
@@ -44,7 +45,7 @@ IN_WORDS = {
     "flat": "one flat head, as in the published study",
     "soft": "router and sub-models, as in the published study",
 }
-"""The six methods that the README tells of."""
+"""The methods that the README tells of."""
 
 
 def trimmed(run: str | Path) -> dict[str, Any]:
@@ -105,7 +106,7 @@ def table(result: Mapping[str, Any]) -> str:
 
 
 def short_table(result: Mapping[str, Any]) -> str:
-    """Write six methods as a Markdown table, best first, named by words, with what the numbers rest on beneath."""
+    """Write some methods as a Markdown table, best first, named by words, with what the numbers rest on beneath."""
     best = {comparison["b"]: comparison for comparison in result["best_flat"]["comparisons"]}
     strongest = result["best_flat"]["name"]
     compared = {comparison["b"]: comparison for comparison in result["comparisons"]}
