@@ -378,31 +378,25 @@ def spread(told, found, a, b):
     return images, seeds / k, mean, g, df
 
 
-def shared(told, found):
-    """Variance over seeds of the mean of the one method that all random partitions meet, and its freedom."""
-    if found["a"] != "random":
-        return 0.0, 1
-    accuracies = told.correct("soft").mean(axis=1)
+def trained_for_all(told, found):
+    """Variance of the mean over trainings of the one method that all random partitions meet, and its df; else 0."""
+    if found is not told.metrics["controls"]["random"]["comparison"]:
+        return 0.0, np.inf
+    accuracies = told.correct(found["b"]).mean(axis=1)
     return accuracies.var(ddof=1) / len(accuracies), len(accuracies) - 1
 
 
-def with_shared(told, found, seeds, df):
-    """Both variances of trainings together, with the fewer degrees of freedom."""
-    variance, freedom = shared(told, found)
-    return (seeds + variance, min(df, freedom)) if variance else (seeds, df)
-
-
-def critical(alpha, images, seeds, g, df, ours=(0.0, 1)):
-    weighted = [(images, g - 1), (seeds, df), ours]
-    total = sum(variance for variance, _ in weighted)
-    return sum(variance * stats.t.ppf(1 - alpha / 2, freedom) for variance, freedom in weighted) / total
+def critical(alpha, images, seeds, g, df, shared, shared_df):
+    parts = images * stats.t.ppf(1 - alpha / 2, g - 1) + seeds * stats.t.ppf(1 - alpha / 2, df)
+    parts += shared * stats.t.ppf(1 - alpha / 2, shared_df)
+    return parts / (images + seeds + shared)
 
 
 def test_intervals_take_images_and_seeds(told):
     for found, a, b in judged(told):
         images, seeds, mean, g, df = spread(told, found, a, b)
-        ours = shared(told, found)
-        half = critical(0.05, images, seeds, g, df, ours) * math.sqrt(images + seeds + ours[0])
+        shared, shared_df = trained_for_all(told, found)
+        half = critical(0.05, images, seeds, g, df, shared, shared_df) * math.sqrt(images + seeds + shared)
         assert found["interval"] == pytest.approx([mean - half, mean + half], abs=1e-9)
         assert found["seed_sd"] == pytest.approx(math.sqrt(seeds * found["n_seeds"]), abs=1e-12)
         if found["simultaneous"] is not None:
@@ -416,11 +410,11 @@ def test_p_values_flip_whole_products_and_count_seeds(told):
         flips = (rng.integers(0, 2, (20_000, len(sums))) * 2 - 1) @ sums
         flipped = (np.abs(flips) >= abs(sums.sum()) - 1e-9).mean()
         images, seeds, mean, g, df = spread(told, found, a, b)
-        ours = shared(told, found)
-        size = abs(mean) / math.sqrt(images + seeds + ours[0])
+        shared = trained_for_all(told, found)
+        size = abs(mean) / math.sqrt(images + seeds + shared[0])
 
-        def beyond(power, images=images, seeds=seeds, g=g, df=df, ours=ours, size=size):
-            return critical(10**power, images, seeds, g, df, ours) - size
+        def beyond(power, images=images, seeds=seeds, g=g, df=df, shared=shared, size=size):
+            return critical(10**power, images, seeds, g, df, *shared) - size
 
         counted = 1e-6 if beyond(-6) < 0 else 1.0 if beyond(0) > 0 else 10 ** optimize.bisect(beyond, -6, 0)
         assert found["p_value"] == pytest.approx(max(flipped, counted), abs=0.02)
@@ -440,7 +434,8 @@ def test_holm_equivalence_and_the_smallest_difference(told):
         n = np.append(sums["size"], [size, size])
         mean = d.sum() / n.sum()
         _, seeds, _, _, df = spread(told, found, a, b)
-        seeds, df = with_shared(told, found, seeds, df)
+        shared, shared_df = trained_for_all(told, found)
+        seeds, df = seeds + shared, min(df, shared_df)
         images = ((d - mean * n) ** 2).sum() / n.sum() ** 2
         error = math.sqrt(images + seeds)
         room, freedom = (0.01 - abs(mean)) / error, len(sums) + 1
@@ -466,9 +461,9 @@ def test_holm_equivalence_and_the_smallest_difference(told):
 
         smallest = 1.0 if shortfall(1.0) >= 0 else optimize.bisect(shortfall, 1e-12, 1.0)
         _, own_seeds, _, _, k = variances(told, a, b)
-        trained, freedom = with_shared(told, found, own_seeds / k, k - 1)
-        factor = stats.t.ppf(0.975, freedom) + stats.t.ppf(0.8, freedom)
-        smallest = math.hypot(smallest + 1 / images, factor * math.sqrt(trained))
+        fewer = min(k - 1, shared_df)
+        factor = stats.t.ppf(0.975, fewer) + stats.t.ppf(0.8, fewer)
+        smallest = math.hypot(smallest + 1 / images, factor * math.sqrt(own_seeds / k + shared))
         assert found["smallest_detectable"] == pytest.approx(min(1.0, smallest), rel=1e-6)
 
 
