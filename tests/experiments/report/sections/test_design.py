@@ -307,6 +307,9 @@ def test_only_the_audit_and_absent_references_are_named_as_not_run(page):
     assert missing is not None
     assert missing.group(1).split("; ") == [
         "the audit of labels (aisles audit-labels)",
+        "a linear discriminant over all classes",
         "logistic regression over all classes",
+        "nearest neighbors over all classes",
+        "a tuned head over all classes",
         "a flat ensemble.",
     ]
