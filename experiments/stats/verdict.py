@@ -168,6 +168,8 @@ class Comparison:
             return f"the methods, over other images, other {self.unit} ({self.n_seeds} were tried){trained}"
         if self.n_seeds > 1:
             return f"the methods, over other images and other training seeds ({self.n_seeds} were tried)"
+        if self.unit != "seeds":
+            return "these trained models and this one of the random partitions; others may change it"
         return "these trained models on other images; training them again may change it"
 
     def sentence(self) -> str:
