@@ -65,7 +65,7 @@ def changer(
     numbers : int64 ndarray, optional
         The number of each image; its position unless given.
     """
-    draw, run = tf.constant(draw_of(seed, epoch), tf.int64), _compiled(augmentation)
+    draw, run = tf.constant(draw_of(seed, epoch), tf.int64), _compiled(augmentation.model_dump_json())
 
     def change(pixels: np.ndarray, position: int) -> np.ndarray:
         number = position if numbers is None else numbers[position]
@@ -75,7 +75,8 @@ def changer(
 
 
 @lru_cache(maxsize=8)
-def _compiled(augmentation: Augmentation) -> Callable:
+def _compiled(settings: str) -> Callable:
+    augmentation = Augmentation.model_validate_json(settings)
     return tf.function(partial(changed, augmentation), autograph=False)
 
 
