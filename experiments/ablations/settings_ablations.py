@@ -258,28 +258,34 @@ def _rows(
 def judged_together(rows: list[dict[str, Any]], alpha: float) -> list[dict[str, Any]]:
     """Correct the variants' comparisons as one family by Holm, and give the verdicts that stand after it.
 
-    Variants with other images or classes have no resamples in common, so step-down max-T does not apply.
+    Variants with other images or classes have no resamples in common, so step-down max-T does not apply. Variants that
+    leave nothing to route stay without verdict.
     """
-    judged = [row for row in rows if "verdict" in row]
+    judged = [row for row in rows if row.get("verdict", "not judged") != "not judged"]
     differences = holm([row["p_value"] for row in judged])
-    equivalences = holm([row.pop("equivalence_p") for row in judged])
+    equivalences = holm([row["equivalence_p"] for row in judged])
     for row, p, q in zip(judged, differences, equivalences, strict=True):
         row["p_corrected"] = float(p)
         row["verdict"] = verdict_of((row["low"], row["high"]), float(p), float(q), alpha)
+    for row in rows:
+        row.pop("equivalence_p", None)
     return rows
 
 
 def said_of_verdicts(table: pd.DataFrame) -> str:
     """Return in words of a table of variants which of its claims hold together, and what they speak of."""
-    judged = table[table["verdict"].notna()] if "verdict" in table else table.iloc[:0]
+    known = table["verdict"].notna() & (table["verdict"] != "not judged") if "verdict" in table else []
+    judged = table[known] if "verdict" in table else table.iloc[:0]
     if judged.empty:
         return "No variant could be judged."
     once = not np.isfinite(np.asarray(judged["flat_sd"], float)).any()
+    family = f"Verdicts of the {len(judged)} variants are one family, corrected by Holm; l"
     return (
-        f"Verdicts of the {len(judged)} variants are one family, corrected by Holm; low and high bound each difference "
-        "for itself. "
+        (family if len(judged) > 1 else "One variant was judged; l")
+        + "ow and high bound each difference for itself. "
         + ("They speak of models that were trained once; training again may change them. " if once else "")
-        + "Changes against the first variant are not tested."
+        + "Changes against the first variant are not tested. Differences are from flat alone, which need not be the "
+        "strongest flat method: whether routing pays, `aisles benchmark` says."
     )
 
 

@@ -99,7 +99,8 @@ def forecast_section(run: Run) -> Section:
     )
     caption = (
         "Shares of the validation images' probability mass. Times chance: confusions inside macros over what random "
-        "macros of these sizes would hold; excess: the difference of the two shares, by which a cut is recommended."
+        "macros of these sizes would hold; excess: the difference of the two shares, by which a cut is recommended. "
+        "The run's own number of macros follows another rule (silhouette of the classes' embeddings, or a person)."
     )
     blocks.append(Table("forecast", caption, columns, rows, sortable=True))
     return Section("forecast", "The forecast, and what was observed", tuple(blocks))

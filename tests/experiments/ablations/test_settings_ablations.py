@@ -187,3 +187,14 @@ def test_variants_are_one_family_that_holm_corrects():
 
 def test_where_nothing_could_be_judged_nothing_is_claimed():
     assert said_of_verdicts(pd.DataFrame([{"variant": "2", "failed": "x"}])) == "No variant could be judged."
+
+
+def test_a_variant_with_nothing_to_route_stays_without_verdict_and_outside_the_family():
+    known = {"low": 0.01, "high": 0.03, "equivalence_p": 0.9, "verdict": "better", "flat_sd": 0.01}
+    rows = [{"variant": "4", "p_value": 0.04, **known}, {"variant": "8", "p_value": 0.5, **known}]
+    rows[1]["verdict"] = "not judged"
+    found = judged_together(rows, 0.05)
+    assert [row["verdict"] for row in found] == ["better", "not judged"]
+    assert found[0]["p_corrected"] == 0.04 and "equivalence_p" not in found[1]
+    said = said_of_verdicts(pd.DataFrame(found))
+    assert said.startswith("One variant was judged; low and high bound") and "flat alone" in said
