@@ -94,6 +94,8 @@ def apply_temperature(probs: ArrayLike, temperature: float) -> np.ndarray:
     """
     check_temperature(temperature)
     probs = check_distributions(probs, "probs", None)
+    if temperature == 1:
+        return probs.copy()
     return _scaled(probs, np.full(probs.shape[1], temperature), np.zeros(probs.shape[1], dtype=np.intp))
 
 
@@ -332,8 +334,8 @@ def _scaled(probs: np.ndarray, temperatures: np.ndarray, block: np.ndarray) -> n
 
 
 def _scaled_part(probs: np.ndarray, temperatures: np.ndarray, block: np.ndarray) -> np.ndarray:
-    highest = np.zeros((len(probs), int(block.max()) + 1))
-    np.maximum.at(highest.T, block, probs.T)
+    starts = np.flatnonzero(np.diff(block, prepend=-1))  # columns of a block stand together
+    highest = np.maximum.reduceat(probs, starts, axis=1)
     with np.errstate(divide="ignore"):
         # Relative to the block's largest, so that the sum is never 0.
         powers = np.exp((np.log(probs) - np.log(highest)[:, block]) / temperatures)

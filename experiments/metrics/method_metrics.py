@@ -9,7 +9,7 @@ import numpy as np
 from aisles.experiments.methods.registry import MethodResult
 from aisles.experiments.runs.predictions import Predictions
 from aisles.experiments.stats.verdict import accuracy_interval
-from aisles.hierarchy.calibration import apply_temperature, held_temperature
+from aisles.hierarchy.calibration import apply_temperature, enough_rows, held_temperature
 from aisles.hierarchy.hierarchy import Hierarchy
 from aisles.hierarchy.rule_functions import macro_from_flat
 
@@ -160,12 +160,18 @@ def _calibration(predictions: Predictions, method: MethodResult) -> dict[str, An
         return None
     metrics: dict[str, Any] = {"before": _empty(), "after": _empty(), "temperature": []}
     for probs, val_probs in zip(method.probs, method.val_probs, strict=True):
+        enough = enough_rows(*val_probs.shape)
         with np.errstate(divide="ignore"):
-            temperature = held_temperature(np.log(val_probs.astype(np.float64)), predictions.val_truth)
+            logs = np.log(val_probs[enough].astype(np.float64))
+        temperature = held_temperature(logs, predictions.val_truth[enough])
         metrics["temperature"].append(temperature)
         before = normalized(probs)
         add_calibration(metrics["before"], before, predictions.truth)
-        add_calibration(metrics["after"], apply_temperature(before, temperature), predictions.truth)
+        if temperature == 1:
+            for key, values in metrics["before"].items():
+                metrics["after"][key].append(values[-1])
+        else:
+            add_calibration(metrics["after"], apply_temperature(before, temperature), predictions.truth)
     return metrics
 
 
