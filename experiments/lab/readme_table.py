@@ -96,6 +96,8 @@ def table(result: Mapping[str, Any]) -> str:
             continue
         spread = "" if metrics["accuracy_sd"] is None else f" ± {metrics['accuracy_sd']:.3f}"
         there = "best flat" if name == strongest else best[name]["verdict"] if name in best else ""
+        if name in best and best[name]["a"] != strongest:
+            there += f" (against {best[name]['a']})"
         lines.append(
             f"| {name} | {what_it_is(name, result)} | {metrics['accuracy_mean']:.3f}{spread} "
             f"| {_difference(compared.get(name))} | {_verdict(name, compared)} "
