@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -82,9 +83,15 @@ def _shard(
     with TemporaryDirectory() as folder:
         tables = [
             extract(part, paths, images=images, cache=folder, batch_size=settings.batch_size).vectors
-            for part in _parts(built(settings))
+            for part in _parts(_built_once(settings.model_dump_json()))
         ]
     return images, tables
+
+
+@lru_cache(maxsize=1)
+def _built_once(settings: str) -> Any:
+    """Build the backbone for all shards of a worker."""
+    return built(BackboneSettings.model_validate_json(settings))
 
 
 def _parts(backbone: Any) -> tuple[Any, ...]:
